@@ -1,0 +1,48 @@
+"""Run a TaskFlow function over many items in parallel with joblib, inside one Airflow task.
+
+Importing this package imports neither Airflow nor joblib: public names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_joblib.decorator import ParallelTask, parallel_task
+    from airflow_joblib.exceptions import (
+        InvalidOptionError,
+        ItemTimeoutError,
+        NotPicklableError,
+        ParallelTaskError,
+        TooManyFailuresError,
+        WorkerLostError,
+    )
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "InvalidOptionError",
+    "ItemTimeoutError",
+    "NotPicklableError",
+    "ParallelTask",
+    "ParallelTaskError",
+    "TooManyFailuresError",
+    "WorkerLostError",
+    "parallel_task",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib import import_module  # noqa: PLC0415
+
+    module = "decorator" if name in {"ParallelTask", "parallel_task"} else "exceptions"
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

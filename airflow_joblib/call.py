@@ -1,0 +1,213 @@
+"""How one item becomes a call of the user's function.
+
+A call ``thumbnail(paths, width=320)`` is bound once, in the task; what is left for a worker is a :class:`Call` that
+takes one item. Every parameter has one source: the items, an argument of the call, a resource of the worker, or the
+function's own default.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import dataclass, field
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.exceptions import InvalidOptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Call", "ItemSignature", "function_name"]
+
+_NAMED = {Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY}
+_ITEM = object()
+
+
+def function_name(function: Callable[..., object]) -> str:
+    """Return the name that a function, a partial, a method or a callable object goes by."""
+    if isinstance(function, functools.partial):
+        return function_name(function.func)
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The function with everything but the item.
+
+    Attributes:
+        function: The user's function of one item.
+        before: Positional arguments before the item.
+        name: Name by which the item is passed; None where it is positional.
+        after: Positional arguments after the item.
+        shared: Arguments by name, the same for all items.
+        factories: Parameter name to the function that makes a worker's resource.
+        labels: Names of the positional arguments, those before the item first.
+    """
+
+    function: Callable[..., Any]
+    before: tuple[Any, ...] = ()
+    name: str | None = None
+    after: tuple[Any, ...] = ()
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    factories: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+    def arguments(self) -> dict[str, Any]:
+        """Return every argument that the items share, by name."""
+        return {**dict(zip(self.labels, (*self.before, *self.after), strict=True)), **self.shared}
+
+    def of_item(self, resources: Mapping[str, Any]) -> Callable[[Any], Any]:
+        """Return the function of one item, given the worker's resources."""
+        function = functools.partial(self.function, **self.shared, **resources)
+        if self.name is not None:
+            before, name = self.before, self.name
+            return lambda item: function(*before, **{name: item})
+        if self.before or self.after:
+            before, after = self.before, self.after
+            return lambda item: function(*before, item, *after)
+        return function
+
+    def factory_arguments(self, factory: Callable[..., Any]) -> dict[str, Any]:
+        """Return the shared arguments that a resource's factory asks for by name."""
+        shared = {**_defaults(self.function), **self.arguments()}
+        return {name: shared[name] for name in _parameters(factory) if name in shared}
+
+
+class ItemSignature:
+    """The signature of a function of one item, and the checks that it can be one.
+
+    Attributes:
+        full: The function's own signature.
+        public: The same without the parameters that a worker's resources fill in.
+        item: Name of the parameter that takes the item.
+    """
+
+    def __init__(self, function: Callable[..., Any], over: str | None, factories: Mapping[str, Any]) -> None:
+        """Raise TypeError for a function that can't handle items, InvalidOptionError for names it does not have."""
+        _check_plain(function)
+        self.function = function
+        self.full = inspect.signature(function)
+        self.item = self._item_name(over)
+        self.factories = factories
+        for name, factory in factories.items():
+            self._check_resource(name)
+            self._check_factory(name, factory)
+        kept = [entry for name, entry in self.full.parameters.items() if name not in factories]
+        self.public = self.full.replace(parameters=kept, return_annotation=Signature.empty)
+
+    def _item_name(self, over: str | None) -> str:
+        parameters = self.full.parameters
+        if over is not None and over not in parameters:
+            msg = f"over={over!r} names no parameter of {function_name(self.function)}{self.full}."
+            raise InvalidOptionError(msg)
+        name = over or next(iter(parameters), None)
+        variable = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
+        if name is None or parameters[name].kind in variable:
+            msg = (
+                f"{function_name(self.function)}{self.full} has no parameter of its own that could take the item. "
+                "Let its first parameter take one item, or name another one with over=."
+            )
+            raise TypeError(msg)
+        return name
+
+    def _check_resource(self, name: str) -> None:
+        shown = f"{function_name(self.function)}{self.full}"
+        entry = self.full.parameters.get(name)
+        if entry is None or entry.kind not in _NAMED:
+            msg = f"per_worker[{name!r}] is no parameter that {shown} takes by name. Add it, or mend the name."
+            raise InvalidOptionError(msg)
+        if name == self.item:
+            msg = f"per_worker[{name!r}] and the items are two sources for the same parameter of {shown}. Keep one."
+            raise InvalidOptionError(msg)
+
+    def _check_factory(self, name: str, factory: Callable[..., Any]) -> None:
+        shared = set(self.full.parameters) - {self.item} - set(self.factories)
+        needed = {key for key, entry in _parameters(factory).items() if entry.default is Parameter.empty}
+        if unknown := sorted(needed - shared):
+            msg = (
+                f"per_worker[{name!r}] asks for {', '.join(map(repr, unknown))}, but a resource's function can only "
+                f"ask for arguments that all items share: {', '.join(sorted(shared)) or 'there are none'}."
+            )
+            raise InvalidOptionError(msg)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Call]:
+        """Split the arguments of a call into the items and the call of one item.
+
+        Raises:
+            TypeError: An argument is missing, unknown or given twice.
+        """
+        name = function_name(self.function)
+        if twice := sorted(set(kwargs) & set(self.factories)):
+            msg = f"{name}() got {twice[0]!r} from two sources: the call and per_worker. Keep one."
+            raise TypeError(msg)
+        try:
+            given = self.public.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            msg = f"{name}() {error}. It takes {self.public}, the items for {self.item!r}."
+            raise TypeError(msg) from None
+        items, given[self.item] = given[self.item], _ITEM
+        return items, self._call(given)
+
+    def _call(self, given: Mapping[str, Any]) -> Call:
+        """Pass by name whatever can be, since a resource may stand between two arguments."""
+        entries = self.full.parameters
+        starred = any(entries[name].kind is Parameter.VAR_POSITIONAL for name in given)
+        labels: list[str] = []
+        args: list[Any] = []
+        shared: dict[str, Any] = {}
+        for name, value in given.items():
+            kind = entries[name].kind
+            if kind is Parameter.VAR_POSITIONAL:
+                labels += [f"*{name}"] * len(value)
+                args += value
+            elif kind is Parameter.VAR_KEYWORD:
+                shared.update(value)
+            elif kind is Parameter.POSITIONAL_ONLY or (kind is not Parameter.KEYWORD_ONLY and (starred or not args and value is _ITEM)):
+                labels.append(name)
+                args.append(value)
+            else:
+                shared[name] = value
+        return self._split_at_item(args, labels, shared)
+
+    def _split_at_item(self, args: list[Any], labels: list[str], shared: dict[str, Any]) -> Call:
+        if self.item in shared:
+            del shared[self.item]
+            return Call(self.function, tuple(args), self.item, (), shared, self.factories, tuple(labels))
+        place = labels.index(self.item)
+        before, after = tuple(args[:place]), tuple(args[place + 1 :])
+        del labels[place]
+        return Call(self.function, before, None, after, shared, self.factories, tuple(labels))
+
+
+def _check_plain(function: Callable[..., Any]) -> None:
+    call = function if inspect.isroutine(function) or isinstance(function, functools.partial) else _call_method(function)
+    kinds = {
+        "an async function": inspect.iscoroutinefunction(call),
+        "a generator function": inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call),
+    }
+    for kind, found in kinds.items():
+        if found:
+            msg = (
+                f"{function_name(function)} is {kind}, whose call runs nothing. Decorate a plain function that "
+                "handles one item and returns its result."
+            )
+            raise TypeError(msg)
+
+
+def _call_method(instance: object) -> object:
+    return type(instance).__call__  # type: ignore[operator] # the caller has checked that it is callable
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, Parameter]:
+    """Return the parameters that can be passed by name; none for a builtin that has no signature."""
+    try:
+        found = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {name: entry for name, entry in found.items() if entry.kind in _NAMED}
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    found = _parameters(function)
+    return {name: entry.default for name, entry in found.items() if entry.default is not Parameter.empty}

@@ -1,0 +1,168 @@
+"""From items to chunks: what the items may be, how many go into a chunk, and their check before any is sent.
+
+Items of known number are cut in advance, and where the workers are processes every chunk is pickled before the first
+worker starts; the bytes are kept and sent. A lazy iterator is cut, checked and sent as it is drawn.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_joblib.exceptions import NotPicklableError
+from airflow_joblib.picklability import explain_items
+from airflow_joblib.picklability.pickler import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_joblib.exceptions import Culprit
+
+__all__ = ["ItemChunk", "Packer", "Sizes", "check_items", "cut", "draw"]
+
+#: Aim of one chunk: long enough to hide the cost of sending it, short enough to spread the end evenly.
+_TARGET_SECONDS = 0.1
+_MOST_ITEMS = 4096
+#: Bytes of one pickled chunk beyond which chunks are made smaller.
+_MOST_BYTES = 16 << 20
+_FIRST_ITEMS = 32
+
+
+def check_items(items: object, name: str) -> Iterable[Any]:
+    """Return *items* if they can be taken one by one.
+
+    Raises:
+        TypeError: They are a string, bytes, a mapping, a table or not iterable at all.
+    """
+    kind = type(items)
+    advice = None
+    if isinstance(items, str | bytes | bytearray | memoryview):
+        advice = "It would be taken apart. Pass a list of items, [value] for a single one."
+    elif isinstance(items, Mapping):
+        advice = "Its values would be lost. Pass list(mapping.items()), and take the pair apart in the function."
+    elif kind.__name__ == "DataFrame" and hasattr(kind, "itertuples"):
+        advice = 'It would give its column names. Pass frame.to_dict("records") or list(frame.itertuples()).'
+    elif not isinstance(items, Iterable):
+        advice = "Pass a list, or anything else that can be iterated."
+    if advice is not None:
+        msg = f"The items for {name!r} can't be a {kind.__name__}. {advice}"
+        raise TypeError(msg)
+    return items  # type: ignore[return-value]
+
+
+def draw(items: Iterable[Any], ahead: int) -> tuple[list[Any], Iterator[Any] | None]:
+    """Return the items as a list, with what is left of a lazy iterator that gives more than *ahead*."""
+    if isinstance(items, Sized):
+        return list(items), None
+    rest = iter(items)
+    head = list(itertools.islice(rest, ahead))
+    return head, rest if len(head) == ahead else None
+
+
+class ItemChunk:
+    """The items of one dispatch, with their pickle where it was kept."""
+
+    __slots__ = ("_packer", "first", "items", "packed")
+
+    def __init__(self, first: int, items: Sequence[Any], packer: Packer | None = None) -> None:
+        self.first = first
+        self.items = items
+        self.packed: bytes | None = None
+        self._packer = packer
+
+    @property
+    def data(self) -> bytes:
+        """The pickled items: those that the check made, where they were kept."""
+        if self.packed is None:
+            assert self._packer is not None  # noqa: S101 - only process pools ask, and they have one
+            return self._packer.pack(self)
+        return self.packed
+
+
+class Packer:
+    """Pickles chunks, and thereby checks them.
+
+    Attributes:
+        classes: Classes that travel by value, met in items; workers must be sent them with the call.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.classes: set[type] = set()
+        self.culprits: list[Culprit] = []
+        self.item_bytes = 0.0
+        self._collect = True
+        self._left = budget
+
+    def start_sending(self) -> None:
+        """Stop collecting classes: the workers get those found so far, any later one goes with its chunk."""
+        self._collect = False
+
+    def check(self, chunk: ItemChunk) -> None:
+        """Pickle a chunk; keep the bytes while there is room, remember what can't travel."""
+        try:
+            data = self._dumps(chunk)
+        except Exception:  # noqa: BLE001 - pickling runs code of the user
+            self.culprits += explain_items(chunk.items, chunk.first)
+            return
+        if len(data) <= self._left:
+            self._left -= len(data)
+            chunk.packed = data
+
+    def pack(self, chunk: ItemChunk) -> bytes:
+        """Pickle a chunk that is due.
+
+        Raises:
+            NotPicklableError: An item can't travel.
+        """
+        try:
+            return self._dumps(chunk)
+        except Exception:  # noqa: BLE001
+            raise NotPicklableError(explain_items(chunk.items, chunk.first)) from None
+
+    def _dumps(self, chunk: ItemChunk) -> bytes:
+        data = dumps(chunk.items, self.classes, collect=self._collect, verify=True)
+        self.item_bytes = max(self.item_bytes, len(data) / len(chunk.items))
+        return data
+
+    def fit(self, size: int) -> int:
+        """Return *size*, or less where so many items would make a very large chunk."""
+        if not self.item_bytes:
+            return min(size, _FIRST_ITEMS)
+        return max(1, min(size, int(_MOST_BYTES / self.item_bytes)))
+
+
+class Sizes:
+    """How many items go into the next chunk of a lazy iterator, from what the last ones took."""
+
+    def __init__(self, batch_size: int | Literal["auto"]) -> None:
+        self._fixed = None if batch_size == "auto" else batch_size
+        self._size = 1
+
+    def next(self) -> int:
+        """Return the number of items for the next chunk."""
+        return self._fixed or self._size
+
+    def learn(self, items: int, seconds: float) -> None:
+        """Take note of how long a chunk took."""
+        if items:
+            wanted = int(_TARGET_SECONDS * items / max(seconds, 1e-9))
+            self._size = max(1, min(wanted, 2 * self._size, _MOST_ITEMS))
+
+
+def cut(
+    items: Sequence[Any], workers: int, batch_size: int | Literal["auto"], packer: Packer | None
+) -> Iterator[ItemChunk]:
+    """Cut items of known number into chunks.
+
+    With ``"auto"`` each chunk takes an eighth of a worker's share of what is left, so that chunks shrink to single
+    items at the end (guided self-scheduling: Polychronopoulos and Kuck, 1987).
+    """
+    first = 0
+    while first < len(items):
+        left = len(items) - first
+        size = max(1, left // (8 * workers)) if batch_size == "auto" else batch_size
+        if packer is not None and batch_size == "auto":
+            size = packer.fit(size)
+        yield ItemChunk(first, items[first : first + size], packer)
+        first += size

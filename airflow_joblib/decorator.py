@@ -1,0 +1,354 @@
+"""``parallel_task`` and the object it gives a user.
+
+::
+
+    thumbnail(paths)        ──► a DAG is being defined ──► taskflow: a task
+                            └─► anywhere else ──► thumbnail.map(paths) ──► fan_out: a list
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import replace
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
+
+from airflow_joblib.call import ItemSignature, function_name
+from airflow_joblib.options import Defaults, Options, environment, option_names, unknown_option, uses_processes
+
+if TYPE_CHECKING:
+    import inspect
+    import os
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import timedelta
+
+    from airflow_joblib.taskflow.types import Upstream, XComArg
+
+__all__ = ["ParallelTask", "parallel_task"]
+
+Item = TypeVar("Item")
+Result_co = TypeVar("Result_co", covariant=True)
+Params = ParamSpec("Params")
+
+#: Loaded as soon as anything of Airflow's DAG authoring is; without it no DAG is being defined.
+_DAG_CONTEXT = "airflow.sdk.definitions._internal.contextmanager"
+
+
+class ParallelTask(Generic[Item, Params, Result_co]):
+    """A function of one item that is called with many.
+
+    While a DAG is being defined a call makes a task; anywhere else it runs the fan-out and returns the results. Made by
+    :func:`parallel_task`.
+
+    Attributes:
+        options: How it fans out.
+        task_options: Options for the Airflow task: ``task_id``, ``retries``, ``pool`` and so on.
+    """
+
+    __wrapped__: Callable[Concatenate[Item, Params], Result_co]
+    __name__: str
+
+    def __init__(
+        self,
+        function: Callable[Concatenate[Item, Params], Result_co],
+        options: Options | None = None,
+        task_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Check that *function* can handle items with these options.
+
+        Raises:
+            TypeError: The function is asynchronous, a generator function or takes no item.
+            InvalidOptionError: ``over`` or ``per_worker`` names a parameter that the function does not have.
+        """
+        self.options = options or Options()
+        self.task_options = dict(task_options or {})
+        self._function = function
+        self._signature = ItemSignature(function, self.options.over, self.options.per_worker)
+        functools.update_wrapper(self, function, assigned=("__module__", "__doc__", "__qualname__"), updated=())
+        self.__name__ = function_name(function)
+        # Airflow reads the return annotation as that of the task, whose result is a list whatever an item's is.
+        annotations = getattr(function, "__annotations__", {})
+        self.__annotations__ = {name: kind for name, kind in annotations.items() if name != "return"}
+
+    # Not an attribute of the instance: TaskFlow copies those onto an object of its own that has a *function*.
+    @property
+    def function(self) -> Callable[Concatenate[Item, Params], Result_co]:
+        """The plain function of one item."""
+        return self._function
+
+    @property
+    def item(self) -> str:
+        """Name of the parameter that takes the item."""
+        return self._signature.item
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """The signature of a call: the function's, without what workers fill in themselves."""
+        return self._signature.public
+
+    @overload
+    def __call__(self, items: Upstream, *args: Params.args, **kwargs: Params.kwargs) -> XComArg: ...
+
+    @overload
+    def __call__(self, items: Iterable[Item], *args: Params.args, **kwargs: Params.kwargs) -> list[Result_co]: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a task while a DAG is being defined; anywhere else do what :meth:`map` does.
+
+        Args:
+            items: The items, or the task upstream that returns them.
+            *args: Arguments that all items share.
+            **kwargs: Arguments that all items share, by name.
+
+        Returns:
+            An ``XComArg`` while a DAG is being defined; anywhere else a list of the results, in input order.
+
+        Raises:
+            TypeError: An argument is missing, unknown or given twice, or the items can't be taken one by one.
+            NotPicklableError: Something can't reach a worker process; nothing has run.
+        """
+        if _dag_is_being_defined():
+            from airflow_joblib.taskflow.task import make_task  # noqa: PLC0415 - the DAG has imported Airflow already
+
+            return make_task(self, args, kwargs)
+        return self._map(args, kwargs)
+
+    def map(self, items: Iterable[Item], *args: Params.args, **kwargs: Params.kwargs) -> list[Result_co]:
+        """Run the fan-out here and now, whatever the context, and return the results in input order.
+
+        Args:
+            items: One item for each call of the function.
+            *args: Arguments that all items share.
+            **kwargs: Arguments that all items share, by name.
+
+        Raises:
+            TypeError: An argument is missing, unknown or given twice, or the items can't be taken one by one.
+            NotPicklableError: Something can't reach a worker process; nothing has run.
+            WorkerLostError: A worker process ended before it gave back its items.
+            Exception: The first item's failure, of its own type, with a note that says which item.
+        """
+        return self._map((items, *args), kwargs)
+
+    def _map(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Result_co]:
+        from airflow_joblib.fan_out import fan_out  # noqa: PLC0415 - joblib is needed when something runs
+
+        items, call = self._signature.bind(args, kwargs)
+        return fan_out(call, _materialized(items), self.options, _defaults(), self.item)
+
+    def partial(self, **kwargs: Any) -> Any:
+        """Fix arguments that all mapped instances share; ``.expand()`` of what it returns makes the mapped task."""
+        from airflow_joblib.taskflow.task import airflow_task  # noqa: PLC0415
+
+        return airflow_task(self).partial(**kwargs)
+
+    def expand(self, **kwargs: Any) -> XComArg:
+        """Make a mapped task: every instance takes one list of items and fans out inside."""
+        from airflow_joblib.taskflow.task import airflow_task  # noqa: PLC0415
+
+        return airflow_task(self).expand(**kwargs)
+
+    def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> XComArg:
+        """Make a mapped task from one mapping of arguments for each instance."""
+        from airflow_joblib.taskflow.task import airflow_task  # noqa: PLC0415
+
+        return airflow_task(self).expand_kwargs(kwargs, strict=strict)
+
+    def override(self, **options: Any) -> Self:
+        """Return the same task with other options, the decorator's own or Airflow's.
+
+        Raises:
+            InvalidOptionError: An option has a value it can't have, or is misspelt.
+        """
+        own, others = _split(options)
+        return type(self)(self.function, replace(self.options, **own), {**self.task_options, **others})
+
+    def uses_processes(self) -> bool:
+        """Tell whether its workers are processes, to which everything must travel."""
+        return uses_processes(self.options.backend or _defaults().backend)
+
+    def check(self) -> None:
+        """Check that the function, with everything it refers to, can reach a worker process.
+
+        Raises:
+            NotPicklableError: It can't; the error names every culprit.
+        """
+        from airflow_joblib.picklability import check_function  # noqa: PLC0415
+
+        check_function(self.function, self.options.per_worker)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Bind a decorated method to its object, as a function would be."""
+        if instance is None:
+            return self
+        bound = MethodType(self.function, instance)
+        return type(self)(bound, self.options, self.task_options)  # type: ignore[arg-type] # one parameter fewer
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was made from."""
+        return type(self), (self.function, self.options, self.task_options)
+
+    def __repr__(self) -> str:
+        return f"<parallel task {self.__name__}{self._signature.public}>"
+
+
+class _Decorator:
+    """What ``@parallel_task(...)`` with options returns. Strictly private."""
+
+    def __init__(self, options: Options, task_options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._task_options = task_options
+
+    def __call__(self, function: Callable[..., Any]) -> ParallelTask[Any, ..., Any]:
+        return _decorate(function, self._options, self._task_options)
+
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class _Decorating(Protocol):
+        def __call__(
+            self, function: Callable[Concatenate[Item, Params], Result_co], /
+        ) -> ParallelTask[Item, Params, Result_co]: ...
+
+    class _DecoratingOver(Protocol):
+        def __call__(self, function: Callable[..., Result_co], /) -> ParallelTask[Any, ..., Result_co]: ...
+
+
+@overload
+def parallel_task(
+    function: Callable[Concatenate[Item, Params], Result_co], /
+) -> ParallelTask[Item, Params, Result_co]: ...
+
+
+@overload
+def parallel_task(
+    *,
+    over: str,
+    n_jobs: int | None = None,
+    backend: str | None = None,
+    backend_options: Mapping[str, Any] | None = None,
+    batch_size: int | Literal["auto"] = "auto",
+    per_worker: Mapping[str, Callable[..., Any]] | None = None,
+    item_retries: int = 0,
+    item_retry_delay: float | timedelta = 1.0,
+    item_timeout: float | timedelta | None = None,
+    max_failures: float = 0,
+    checkpoint: bool | str | os.PathLike[str] = False,
+    **task_options: Any,
+) -> _DecoratingOver: ...
+
+
+@overload
+def parallel_task(
+    *,
+    n_jobs: int | None = None,
+    backend: str | None = None,
+    backend_options: Mapping[str, Any] | None = None,
+    batch_size: int | Literal["auto"] = "auto",
+    per_worker: Mapping[str, Callable[..., Any]] | None = None,
+    item_retries: int = 0,
+    item_retry_delay: float | timedelta = 1.0,
+    item_timeout: float | timedelta | None = None,
+    max_failures: float = 0,
+    checkpoint: bool | str | os.PathLike[str] = False,
+    **task_options: Any,
+) -> _Decorating: ...
+
+
+def parallel_task(function: Any = None, /, **options: Any) -> Any:
+    """Decorate the function that handles one item, so that it can be called with many.
+
+    Args:
+        function: The function, when the decorator is used without parentheses.
+        n_jobs: Workers, joblib's meaning: -1 for every CPU this process may use (affinity and cgroup limits counted),
+            -2 for all but one. Default: ``[joblib] n_jobs``, else -1.
+        backend: ``"loky"``, ``"multiprocessing"``, ``"threading"``, ``"sequential"`` or any name registered with
+            joblib. Default: ``[joblib] backend``, else ``"loky"``.
+        backend_options: Mapping handed to ``joblib.parallel_config``.
+        over: Name of the parameter that takes the item. Default: the first one.
+        batch_size: Items per dispatch, or ``"auto"``.
+        per_worker: Mapping of parameter name to a function that returns a context manager or a plain value, entered
+            once per worker and left when the run ends. The function may ask for shared arguments by name.
+        item_retries: Not available yet.
+        item_retry_delay: Not available yet.
+        item_timeout: Not available yet.
+        max_failures: Not available yet: the first failure ends the run.
+        checkpoint: Not available yet.
+        **task_options: Options of the Airflow task, as for ``@task``: ``task_id``, ``retries``, ``pool`` and so on.
+
+    Returns:
+        A :class:`ParallelTask`, or without a function a decorator that makes one.
+
+    Raises:
+        InvalidOptionError: An option has a value it can't have, or is misspelt.
+        TypeError: What is decorated is no plain function of one item.
+    """
+    own, task_options = _split(options)
+    record = Options(**own)
+    return _Decorator(record, task_options) if function is None else _decorate(function, record, task_options)
+
+
+def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part our options from those of the Airflow task, and refuse a misspelt one."""
+    names = option_names()
+    own = {name: value for name, value in options.items() if name in names}
+    others = {name: value for name, value in options.items() if name not in names}
+    for name in others:
+        if error := unknown_option(name):
+            raise error
+    return own, others
+
+
+def _decorate(function: Any, options: Options, task_options: Mapping[str, Any]) -> ParallelTask[Any, ..., Any]:
+    if isinstance(function, ParallelTask):
+        msg = f"{function.__name__} is a parallel task already. Use .override(...) to change its options."
+        raise TypeError(msg)
+    if hasattr(function, "operator_class") and hasattr(function, "kwargs"):  # what @task and its kin return
+        function, task_options = _taken_over(function, task_options)
+    if not callable(function) or isinstance(function, type):
+        msg = f"@parallel_task decorates a function that handles one item, not {_described(function)}."
+        raise TypeError(msg)
+    return ParallelTask(function, options, task_options)
+
+
+def _taken_over(task: Any, task_options: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Take the function and the options of a ``@task`` that was decorated."""
+    kind = getattr(task.operator_class, "custom_operator_name", task.operator_class.__name__)
+    if kind != "@task":
+        msg = (
+            f"@parallel_task can't stand above {kind}, which runs its function elsewhere. Put it above a plain @task "
+            "or above the function itself."
+        )
+        raise TypeError(msg)
+    if isinstance(task.function, ParallelTask):
+        msg = f"{task.function.__name__} is a parallel task already. Drop one of the two @parallel_task."
+        raise TypeError(msg)
+    return task.function, {**task.kwargs, **task_options}
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
+
+
+def _dag_is_being_defined() -> bool:
+    module = sys.modules.get(_DAG_CONTEXT)
+    return module is not None and module.DagContext.get_current() is not None
+
+
+def _materialized(items: Any) -> Any:
+    """Take what a mapped task upstream returned in one request instead of one for each item."""
+    if type(items).__name__ == "LazyXComSequence":
+        return items[:]
+    return items
+
+
+def _defaults() -> Defaults:
+    """Read ``[joblib]``: through Airflow where it is loaded, from the environment where it is not."""
+    if _DAG_CONTEXT in sys.modules:
+        from airflow_joblib.taskflow.configuration import option  # noqa: PLC0415
+
+        return Defaults.read(option)
+    return Defaults.read(environment)
+
+

@@ -1,0 +1,2 @@
+def is_refused(kind: type) -> bool:
+    return False

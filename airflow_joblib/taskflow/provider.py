@@ -1,0 +1,53 @@
+"""What Airflow's provider manager is told about this library.
+
+Airflow asks while it is itself still being imported, so nothing here may import Airflow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["get_provider_info"]
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's declaration: the ``@task.parallel`` decorator and the ``[joblib]`` section."""
+    return {
+        "package-name": "airflow-joblib",
+        "name": "Joblib",
+        "description": "Run a TaskFlow function over many items in parallel with joblib, inside one task.",
+        "task-decorators": [{"name": "parallel", "class-name": "airflow_joblib.parallel_task"}],
+        "config": {"joblib": {"description": "Defaults of ``@parallel_task``.", "options": _options()}},
+    }
+
+
+def _options() -> dict[str, dict[str, Any]]:
+    return {
+        "n_jobs": _option(
+            "Workers of a task that names no ``n_jobs``. -1: every CPU the task's process may use; -2: all but one.",
+            kind="integer",
+            default="-1",
+        ),
+        "backend": _option(
+            "Backend of a task that names no ``backend``: loky, multiprocessing, threading, sequential, or any name "
+            "registered with joblib.",
+            kind="string",
+            default="loky",
+        ),
+        "memory_budget": _option(
+            "Mebibytes of pickled items that a run may keep between the check of its items and their dispatch. Items "
+            "beyond it are checked, let go and pickled again when they are due.",
+            kind="integer",
+            default="256",
+        ),
+    }
+
+
+def _option(description: str, *, kind: str, default: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": None,
+        "default": default,
+    }

@@ -1,0 +1,91 @@
+"""From a parallel task to an Airflow task: the checks at parse time, then TaskFlow's own machinery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.decorator import task_decorator_factory
+
+from airflow_joblib.chunks import check_items
+from airflow_joblib.exceptions import Culprit, NotPicklableError
+from airflow_joblib.taskflow.operator import ParallelOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from airflow.sdk import XComArg
+
+    from airflow_joblib.decorator import ParallelTask
+
+__all__ = ["airflow_task", "make_task"]
+
+_STAY = "It belongs to the process of the task."
+_VALUES = "Take the value you need instead: `run_id`, `ds`, `logical_date` and `params` can travel"
+
+#: Context parameters that can't travel to a worker process, with the way out.
+_STAYING = {
+    **dict.fromkeys(("ti", "task_instance"), f"{_VALUES}; so can `task_instance_key_str` and `try_number`."),
+    **dict.fromkeys(("dag", "task"), f"{_VALUES}, or pass what you need as a shared argument."),
+    "conn": "Pass what you need of the connection as a shared argument, or open it in per_worker.",
+    "var": "Pass the variable's value as a shared argument.",
+    **dict.fromkeys(
+        ("inlet_events", "outlet_events", "task_state_store", "asset_state_store"),
+        "Use it in a task upstream or downstream.",
+    ),
+}
+
+
+def airflow_task(parallel: ParallelTask[Any, ..., Any], given: Collection[str] = ()) -> Any:
+    """Check what can be checked before the task exists, and return TaskFlow's decorator object for it.
+
+    Args:
+        parallel: The parallel task.
+        given: Parameters that the call itself fills in.
+
+    Raises:
+        NotPicklableError: The function, or something it refers to, can't reach a worker process.
+    """
+    if parallel.uses_processes():
+        _refuse_staying(parallel, given)
+        parallel.check()
+    return task_decorator_factory(
+        parallel,
+        multiple_outputs=False,  # TaskFlow would infer it from the annotation of one item's result
+        decorated_operator_class=ParallelOperator,
+        **parallel.task_options,
+    )
+
+
+def make_task(parallel: ParallelTask[Any, ..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> XComArg:
+    """Make the task for one call while a DAG is being defined.
+
+    Raises:
+        TypeError: The arguments don't fit, or the items can't be taken one by one.
+        NotPicklableError: The function, or something it refers to, can't reach a worker process.
+    """
+    given = parallel.__signature__.bind_partial(*args, **kwargs).arguments
+    if parallel.item in given:
+        _check_literal(given[parallel.item], parallel.item)
+    return airflow_task(parallel, given)(*args, **kwargs)  # type: ignore[no-any-return]
+
+
+def _check_literal(items: Any, name: str) -> None:
+    if hasattr(type(items), "resolve"):  # an XComArg, or what else Airflow resolves when the task runs
+        return
+    if isinstance(check_items(items, name), Iterator):
+        msg = (
+            f"The items for {name!r} can't be a {type(items).__name__} while a DAG is being defined: it is gone after "
+            "one use, and a task may run more than once. Pass a list, or return it from a task upstream."
+        )
+        raise TypeError(msg)
+
+
+def _refuse_staying(parallel: ParallelTask[Any, ..., Any], given: Collection[str]) -> None:
+    culprits = [
+        Culprit(f"{parallel.__name__} → parameter {name!r}", f"context[{name!r}]", _STAY, _STAYING[name])
+        for name in parallel.__signature__.parameters
+        if name in _STAYING and name not in given
+    ]
+    if culprits:
+        raise NotPicklableError(culprits)

@@ -1,0 +1,277 @@
+"""What runs inside a worker.
+
+A worker gets the call once and then chunks of items; it gives back one :class:`Report` a chunk::
+
+    payload ─► start ─► Worker ── enters its resources at its first chunk
+    chunk   ─► run_chunk ─► Worker.run ─► Report ─► bytes
+
+Errors come back as values, never as exceptions of the pool: an exception that can't be unpickled would hang a
+``multiprocessing`` pool for ever and break a loky pool without naming the item.
+"""
+
+from __future__ import annotations
+
+import os
+import reprlib
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from multiprocessing import util
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.exceptions import NotPicklableError, ParallelTaskError
+from airflow_joblib.picklability.pickler import dotted_name, dumps, loads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+    from airflow_joblib.call import Call
+
+__all__ = ["ItemError", "Report", "Worker", "inside_worker", "run_chunk", "run_chunk_anywhere", "start"]
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 100
+
+_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+
+
+@dataclass(slots=True)
+class ItemError:
+    """What became of an item, or of a resource's set-up, that raised.
+
+    Attributes:
+        index: Position of the item in the input; -1 for a resource.
+        error: The exception.
+        item: The item, cut short.
+        traceback: The worker's traceback as text; empty where the exception still has its own.
+        resource: Name of the ``per_worker`` resource whose set-up failed.
+    """
+
+    index: int
+    error: BaseException
+    item: str = ""
+    traceback: str = ""
+    resource: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of one chunk.
+
+    Attributes:
+        first: Position of the chunk's first item in the input.
+        worker: Process id of the worker.
+        values: Results of the items that ran, in order; it ends before the first item that failed.
+        failure: The failure that ended the chunk, if one did.
+        seconds: Time that the chunk took in the worker.
+    """
+
+    first: int
+    worker: int
+    values: list[Any] = field(default_factory=list)
+    failure: ItemError | None = None
+    seconds: float = 0.0
+
+
+class Worker:
+    """One worker: the call, the resources it holds, and what runs a chunk."""
+
+    def __init__(self, call: Call, *, catch: type[BaseException] = Exception) -> None:
+        self._call = call
+        self._catch = catch
+        self._resources: dict[str, Any] | None = None
+        self._stack = ExitStack()
+
+    def run(self, items: Sequence[Any], first: int, halted: Callable[[], bool] = bool) -> Report:
+        """Run a chunk, up to the first failure or until *halted* says so."""
+        report = Report(first, os.getpid())
+        began = time.perf_counter()
+        report.failure = self._enter()
+        if report.failure is None:
+            self._run_items(items, report, halted)
+        report.seconds = time.perf_counter() - began
+        return report
+
+    def _run_items(self, items: Sequence[Any], report: Report, halted: Callable[[], bool]) -> None:
+        function = self._call.of_item(self._resources or {})
+        keep = report.values.append
+        item: Any = None
+        try:
+            for item in items:
+                if halted():
+                    return
+                keep(function(item))
+        except self._catch as error:  # noqa: BLE001 - the item's own, and handed on as it is
+            report.failure = ItemError(report.first + len(report.values), _from_item(error), _shown(item))
+
+    def _enter(self) -> ItemError | None:
+        """Enter the resources, once."""
+        if self._resources is not None:
+            return None
+        entered: dict[str, Any] = {}
+        for name, factory in self._call.factories.items():
+            try:
+                made = factory(**self._call.factory_arguments(factory))
+                if isinstance(made, AbstractContextManager):
+                    made = self._stack.enter_context(made)
+            except Exception as error:  # noqa: BLE001 - handed on as it is
+                return ItemError(-1, _from_item(error), resource=name)
+            entered[name] = made
+        self._resources = entered
+        return None
+
+    def close(self) -> None:
+        """Leave the resources, in the thread that entered them."""
+        self._resources = None
+        self._stack.close()
+
+
+def _shown(item: object) -> str:
+    """Return an item as text for a message, cut short."""
+    try:
+        return _short.repr(item)
+    except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the item's own exception
+        return f"<{dotted_name(type(item))}>"
+
+
+def _from_item(error: BaseException) -> BaseException:
+    """Drop our own frames from the top of an exception's traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return error.with_traceback(trace)
+
+
+# What follows is for workers that are processes: state of the process, and bytes in and out.
+
+_worker: Worker | None = None
+_payload: bytes = b""
+_known: set[type] = set()
+_running = False
+_asked_to_leave = False
+_local = threading.local()
+
+
+def inside_worker() -> bool:
+    """Tell whether this code runs in a worker of a fan-out, as a process or as a thread."""
+    return bool(_payload) or getattr(_local, "inside", False)
+
+
+def mark_thread(*, inside: bool) -> None:
+    """Say that this thread is a worker, or no longer one."""
+    _local.inside = inside
+
+
+def start(payload: bytes) -> None:
+    """Make this process a worker; run once in it, before its first chunk."""
+    global _payload, _worker  # noqa: PLW0603 - a worker process is what this module's state describes
+    _payload, _worker = payload, None
+    util.Finalize(None, close, exitpriority=100)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _leave)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
+    _forget_refused_database()
+
+
+def _forget_refused_database() -> None:
+    """Undo the address with which Airflow keeps a task from its database, under which Airflow can't be imported.
+
+    An empty in-memory database keeps the worker from the real one as well.
+    """
+    if os.environ.get(_DATABASE, "").startswith("airflow-db-not-allowed:"):
+        os.environ[_DATABASE] = "sqlite://"
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    """Unwind, so that ``finally`` blocks run and resources are left. Asked again, it leaves an item alone."""
+    global _asked_to_leave  # noqa: PLW0603
+    if not (_running and _asked_to_leave):
+        _asked_to_leave = True
+        sys.exit(128 + signal.SIGTERM)
+
+
+def _asked() -> bool:
+    return _asked_to_leave
+
+
+def close() -> None:
+    """Leave the resources of this process's worker."""
+    global _worker  # noqa: PLW0603
+    worker, _worker = _worker, None
+    if worker is not None:
+        worker.close()
+
+
+def run_chunk(data: bytes, first: int) -> bytes:
+    """Run a pickled chunk in this worker process and return its pickled report."""
+    global _running  # noqa: PLW0603
+    _running = True
+    try:
+        return _pack(_report(data, first))
+    finally:
+        _running = False
+        if _asked_to_leave:  # the pool would catch SystemExit and go on
+            close()
+            sys.stdout.flush()
+            os._exit(128 + signal.SIGTERM)
+
+
+def _report(data: bytes, first: int) -> Report:
+    global _worker  # noqa: PLW0603
+    try:
+        if _worker is None:
+            call, classes = loads(_payload)
+            _known.update(classes)
+            _worker = Worker(call, catch=BaseException)
+        items = loads(data)
+    except Exception as error:  # noqa: BLE001 - an error of unpickling must name itself, not break the pool
+        return Report(first, os.getpid(), failure=ItemError(first, error))
+    return _worker.run(items, first, _asked)
+
+
+def run_chunk_anywhere(payload: bytes, data: bytes, first: int) -> bytes:
+    """Run a chunk on a backend that can't be told to call :func:`start` in its workers."""
+    if _payload != payload:
+        close()
+        start(payload)
+    return run_chunk(data, first)
+
+
+def _pack(report: Report) -> bytes:
+    """Pickle a report; where that fails, find the value that can't be sent and report it instead."""
+    if report.failure is not None:
+        report.failure = _sendable(report.failure)
+    try:
+        return dumps(report, _known, verify=True)
+    except Exception:  # noqa: BLE001 - pickling runs code of the user
+        return dumps(_cut_at_culprit(report), _known)
+
+
+def _cut_at_culprit(report: Report) -> Report:
+    from airflow_joblib.picklability.culprits import find_culprits  # noqa: PLC0415 - only after a failure
+
+    for offset, value in enumerate(report.values):
+        try:
+            dumps(value, _known, verify=True)
+        except Exception:  # noqa: BLE001
+            index = report.first + offset
+            report.failure = ItemError(index, NotPicklableError(find_culprits(value, f"result of item {index}")))
+            del report.values[offset:]
+            break
+    return report
+
+
+def _sendable(failure: ItemError) -> ItemError:
+    """Add the traceback as text; replace an exception that would not arrive by one that says the same."""
+    error = failure.error
+    text = "".join(traceback.format_exception(error))
+    try:
+        loads(dumps(error, _known))
+    except Exception:  # noqa: BLE001 - pickling runs code of the user
+        error = ParallelTaskError(f"{dotted_name(type(error))}: {error} (the exception itself could not be pickled)")
+    return replace(failure, error=error, traceback=text)

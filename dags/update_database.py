@@ -1,0 +1,157 @@
+"""Update a database: three hundred orders booked by parallel workers, each over a connection of its own.
+
+Shows ``per_worker``: `connect` is entered once in every worker, its connection serves all items there, and it is closed
+when the run ends. Many orders hit the same few products, so two workers often want the same row; the last task fails if
+one update was lost, or an order was booked twice.
+
+SQLite in AIRFLOW_HOME out of the box; PostgreSQL when Airflow has a connection with the id ``shop_db``.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Connection, dag, task
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from airflow_joblib import parallel_task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECTION_ID = "shop_db"
+STOCK = {"apples": 1000, "bread": 500, "cheese": 250, "dates": 150}
+DEMAND = ("apples", "bread", "apples", "cheese", "apples", "bread", "dates")
+ORDERS = 300
+
+
+class SoldOutError(Exception):
+    """There aren't as many units as were ordered."""
+
+
+def database_url() -> str:
+    """Where the shop's tables are; holds the password, so it never leaves the task as an XCom or a rendered field."""
+    try:
+        return str(Connection.get(CONNECTION_ID).get_uri())
+    except AirflowNotFoundException:
+        return f"sqlite:///{Path(os.environ.get('AIRFLOW_HOME', '~/airflow')).expanduser()}/shop.db"
+
+
+@contextmanager
+def connect(database_url: str) -> Iterator[Any]:
+    """Open a connection, and close it in the end."""
+    if database_url.startswith("postgres"):
+        import psycopg2  # only where it is needed
+
+        connection = psycopg2.connect(database_url)
+    else:
+        # IMMEDIATE takes the write lock when a transaction starts: a second writer waits its turn, up to the timeout,
+        # where it would otherwise find out at its first write that what it has read is out of date.
+        path = database_url.removeprefix("sqlite:///")
+        connection = sqlite3.connect(path, timeout=60, isolation_level="IMMEDIATE")
+    with closing(connection):
+        yield connection
+
+
+def execute(connection: Any, statement: str, *values: Any) -> Any:
+    """Run a statement with SQLite's placeholders on either database; its cursor."""
+    cursor = connection.cursor()
+    cursor.execute(statement if isinstance(connection, sqlite3.Connection) else statement.replace("?", "%s"), values)
+    return cursor
+
+
+def add_booking(connection: Any, order: dict[str, Any]) -> bool:
+    """Write the booking; False if it is there already."""
+    statement = "INSERT INTO shop_booking VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+    return bool(execute(connection, statement, order["id"], order["product"], order["units"]).rowcount)
+
+
+def take_stock(connection: Any, order: dict[str, Any]) -> bool:
+    """Take the units from the shelf; False if there aren't as many."""
+    statement = "UPDATE shop_stock SET units = units - ? WHERE product = ? AND units >= ?"
+    return bool(execute(connection, statement, order["units"], order["product"], order["units"]).rowcount)
+
+
+@task
+def stock_up() -> None:
+    """Empty the tables and fill the shelves."""
+    with connect(database_url()) as connection:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA journal_mode=WAL")  # readers don't wait for the writer
+        with connection:
+            execute(connection, "CREATE TABLE IF NOT EXISTS shop_stock (product TEXT PRIMARY KEY, units INTEGER)")
+            execute(
+                connection,
+                "CREATE TABLE IF NOT EXISTS shop_booking (order_id INTEGER PRIMARY KEY, product TEXT, units INTEGER)",
+            )
+            execute(connection, "DELETE FROM shop_booking")
+            execute(connection, "DELETE FROM shop_stock")
+            for product, units in STOCK.items():
+                execute(connection, "INSERT INTO shop_stock VALUES (?, ?)", product, units)
+
+
+@task
+def collect_orders() -> list[dict[str, Any]]:
+    """Orders as they came in; every fiftieth wants more than there ever was."""
+    return [
+        {"id": n, "product": DEMAND[n % len(DEMAND)], "units": 10_000 if n % 50 == 0 else 1 + n % 5}
+        for n in range(1, ORDERS + 1)
+    ]
+
+
+@parallel_task(per_worker={"connection": connect})
+def book(order: dict[str, Any], database_url: str, connection: Any) -> dict[str, Any]:
+    """Book one order in one transaction.
+
+    The stock is checked and taken by a single UPDATE, so nobody can come in between. The booking has the order's id as
+    its key: an order that comes again, after a retry or a lost worker, isn't booked twice.
+    """
+    try:
+        with connection:  # commits, or rolls back when an exception leaves
+            if add_booking(connection, order) and not take_stock(connection, order):
+                raise SoldOutError
+    except SoldOutError:
+        return {"order": order["id"], "booked": False, "worker": os.getpid()}
+    return {"order": order["id"], "booked": True, "worker": os.getpid()}
+
+
+@task
+def book_all(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fan the orders out.
+
+    A task of its own that calls `book.map`, since the URL is to be asked for here, in the task's process: given to
+    `book` in the DAG as a template, ``{{ conn.shop_db.get_uri() }}``, it would be kept with the rendered fields.
+    """
+    return book.map(orders, database_url=database_url())
+
+
+@task
+def check(orders: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Compare what is in the database with what the workers said, to the last unit."""
+    with connect(database_url()) as connection, connection:
+        left = dict(execute(connection, "SELECT product, units FROM shop_stock").fetchall())
+        booked = dict(execute(connection, "SELECT order_id, units FROM shop_booking").fetchall())
+    expected = dict(STOCK)
+    for order, result in zip(orders, results, strict=True):
+        if result["booked"] != (order["id"] in booked):
+            raise ValueError(f"Order {order['id']}: the worker and the database disagree.")
+        expected[order["product"]] -= order["units"] if result["booked"] else 0
+    if left != expected:
+        raise ValueError(f"Updates were lost: {left} are left where {expected} should be.")
+    return {"booked": len(booked), "refused": len(orders) - len(booked), "left": left}
+
+
+@dag(schedule=None, max_active_runs=1, tags=["airflow-joblib", "example"], doc_md=__doc__)
+def update_database() -> None:
+    """Fill the shelves, book in parallel, check the books."""
+    orders = collect_orders()
+    results = book_all(orders)
+    stock_up() >> results
+    check(orders, results)
+
+
+update_database()

@@ -1,0 +1,82 @@
+"""A small client of Airflow's public REST API, from the standard library alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode
+from urllib.request import ProxyHandler, Request, build_opener
+
+__all__ = ["AirflowApi", "ApiError"]
+
+_PAGE = 100  # [api] maximum_page_limit
+_LOCAL = build_opener(ProxyHandler({}))  # the server is on this machine: never by way of the user's proxy
+
+
+class ApiError(RuntimeError):
+    """The API answered with an error.
+
+    Attributes:
+        status: The HTTP status.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(status, message)
+
+    def __str__(self) -> str:
+        return f"HTTP {self.args[0]}: {self.args[1]}"
+
+
+class AirflowApi:
+    """Talks to one API server on this machine, where everyone is an admin."""
+
+    def __init__(self, url: str, *, timeout: float = 30) -> None:
+        self.url = url
+        self._timeout = timeout
+        self._token: str | None = None
+
+    def health(self) -> dict[str, str | None]:
+        """Status of each component: ``healthy``, ``unhealthy`` or None for one that was never there."""
+        answer = self._send("GET", "/api/v2/monitor/health", token=None)
+        return {component: facts["status"] for component, facts in answer.items()}
+
+    def get(self, *path: str, **query: Any) -> Any:
+        """GET ``/api/v2/<path>``; each part of *path* is quoted."""
+        return self._send("GET", _address(path, query), token=self._login())
+
+    def post(self, *path: str, body: Any) -> Any:
+        """POST *body* to ``/api/v2/<path>``."""
+        return self._send("POST", _address(path, {}), token=self._login(), body=body)
+
+    def all(self, *path: str, field: str) -> list[dict[str, Any]]:
+        """Every page of a collection, *field* naming the list in the answer."""
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self.get(*path, limit=_PAGE, offset=len(found))
+            found += answer[field]
+            if not answer[field] or len(found) >= answer["total_entries"]:
+                return found
+
+    def _login(self) -> str:
+        if self._token is None:
+            self._token = str(self._send("GET", "/auth/token", token=None)["access_token"])
+        return self._token
+
+    def _send(self, method: str, address: str, *, token: str | None, body: Any = None) -> Any:
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        data = None if body is None else json.dumps(body).encode()
+        # Always http://127.0.0.1, made by the harness itself.
+        request = Request(self.url + address, data=data, headers=headers, method=method)  # noqa: S310
+        try:
+            with _LOCAL.open(request, timeout=self._timeout) as answer:
+                return json.load(answer)
+        except HTTPError as error:
+            with error:
+                raise ApiError(error.code, error.read().decode(errors="replace")) from error
+
+
+def _address(path: tuple[str, ...], query: dict[str, Any]) -> str:
+    parameters = f"?{urlencode(query)}" if query else ""
+    return "/api/v2/" + "/".join(quote(part, safe="") for part in path) + parameters

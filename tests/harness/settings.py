@@ -1,0 +1,110 @@
+"""The configuration and the environment of a harness's Airflow.
+
+Settings, the secrets among them, are in the home's ``airflow.cfg``, readable by its owner only: an environment is
+inherited by every process below, and printed by many. What the user's own environment says about Airflow is left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import socket
+from configparser import RawConfigParser
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["MARKER", "child_environment", "free_port", "write_config"]
+
+MARKER = "AIRFLOW_HARNESS_INSTANCE"
+
+Sections = dict[str, dict[str, str]]
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def child_environment(home: Path, marker: str, wanted: Mapping[str, str]) -> dict[str, str]:
+    """The user's environment without its Airflow settings, plus *wanted* and a marker that finds descendants."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "_AIRFLOW_"))}
+    ours = {
+        "AIRFLOW_HOME": str(home),
+        MARKER: marker,
+        "SPT_NOENV": "1",  # Airflow renames its processes; without this that overwrites the marker in /proc
+        "PYTHONUNBUFFERED": "1",
+    }
+    return inherited | ours | dict(wanted)
+
+
+def write_config(home: Path, dags_folders: Sequence[Path], port: int) -> None:
+    """Write the home's ``airflow.cfg``, which nobody else may read."""
+    parser = RawConfigParser()
+    parser.read_dict(_merged(_server(home, port), _quick(dags_folders), _secrets()))
+    descriptor = os.open(home / "airflow.cfg", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        parser.write(file)
+
+
+def _server(home: Path, port: int) -> Sections:
+    """What makes it a complete Airflow on one machine, reachable from this machine only."""
+    return {
+        "core": {
+            "executor": "LocalExecutor",
+            "parallelism": "8",
+            "load_examples": "False",
+            "dags_are_paused_at_creation": "False",
+            "simple_auth_manager_all_admins": "True",
+            "hostname_callable": "socket.gethostname",
+            "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
+        },
+        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db"},
+        "api": {"host": "127.0.0.1", "port": str(port), "base_url": f"http://127.0.0.1:{port}", "workers": "1"},
+        "logging": {"base_log_folder": str(home / "logs"), "colored_console_log": "False"},
+    }
+
+
+def _quick(dags_folders: Sequence[Path]) -> Sections:
+    """Short waits, so that a new DAG file is seen and a task is started at once; long limits for a busy machine."""
+    bundles = [_bundle(number, folder) for number, folder in enumerate(dags_folders)]
+    return {
+        "core": {"dags_folder": str(dags_folders[0]), "min_serialized_dag_update_interval": "0"},
+        "scheduler": {"scheduler_idle_sleep_time": "0.2", "job_heartbeat_sec": "2", "scheduler_heartbeat_sec": "2"},
+        "dag_processor": {
+            "dag_bundle_config_list": json.dumps(bundles),
+            "refresh_interval": "1",
+            "bundle_refresh_check_interval": "1",
+        },
+        "workers": {"execution_api_timeout": "30"},
+    }
+
+
+def _bundle(number: int, folder: Path) -> dict[str, object]:
+    return {
+        "name": f"folder-{number}",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(folder), "refresh_interval": 1},
+    }
+
+
+def _secrets() -> Sections:
+    return {
+        "core": {"fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()},
+        "api": {"secret_key": secrets.token_urlsafe(32)},
+        "api_auth": {"jwt_secret": secrets.token_urlsafe(64)},
+    }
+
+
+def _merged(*parts: Sections) -> Sections:
+    merged: Sections = {}
+    for part in parts:
+        for section, options in part.items():
+            merged.setdefault(section, {}).update(options)
+    return merged

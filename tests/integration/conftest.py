@@ -1,0 +1,85 @@
+"""One real Airflow for all integration tests of a session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness import AirflowInstance
+from tests.harness.instance import migrated_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+EXAMPLES = Path(__file__).parents[2] / "dags"
+DAG_FILES = Path(__file__).parent / "dag_files"
+N_JOBS = 2
+
+
+@pytest.fixture(scope="session")
+def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty database: made once a session, since it takes as long as all the rest of the start."""
+    return migrated_database(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def added_dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder for the DAG files that tests add."""
+    return tmp_path_factory.mktemp("dags")
+
+
+@pytest.fixture(scope="session")
+def airflow(airflow_database: Path, added_dags: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowInstance]:
+    """A running Airflow that has the example DAGs and whatever `add_dag` adds; must leave no process."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {"AIRFLOW__JOBLIB__N_JOBS": str(N_JOBS)}
+    with AirflowInstance(home, [EXAMPLES, added_dags], env=environment, database=airflow_database) as instance:
+        yield instance
+    assert not instance.killed
+    assert not instance.leftovers()
+
+
+@pytest.fixture
+def add_dag(airflow: AirflowInstance, added_dags: Path) -> Iterator[Callable[[str], str]]:
+    """Give Airflow a file of ``dag_files``, whose DAG has the file's name, and wait until it was parsed."""
+    added: list[Path] = []
+
+    def add(dag_id: str) -> str:
+        added.append(Path(shutil.copy(DAG_FILES / f"{dag_id}.py", added_dags)))
+        airflow.wait_for_dags(dag_id)
+        return dag_id
+
+    yield add
+    for file in added:
+        file.unlink()
+
+
+@pytest.fixture
+def add_source(airflow: AirflowInstance, added_dags: Path) -> Iterator[Callable[[str, str], Path]]:
+    """Give Airflow a DAG file with the source given, without waiting."""
+    added: list[Path] = []
+
+    def add(name: str, source: str) -> Path:
+        added.append(added_dags / name)
+        added[-1].write_text(source, encoding="utf-8")
+        return added[-1]
+
+    yield add
+    for file in added:
+        file.unlink()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """A PostgreSQL database to write to; skips where no server answers."""
+    psycopg2 = pytest.importorskip("psycopg2")
+    url = os.environ.get("TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/test")
+    try:
+        psycopg2.connect(url, connect_timeout=3).close()
+    except psycopg2.OperationalError as error:
+        pytest.skip(f"No PostgreSQL at TEST_POSTGRES_URL or 127.0.0.1:5432: {str(error).splitlines()[0]}")
+    return url
