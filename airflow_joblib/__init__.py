@@ -36,7 +36,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from importlib import import_module  # noqa: PLC0415
+    from importlib import import_module
 
     module = "decorator" if name in {"ParallelTask", "parallel_task"} else "exceptions"
     value = getattr(import_module(f"{__name__}.{module}"), name)

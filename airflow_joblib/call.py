@@ -163,7 +163,9 @@ class ItemSignature:
                 args += value
             elif kind is Parameter.VAR_KEYWORD:
                 shared.update(value)
-            elif kind is Parameter.POSITIONAL_ONLY or (kind is not Parameter.KEYWORD_ONLY and (starred or not args and value is _ITEM)):
+            elif kind is Parameter.POSITIONAL_ONLY or (
+                kind is not Parameter.KEYWORD_ONLY and (starred or (not args and value is _ITEM))
+            ):
                 labels.append(name)
                 args.append(value)
             else:
@@ -181,7 +183,9 @@ class ItemSignature:
 
 
 def _check_plain(function: Callable[..., Any]) -> None:
-    call = function if inspect.isroutine(function) or isinstance(function, functools.partial) else _call_method(function)
+    call = (
+        function if inspect.isroutine(function) or isinstance(function, functools.partial) else _call_method(function)
+    )
     kinds = {
         "an async function": inspect.iscoroutinefunction(call),
         "a generator function": inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call),
@@ -196,7 +200,7 @@ def _check_plain(function: Callable[..., Any]) -> None:
 
 
 def _call_method(instance: object) -> object:
-    return type(instance).__call__  # type: ignore[operator] # the caller has checked that it is callable
+    return type(instance).__call__
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, Parameter]:

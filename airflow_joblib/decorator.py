@@ -109,7 +109,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
             NotPicklableError: Something can't reach a worker process; nothing has run.
         """
         if _dag_is_being_defined():
-            from airflow_joblib.taskflow.task import make_task  # noqa: PLC0415 - the DAG has imported Airflow already
+            from airflow_joblib.taskflow.task import make_task
 
             return make_task(self, args, kwargs)
         return self._map(args, kwargs)
@@ -131,28 +131,28 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         return self._map((items, *args), kwargs)
 
     def _map(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Result_co]:
-        from airflow_joblib.fan_out import fan_out  # noqa: PLC0415 - joblib is needed when something runs
+        from airflow_joblib.fan_out import fan_out
 
         items, call = self._signature.bind(args, kwargs)
         return fan_out(call, _materialized(items), self.options, _defaults(), self.item)
 
     def partial(self, **kwargs: Any) -> Any:
         """Fix arguments that all mapped instances share; ``.expand()`` of what it returns makes the mapped task."""
-        from airflow_joblib.taskflow.task import airflow_task  # noqa: PLC0415
+        from airflow_joblib.taskflow.task import airflow_task
 
         return airflow_task(self).partial(**kwargs)
 
     def expand(self, **kwargs: Any) -> XComArg:
         """Make a mapped task: every instance takes one list of items and fans out inside."""
-        from airflow_joblib.taskflow.task import airflow_task  # noqa: PLC0415
+        from airflow_joblib.taskflow.task import airflow_task
 
-        return airflow_task(self).expand(**kwargs)
+        return airflow_task(self).expand(**kwargs)  # type: ignore[no-any-return]
 
     def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> XComArg:
         """Make a mapped task from one mapping of arguments for each instance."""
-        from airflow_joblib.taskflow.task import airflow_task  # noqa: PLC0415
+        from airflow_joblib.taskflow.task import airflow_task
 
-        return airflow_task(self).expand_kwargs(kwargs, strict=strict)
+        return airflow_task(self).expand_kwargs(kwargs, strict=strict)  # type: ignore[no-any-return]
 
     def override(self, **options: Any) -> Self:
         """Return the same task with other options, the decorator's own or Airflow's.
@@ -173,7 +173,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         Raises:
             NotPicklableError: It can't; the error names every culprit.
         """
-        from airflow_joblib.picklability import check_function  # noqa: PLC0415
+        from airflow_joblib.picklability import check_function
 
         check_function(self.function, self.options.per_worker)
 
@@ -182,7 +182,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         if instance is None:
             return self
         bound = MethodType(self.function, instance)
-        return type(self)(bound, self.options, self.task_options)  # type: ignore[arg-type] # one parameter fewer
+        return type(self)(bound, self.options, self.task_options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what it was made from."""
@@ -275,7 +275,7 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
         item_timeout: Not available yet.
         max_failures: Not available yet: the first failure ends the run.
         checkpoint: Not available yet.
-        **task_options: Options of the Airflow task, as for ``@task``: ``task_id``, ``retries``, ``pool`` and so on.
+        **options: As above, and options of the Airflow task as for ``@task``: ``task_id``, ``retries``, ``pool``...
 
     Returns:
         A :class:`ParallelTask`, or without a function a decorator that makes one.
@@ -346,9 +346,7 @@ def _materialized(items: Any) -> Any:
 def _defaults() -> Defaults:
     """Read ``[joblib]``: through Airflow where it is loaded, from the environment where it is not."""
     if _DAG_CONTEXT in sys.modules:
-        from airflow_joblib.taskflow.configuration import option  # noqa: PLC0415
+        from airflow_joblib.taskflow.configuration import option
 
         return Defaults.read(option)
     return Defaults.read(environment)
-
-

@@ -1,4 +1,6 @@
-"""The run: items become chunks, chunks go to workers, reports come back, results end in order::
+"""The run: from items to results in input order.
+
+::
 
     items ─► check ─► chunks ─► Pool ─► reports ─► results
                │                  ▲         │
@@ -20,9 +22,9 @@ from airflow_joblib import worker
 from airflow_joblib.call import function_name
 from airflow_joblib.chunks import ItemChunk, Packer, Sizes, check_items, cut, draw
 from airflow_joblib.exceptions import NotPicklableError
+from airflow_joblib.options import uses_processes
 from airflow_joblib.picklability import check_function, explain_shared, modules_by_value, sent_by_value
 from airflow_joblib.picklability.pickler import dumps
-from airflow_joblib.options import uses_processes
 from airflow_joblib.pool import FewerWorkersError, ProcessPool, ThreadPool
 from airflow_joblib.progress import Progress
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from airflow_joblib.call import Call
+    from airflow_joblib.exceptions import Culprit
     from airflow_joblib.options import Defaults, Options
     from airflow_joblib.pool import Pool
     from airflow_joblib.worker import ItemError, Report
@@ -76,6 +79,8 @@ class _Run:
         self.sizes = Sizes(options.batch_size)
         self.results: dict[int, Sequence[Any]] = {}
         self.done = 0
+        self.payload = b""
+        self.name = function_name(call.function)
 
     def workers(self) -> int:
         """Return how many workers are asked for."""
@@ -84,48 +89,61 @@ class _Run:
         if self.backend in {"loky", "multiprocessing", "threading"}:
             return max(1, joblib.cpu_count() + 1 + self.n_jobs) if self.n_jobs < 0 else self.n_jobs
         with joblib.parallel_config(backend=self.backend, **self.options.backend_options):
-            return max(1, joblib.effective_n_jobs(self.n_jobs))
+            return max(1, int(joblib.effective_n_jobs(self.n_jobs)))
 
     def run(self, head: list[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
         """Check, run, and put the results in order."""
         total = len(head) if rest is None else None
-        workers = workers if total is None else min(workers, total)
-        chunks = list(cut(head, workers, self.options.batch_size, self.packer)) if self.packer is None else []
-        if self.packer is not None:
-            chunks = self._check(head, workers)
+        workers = workers if total is None else self._at_most(total, workers)
+        if self.packer is None:
+            chunks = list(cut(head, workers, self.options.batch_size, None))
+        else:
+            chunks = self._check(head, self.packer, workers)
         source = self._source(chunks, rest, len(head))
         began = time.perf_counter()
-        with Progress(function_name(self.call.function), total) as progress:
-            self._execute(source, workers, progress)
+        with Progress(self.name, total) as progress:
+            workers = self._execute(source, workers, progress)
             progress.finish(self.done, workers, time.perf_counter() - began)
         return [value for first in sorted(self.results) for value in self.results[first]]
 
-    def _check(self, items: list[Any], workers: int) -> list[ItemChunk]:
-        """Check what goes to every worker and every item that is known, before a worker exists."""
-        assert self.packer is not None  # noqa: S101 - called for processes only
-        check_function(self.call.function, self.call.factories)
-        culprits = self._check_shared()
+    def _at_most(self, total: int, workers: int) -> int:
+        """Return no more workers than items, and say so where their number was asked for."""
+        if 0 < total < workers and self.n_jobs > 0:
+            self._warn_fewer(total, workers, f"there are only {total} items" if total > 1 else "there is only one item")
+        return min(total, workers)
+
+    def _warn_fewer(self, workers: int, asked: int, why: str) -> None:
+        plural = "worker" if workers == 1 else "workers"
+        log.warning("%s runs on %d %s instead of %d: %s.", self.name, workers, plural, asked, why)
+
+    def _check(self, items: list[Any], packer: Packer, workers: int) -> list[ItemChunk]:
+        """Pickle, and thereby check, the call and every item that is known, before a worker exists."""
+        culprits: list[Culprit] = []
+        try:
+            self.payload = dumps(self.call, verify=True)
+        except Exception:  # noqa: BLE001 - pickling runs code of the user
+            culprits += self._explain_call()
         chunks = []
-        for chunk in cut(items, workers, self.options.batch_size, self.packer):
-            self.packer.check(chunk)
+        for chunk in cut(items, workers, self.options.batch_size, packer):
+            packer.check(chunk)
             chunks.append(chunk)
-        if culprits := [*culprits, *self.packer.culprits]:
+        if culprits := [*culprits, *packer.culprits]:
             raise NotPicklableError(culprits)
+        packer.start_sending()
         return chunks
 
-    def _check_shared(self) -> list[Any]:
-        shared = self.call.arguments()
+    def _explain_call(self) -> list[Culprit]:
         try:
-            dumps(shared, verify=True)
-        except Exception:  # noqa: BLE001 - pickling runs code of the user
-            return explain_shared(shared)
-        return []
-
-    def _payload(self) -> bytes:
-        """Pickle what every worker gets: the call, and the classes that items refer to by key."""
-        assert self.packer is not None  # noqa: S101 - called for processes only
-        self.packer.start_sending()
-        return dumps((self.call, list(self.packer.classes)))
+            check_function(self.call.function, self.call.factories)
+        except NotPicklableError as error:
+            found = list(error.culprits)
+        else:
+            found = []
+        try:
+            dumps(self.call.arguments(), verify=True)
+        except Exception:  # noqa: BLE001
+            found += explain_shared(self.call.arguments())
+        return found
 
     def _source(self, chunks: list[ItemChunk], rest: Iterator[Any] | None, first: int) -> Iterator[ItemChunk]:
         """Yield the chunks that are cut already, then those of what is left of a lazy iterator."""
@@ -139,34 +157,28 @@ class _Run:
             yield ItemChunk(first, items, self.packer)
             first += len(items)
 
-    def _execute(self, source: Iterator[ItemChunk], workers: int, progress: Progress) -> None:
+    def _execute(self, source: Iterator[ItemChunk], workers: int, progress: Progress) -> int:
+        """Run every chunk and return the number of workers that did."""
         if workers > 1 and worker.inside_worker():
-            log.warning(
-                "%s runs its items one after another: it was called by an item of another fan-out, whose workers use "
-                "the CPUs already.",
-                function_name(self.call.function),
-            )
-            workers = 1
-        if workers == 1:
-            self._run_here(source, progress)
-            return
-        try:
-            with self._pool(workers) as pool:
-                self._drive(pool, source, progress)
-        except FewerWorkersError:
-            log.warning(
-                "%s runs its items one after another instead of on %d workers: this process may not start others "
-                "(it is marked as daemonic).",
-                function_name(self.call.function),
-                workers,
-            )
-            self._run_here(source, progress)
+            self._warn_fewer(1, workers, "an item of another fan-out called it, whose workers use the CPUs already")
+        elif workers > 1:
+            try:
+                with self._pool(workers) as pool:
+                    self._drive(pool, source, progress)
+            except FewerWorkersError:
+                self._warn_fewer(1, workers, "this process is marked as daemonic and may not start others")
+            else:
+                return workers
+        self._run_here(source, progress)
+        return 1
 
     def _pool(self, workers: int) -> Pool:
         options = self.options.backend_options
         if self.packer is None:
             return ThreadPool(self.call, self.backend, workers, options)
-        return ProcessPool(self._payload(), self.backend, workers, options)
+        # Classes that items refer to by key travel with the call, as both do once for each worker.
+        classes = dumps(list(self.packer.classes))
+        return ProcessPool((self.payload, classes), self.backend, workers, options)
 
     def _drive(self, pool: Pool, source: Iterator[ItemChunk], progress: Progress) -> None:
         """Keep two chunks a worker under way, and take their reports."""

@@ -24,14 +24,50 @@ BACKENDS: Final = ("loky", "multiprocessing", "threading", "sequential")
 ENGINES: Final = ("dask", "ray", "spark")
 
 #: Options of an Airflow task that a misspelt option is compared with; Airflow itself judges all others.
-TASK_OPTIONS: Final = (
-    "allow_nested_operators depends_on_past do_xcom_push doc doc_md email_on_failure execution_timeout executor "
-    "executor_config inlets map_index_template max_active_tis_per_dag max_active_tis_per_dagrun max_retry_delay "
-    "on_execute_callback on_failure_callback on_retry_callback on_skipped_callback on_success_callback outlets owner "
-    "params pool pool_slots post_execute pre_execute priority_weight queue resources retries retry_delay "
-    "retry_exponential_backoff retry_policy run_as_user show_return_value_in_logs start_date task_display_name task_id "
-    "templates_dict trigger_rule wait_for_downstream weight_rule"
-).split()
+TASK_OPTIONS: Final = [
+    "allow_nested_operators",
+    "depends_on_past",
+    "do_xcom_push",
+    "doc",
+    "doc_md",
+    "email_on_failure",
+    "execution_timeout",
+    "executor",
+    "executor_config",
+    "inlets",
+    "map_index_template",
+    "max_active_tis_per_dag",
+    "max_active_tis_per_dagrun",
+    "max_retry_delay",
+    "on_execute_callback",
+    "on_failure_callback",
+    "on_retry_callback",
+    "on_skipped_callback",
+    "on_success_callback",
+    "outlets",
+    "owner",
+    "params",
+    "pool",
+    "pool_slots",
+    "post_execute",
+    "pre_execute",
+    "priority_weight",
+    "queue",
+    "resources",
+    "retries",
+    "retry_delay",
+    "retry_exponential_backoff",
+    "retry_policy",
+    "run_as_user",
+    "show_return_value_in_logs",
+    "start_date",
+    "task_display_name",
+    "task_id",
+    "templates_dict",
+    "trigger_rule",
+    "wait_for_downstream",
+    "weight_rule",
+]
 
 _NOT_YET = (
     "{name} is not available yet: this version accepts only {default!r}. Leave it out; handle the failure inside the "
@@ -223,13 +259,13 @@ def uses_processes(backend: str) -> bool:
     """Tell whether the workers of a backend are processes, to which everything must be sent."""
     if backend in BACKENDS:
         return backend in {"loky", "multiprocessing"}
-    from joblib.parallel import BACKENDS as REGISTERED  # noqa: N811, PLC0415
+    from joblib.parallel import BACKENDS as REGISTERED
 
     return not getattr(REGISTERED.get(backend), "supports_sharedmem", False)
 
 
 def _registered_backends() -> tuple[str, ...]:
-    from joblib.parallel import BACKENDS as REGISTERED  # noqa: N811, PLC0415 - only a name unknown to us needs joblib
+    from joblib.parallel import BACKENDS as REGISTERED
 
     return tuple(REGISTERED)
 
@@ -248,6 +284,7 @@ def _check_over(value: object) -> None:
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    copy: dict[Any, Any]
     try:
         copy = dict(value or {})
     except (TypeError, ValueError):

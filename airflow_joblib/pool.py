@@ -12,7 +12,8 @@ import functools
 import queue
 import threading
 import time
-from contextlib import suppress
+from concurrent.futures import BrokenExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import joblib
@@ -36,9 +37,6 @@ GRACE = 3.0
 #: Seconds between two looks at whether the workers still live.
 _WATCH = 0.5
 
-# joblib keeps one pool of loky workers for the whole process and replaces it when asked for another one.
-_one_at_a_time = threading.RLock()
-
 
 class Chunk(Protocol):
     """Items of one dispatch: *first* is the position of the first, *data* their pickle for a worker process."""
@@ -48,10 +46,12 @@ class Chunk(Protocol):
     @property
     def items(self) -> Sequence[Any]:
         """The items."""
+        ...
 
     @property
     def data(self) -> bytes:
         """The pickled items."""
+        ...
 
 
 class FewerWorkersError(Exception):
@@ -61,6 +61,8 @@ class FewerWorkersError(Exception):
 class Pool:
     """A running backend: hand it chunks, take their reports in the order they finish. A context manager."""
 
+    _exclusive: AbstractContextManager[object] = nullcontext()
+
     def __init__(self, backend: str, n_jobs: int, backend_options: Mapping[str, Any], **settings: object) -> None:
         self.n_jobs = n_jobs
         self._name = backend
@@ -69,12 +71,10 @@ class Pool:
         self._jobs: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        _one_at_a_time.acquire()
-        try:
+        with ExitStack() as undo:
+            undo.enter_context(self._exclusive)
             self._start()
-        except BaseException:
-            _one_at_a_time.release()
-            raise
+            self._leave = undo.pop_all()
         return self
 
     def _start(self) -> None:
@@ -85,16 +85,14 @@ class Pool:
             msg = f"backend_options {sorted(self._options)} don't suit the backend {self._name!r}: {error}"
             raise InvalidOptionError(msg) from error
         self._parallel.__enter__()
-        self._backend = self._parallel._backend  # noqa: SLF001 - what joblib set up, through its documented interface
+        self._backend: Any = self._parallel._backend  # noqa: SLF001 - what joblib set up, through its documented interface
         if self.n_jobs != 1 and isinstance(self._backend, joblib.parallel.SequentialBackend):
             self._parallel.__exit__(None, None, None)
             raise FewerWorkersError
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
+        with self._leave:
             self._stop(failed=kind)
-        finally:
-            _one_at_a_time.release()
 
     @property
     def under_way(self) -> int:
@@ -143,7 +141,7 @@ class Pool:
     def _check_alive(self) -> None:
         """Raise if the chunks under way can't finish any more."""
 
-    def _stop(self, failed: type[BaseException] | None) -> None:
+    def _stop(self, failed: type[BaseException] | None) -> None:  # noqa: ARG002 - threads need to know
         self._parallel.__exit__(None, None, None)
 
 
@@ -202,7 +200,12 @@ class ThreadPool(Pool):
 class ProcessPool(Pool):
     """Workers that are processes, which get the call once, when they start."""
 
-    def __init__(self, payload: bytes, backend: str, n_jobs: int, backend_options: Mapping[str, Any]) -> None:
+    # joblib keeps one pool of loky workers for the whole process and replaces it when asked for another one.
+    _exclusive = threading.RLock()
+
+    def __init__(
+        self, payload: tuple[bytes, bytes], backend: str, n_jobs: int, backend_options: Mapping[str, Any]
+    ) -> None:
         self._payload = payload
         self._starts = backend in {"loky", "multiprocessing"}
         settings = {"initializer": worker.start, "initargs": (payload,)} if self._starts else {}
@@ -223,8 +226,8 @@ class ProcessPool(Pool):
     def _result(self, job: Any, out: object) -> Any:
         try:
             return super()._result(job, out)
-        except RuntimeError as error:
-            raise self._lost(str(type(error).__name__)) from error
+        except BrokenExecutor as error:
+            raise self._lost(type(error).__name__) from error
 
     def _living(self) -> list[Any]:
         """Return the worker processes of a local pool; none where the backend keeps them to itself."""
@@ -239,15 +242,17 @@ class ProcessPool(Pool):
         if self._name == "multiprocessing":
             for process in self._processes:
                 if process.exitcode is not None:
-                    raise self._lost(f"exit code {process.exitcode}")
+                    how = f"exit code {process.exitcode}"
+                    raise self._lost(how)
 
     def _lost(self, how: str) -> WorkerLostError:
-        return WorkerLostError(
+        msg = (
             f"A worker process of the backend {self._name!r} ended before it gave back its chunk ({how}). It was "
             "killed, ran out of memory, or crashed in C code."
         )
+        return WorkerLostError(msg)
 
-    def _stop(self, failed: type[BaseException] | None) -> None:
+    def _stop(self, failed: type[BaseException] | None) -> None:  # noqa: ARG002
         """End every worker: ask, so that it leaves its resources and runs ``finally``, then kill."""
         found = [process.pid for process in [*self._processes, *self._living()]]
         workers = _with_children({pid for pid in found if pid is not None})

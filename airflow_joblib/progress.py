@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    from tqdm import tqdm as Bar  # noqa: N812 - the base of all of tqdm's bars
 
 __all__ = ["Progress"]
 
@@ -30,11 +30,11 @@ class Progress:
         self._name = name
         self._total = total
         self._began = self._told = time.monotonic()
-        self._bar: tqdm[None] | None = None
+        self._bar: Bar[Any] | None = None
 
     def __enter__(self) -> Self:
         if _watched():
-            from tqdm.auto import tqdm  # noqa: PLC0415 - a task's log needs no bar
+            from tqdm.auto import tqdm
 
             self._bar = tqdm(total=self._total, desc=self._name, unit="item", leave=False)
         return self

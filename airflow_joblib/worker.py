@@ -106,7 +106,7 @@ class Worker:
                 if halted():
                     return
                 keep(function(item))
-        except self._catch as error:  # noqa: BLE001 - the item's own, and handed on as it is
+        except self._catch as error:
             report.failure = ItemError(report.first + len(report.values), _from_item(error), _shown(item))
 
     def _enter(self) -> ItemError | None:
@@ -150,7 +150,7 @@ def _from_item(error: BaseException) -> BaseException:
 # What follows is for workers that are processes: state of the process, and bytes in and out.
 
 _worker: Worker | None = None
-_payload: bytes = b""
+_payload: tuple[bytes, bytes] | None = None
 _known: set[type] = set()
 _running = False
 _asked_to_leave = False
@@ -159,7 +159,7 @@ _local = threading.local()
 
 def inside_worker() -> bool:
     """Tell whether this code runs in a worker of a fan-out, as a process or as a thread."""
-    return bool(_payload) or getattr(_local, "inside", False)
+    return _payload is not None or getattr(_local, "inside", False)
 
 
 def mark_thread(*, inside: bool) -> None:
@@ -167,9 +167,9 @@ def mark_thread(*, inside: bool) -> None:
     _local.inside = inside
 
 
-def start(payload: bytes) -> None:
-    """Make this process a worker; run once in it, before its first chunk."""
-    global _payload, _worker  # noqa: PLW0603 - a worker process is what this module's state describes
+def start(payload: tuple[bytes, bytes]) -> None:
+    """Make this process a worker, given the pickled call and the classes that items refer to by key."""
+    global _payload, _worker
     _payload, _worker = payload, None
     util.Finalize(None, close, exitpriority=100)
     if threading.current_thread() is threading.main_thread():
@@ -201,7 +201,7 @@ def _asked() -> bool:
 
 def close() -> None:
     """Leave the resources of this process's worker."""
-    global _worker  # noqa: PLW0603
+    global _worker
     worker, _worker = _worker, None
     if worker is not None:
         worker.close()
@@ -225,16 +225,21 @@ def _report(data: bytes, first: int) -> Report:
     global _worker  # noqa: PLW0603
     try:
         if _worker is None:
-            call, classes = loads(_payload)
-            _known.update(classes)
-            _worker = Worker(call, catch=BaseException)
+            _worker = Worker(_receive(), catch=BaseException)
         items = loads(data)
     except Exception as error:  # noqa: BLE001 - an error of unpickling must name itself, not break the pool
         return Report(first, os.getpid(), failure=ItemError(first, error))
     return _worker.run(items, first, _asked)
 
 
-def run_chunk_anywhere(payload: bytes, data: bytes, first: int) -> bytes:
+def _receive() -> Call:
+    """Load the call and the classes once; classes are kept, so that what comes later by key finds them."""
+    assert _payload is not None  # noqa: S101 - start() ran first
+    _known.update(loads(_payload[1]))
+    return loads(_payload[0])  # type: ignore[no-any-return]
+
+
+def run_chunk_anywhere(payload: tuple[bytes, bytes], data: bytes, first: int) -> bytes:
     """Run a chunk on a backend that can't be told to call :func:`start` in its workers."""
     if _payload != payload:
         close()
@@ -253,7 +258,7 @@ def _pack(report: Report) -> bytes:
 
 
 def _cut_at_culprit(report: Report) -> Report:
-    from airflow_joblib.picklability.culprits import find_culprits  # noqa: PLC0415 - only after a failure
+    from airflow_joblib.picklability.culprits import find_culprits
 
     for offset, value in enumerate(report.values):
         try:

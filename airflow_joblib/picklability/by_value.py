@@ -9,7 +9,6 @@ reference, as do the user's other modules, which a worker imports from the same 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import sys
 import sysconfig
 import threading
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING
 import cloudpickle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from importlib.machinery import ModuleSpec
 
 __all__ = ["importable", "modules_by_value", "sent_by_value"]
 
@@ -31,6 +31,7 @@ DAG_FILE_PREFIX = "unusual_prefix_"
 
 _registered: Counter[str] = Counter()
 _lock = threading.Lock()
+_found: set[str] = set()
 
 
 def modules_by_value(functions: Iterable[Callable[..., object]]) -> list[ModuleType]:
@@ -107,13 +108,18 @@ def _release(module: ModuleType) -> None:
         cloudpickle.unregister_pickle_by_value(module)
 
 
-@functools.lru_cache(maxsize=4096)
 def importable(name: str) -> bool:
     """Tell whether a fresh process with this ``sys.path`` can find the module *name*.
 
     ``importlib.util.find_spec`` answers from ``sys.modules``, which says nothing about another process, so every part
     of the name is asked of the finders themselves.
     """
+    if name not in _found and _findable(name):
+        _found.add(name)  # a module that isn't found may be by and by: the path grows, files are written
+    return name in _found
+
+
+def _findable(name: str) -> bool:
     path = None
     for depth, part in enumerate(parts := name.split("."), 1):
         spec = _find_spec(".".join(parts[:depth]), path)
@@ -128,10 +134,10 @@ def _grown_by_parent(parent: str, part: str) -> bool:
     return bool(parent) and hasattr(sys.modules.get(parent), part)
 
 
-def _find_spec(name: str, path: object) -> object:
+def _find_spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
-        spec = find(name, path, None) if find else None
+        spec: ModuleSpec | None = find(name, path, None) if find else None
         if spec is not None:
             return spec
     return None

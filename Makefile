@@ -1,0 +1,73 @@
+# `make demo` and `make test` set up all they need in .venv; nothing but Python 3.11+ and make has to be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYTEST_FLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs package coverage constraints clean
+
+help:
+	@echo "make demo      run the example DAGs under a real Airflow and print what they return (UI=1 leaves the UI up)"
+	@echo "make test      run every test that this machine can run"
+	@echo "make check     linters, formatter, types, direction of imports"
+	@echo "make docs      build the documentation into docs/_build/html"
+	@echo "make package   build sdist and wheel, and run the demo from the wheel in an environment of its own"
+	@echo "make coverage  branch coverage of the unit tests"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+# One environment; each stamp adds what its targets need.
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.test $(VENV)/.check $(VENV)/.docs: $(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m tests.harness.demo $(if $(UI),--ui)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: $(VENV)/.test $(VENV)/.check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+
+# The wheel alone, away from the sources: the examples and the demo's runner are copied, the package is not.
+package: $(BIN)/python
+	rm -rf build/package dist
+	$(PIP) install build
+	$(BIN)/python -m build --quiet --outdir dist
+	mkdir -p build/package/tests
+	cp -r dags build/package/dags
+	cp tests/__init__.py build/package/tests/
+	cp -r tests/harness build/package/tests/harness
+	$(PYTHON) -m venv build/package/venv
+	build/package/venv/bin/python -m pip --quiet install -c constraints.txt dist/*.whl
+	cd build/package && venv/bin/python -m tests.harness.demo
+
+coverage: $(VENV)/.test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q tests/unit
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --show-missing --skip-covered
+
+# Names and versions only, for every Python that is supported.
+constraints:
+	uv pip compile --quiet --universal --upgrade --python-version 3.11 --all-extras --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links pyproject.toml --output-file constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
