@@ -87,7 +87,7 @@ class ItemSignature:
         """Raise TypeError for a function that can't handle items, InvalidOptionError for names it does not have."""
         _check_plain(function)
         self.function = function
-        self.full = inspect.signature(function)
+        self.full = _signature(function)
         self.item = self._item_name(over)
         self.factories = factories
         for name, factory in factories.items():
@@ -117,6 +117,10 @@ class ItemSignature:
         if entry is None or entry.kind not in _NAMED:
             msg = f"per_worker[{name!r}] is no parameter that {shown} takes by name. Add it, or mend the name."
             raise InvalidOptionError(msg)
+        starred = any(other.kind is Parameter.VAR_POSITIONAL for other in self.full.parameters.values())
+        if starred and entry.kind is not Parameter.KEYWORD_ONLY:
+            msg = f"per_worker[{name!r}] stands before the starred parameter of {shown}. Make it keyword-only."
+            raise InvalidOptionError(msg)
         if name == self.item:
             msg = f"per_worker[{name!r}] and the items are two sources for the same parameter of {shown}. Keep one."
             raise InvalidOptionError(msg)
@@ -143,6 +147,9 @@ class ItemSignature:
             raise TypeError(msg)
         try:
             given = self.public.bind(*args, **kwargs).arguments
+            if self.item not in given:  # it has a default
+                msg = f"missing a required argument: {self.item!r}"
+                raise TypeError(msg)  # noqa: TRY301
         except TypeError as error:
             msg = f"{name}() {error}. It takes {self.public}, the items for {self.item!r}."
             raise TypeError(msg) from None
@@ -152,6 +159,7 @@ class ItemSignature:
     def _call(self, given: Mapping[str, Any]) -> Call:
         """Pass by name whatever can be, since a resource may stand between two arguments."""
         entries = self.full.parameters
+        leads = next(iter(entries)) == self.item
         starred = any(entries[name].kind is Parameter.VAR_POSITIONAL for name in given)
         labels: list[str] = []
         args: list[Any] = []
@@ -159,12 +167,12 @@ class ItemSignature:
         for name, value in given.items():
             kind = entries[name].kind
             if kind is Parameter.VAR_POSITIONAL:
-                labels += [f"*{name}"] * len(value)
+                labels += [f"*{name}[{place}]" for place in range(len(value))]
                 args += value
             elif kind is Parameter.VAR_KEYWORD:
                 shared.update(value)
             elif kind is Parameter.POSITIONAL_ONLY or (
-                kind is not Parameter.KEYWORD_ONLY and (starred or (not args and value is _ITEM))
+                kind is not Parameter.KEYWORD_ONLY and (starred or (leads and value is _ITEM))
             ):
                 labels.append(name)
                 args.append(value)
@@ -173,7 +181,7 @@ class ItemSignature:
         return self._split_at_item(args, labels, shared)
 
     def _split_at_item(self, args: list[Any], labels: list[str], shared: dict[str, Any]) -> Call:
-        if self.item in shared:
+        if shared.get(self.item) is _ITEM:
             del shared[self.item]
             return Call(self.function, tuple(args), self.item, (), shared, self.factories, tuple(labels))
         place = labels.index(self.item)
@@ -182,10 +190,22 @@ class ItemSignature:
         return Call(self.function, before, None, after, shared, self.factories, tuple(labels))
 
 
+def _signature(function: Callable[..., Any]) -> Signature:
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        msg = (
+            f"{function_name(function)} has no signature that Python can read. Decorate a function of your own that "
+            "takes one item and calls it."
+        )
+        raise TypeError(msg) from None
+
+
 def _check_plain(function: Callable[..., Any]) -> None:
-    call = (
-        function if inspect.isroutine(function) or isinstance(function, functools.partial) else _call_method(function)
-    )
+    plain: Any = function
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    call = plain if inspect.isroutine(plain) else _call_method(plain)
     kinds = {
         "an async function": inspect.iscoroutinefunction(call),
         "a generator function": inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call),

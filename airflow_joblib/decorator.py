@@ -33,6 +33,8 @@ Params = ParamSpec("Params")
 
 #: Loaded as soon as anything of Airflow's DAG authoring is; without it no DAG is being defined.
 _DAG_CONTEXT = "airflow.sdk.definitions._internal.contextmanager"
+#: Stands for items that are not the first argument.
+_BY_NAME: Any = object()
 
 
 class ParallelTask(Generic[Item, Params, Result_co]):
@@ -65,7 +67,11 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         self.task_options = dict(task_options or {})
         self._function = function
         self._signature = ItemSignature(function, self.options.over, self.options.per_worker)
-        functools.update_wrapper(self, function, assigned=("__module__", "__doc__", "__qualname__"), updated=())
+        shown: Any = function
+        while isinstance(shown, functools.partial):  # whose own docstring is that of functools.partial
+            shown = shown.func
+        functools.update_wrapper(self, shown, assigned=("__module__", "__doc__", "__qualname__"), updated=())
+        self.__wrapped__ = function
         self.__name__ = function_name(function)
         # Airflow reads the return annotation as that of the task, whose result is a list whatever an item's is.
         annotations = getattr(function, "__annotations__", {})
@@ -106,7 +112,10 @@ class ParallelTask(Generic[Item, Params, Result_co]):
 
         Raises:
             TypeError: An argument is missing, unknown or given twice, or the items can't be taken one by one.
-            NotPicklableError: Something can't reach a worker process; nothing has run.
+            NotPicklableError: Something can't reach a worker process. Nothing has run, but for items of a lazy iterator
+                that were drawn before; or a result can't be sent back.
+            WorkerLostError: A worker process ended before it gave back its items.
+            Exception: The first item's failure, of its own type, with a note that says which item.
         """
         if _dag_is_being_defined():
             from airflow_joblib.taskflow.task import make_task
@@ -114,21 +123,22 @@ class ParallelTask(Generic[Item, Params, Result_co]):
             return make_task(self, args, kwargs)
         return self._map(args, kwargs)
 
-    def map(self, items: Iterable[Item], *args: Params.args, **kwargs: Params.kwargs) -> list[Result_co]:
+    def map(self, items: Iterable[Item] = _BY_NAME, /, *args: Params.args, **kwargs: Params.kwargs) -> list[Result_co]:
         """Run the fan-out here and now, whatever the context, and return the results in input order.
 
         Args:
-            items: One item for each call of the function.
+            items: One item for each call of the function. Like any argument they may be given by name instead.
             *args: Arguments that all items share.
             **kwargs: Arguments that all items share, by name.
 
         Raises:
             TypeError: An argument is missing, unknown or given twice, or the items can't be taken one by one.
-            NotPicklableError: Something can't reach a worker process; nothing has run.
+            NotPicklableError: Something can't reach a worker process. Nothing has run, but for items of a lazy iterator
+                that were drawn before; or a result can't be sent back.
             WorkerLostError: A worker process ended before it gave back its items.
             Exception: The first item's failure, of its own type, with a note that says which item.
         """
-        return self._map((items, *args), kwargs)
+        return self._map(args if items is _BY_NAME else (items, *args), kwargs)
 
     def _map(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Result_co]:
         from airflow_joblib.fan_out import fan_out
@@ -137,19 +147,31 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         return fan_out(call, _materialized(items), self.options, _defaults(), self.item)
 
     def partial(self, **kwargs: Any) -> Any:
-        """Fix arguments that all mapped instances share; ``.expand()`` of what it returns makes the mapped task."""
+        """Fix arguments that all mapped instances share; ``.expand()`` of what it returns makes the mapped task.
+
+        Raises:
+            NotPicklableError: The function, or something it refers to, can't reach a worker process.
+        """
         from airflow_joblib.taskflow.task import airflow_task
 
         return airflow_task(self).partial(**kwargs)
 
     def expand(self, **kwargs: Any) -> XComArg:
-        """Make a mapped task: every instance takes one list of items and fans out inside."""
+        """Make a mapped task: every instance takes one list of items for the item's parameter and fans out inside.
+
+        Raises:
+            NotPicklableError: The function, or something it refers to, can't reach a worker process.
+        """
         from airflow_joblib.taskflow.task import airflow_task
 
         return airflow_task(self).expand(**kwargs)  # type: ignore[no-any-return]
 
     def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> XComArg:
-        """Make a mapped task from one mapping of arguments for each instance."""
+        """Make a mapped task from one mapping of arguments for each instance, a list of items among them.
+
+        Raises:
+            NotPicklableError: The function, or something it refers to, can't reach a worker process.
+        """
         from airflow_joblib.taskflow.task import airflow_task
 
         return airflow_task(self).expand_kwargs(kwargs, strict=strict)  # type: ignore[no-any-return]
@@ -164,7 +186,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         return type(self)(self.function, replace(self.options, **own), {**self.task_options, **others})
 
     def uses_processes(self) -> bool:
-        """Tell whether its workers are processes, to which everything must travel."""
+        """Tell whether its workers are processes, so that everything has to be pickled."""
         return uses_processes(self.options.backend or _defaults().backend)
 
     def check(self) -> None:
@@ -211,7 +233,7 @@ if TYPE_CHECKING:
             self, function: Callable[Concatenate[Item, Params], Result_co], /
         ) -> ParallelTask[Item, Params, Result_co]: ...
 
-    class _DecoratingOver(Protocol):
+    class _DecoratingAny(Protocol):
         def __call__(self, function: Callable[..., Result_co], /) -> ParallelTask[Any, ..., Result_co]: ...
 
 
@@ -221,22 +243,13 @@ def parallel_task(
 ) -> ParallelTask[Item, Params, Result_co]: ...
 
 
+# With these two a call takes other parameters than the function, which no type can say: its arguments stay unchecked.
 @overload
-def parallel_task(
-    *,
-    over: str,
-    n_jobs: int | None = None,
-    backend: str | None = None,
-    backend_options: Mapping[str, Any] | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-    per_worker: Mapping[str, Callable[..., Any]] | None = None,
-    item_retries: int = 0,
-    item_retry_delay: float | timedelta = 1.0,
-    item_timeout: float | timedelta | None = None,
-    max_failures: float = 0,
-    checkpoint: bool | str | os.PathLike[str] = False,
-    **task_options: Any,
-) -> _DecoratingOver: ...
+def parallel_task(*, over: str, **options: Any) -> _DecoratingAny: ...
+
+
+@overload
+def parallel_task(*, per_worker: Mapping[str, Callable[..., Any]], **options: Any) -> _DecoratingAny: ...
 
 
 @overload
@@ -246,7 +259,6 @@ def parallel_task(
     backend: str | None = None,
     backend_options: Mapping[str, Any] | None = None,
     batch_size: int | Literal["auto"] = "auto",
-    per_worker: Mapping[str, Callable[..., Any]] | None = None,
     item_retries: int = 0,
     item_retry_delay: float | timedelta = 1.0,
     item_timeout: float | timedelta | None = None,
@@ -265,11 +277,11 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
             -2 for all but one. Default: ``[joblib] n_jobs``, else -1.
         backend: ``"loky"``, ``"multiprocessing"``, ``"threading"``, ``"sequential"`` or any name registered with
             joblib. Default: ``[joblib] backend``, else ``"loky"``.
-        backend_options: Mapping handed to ``joblib.parallel_config``.
+        backend_options: Mapping handed to ``joblib.parallel_config``, as ``{"inner_max_num_threads": 1}``.
         over: Name of the parameter that takes the item. Default: the first one.
-        batch_size: Items per dispatch, or ``"auto"``.
+        batch_size: Items per dispatch, or ``"auto"``: large chunks first, single items at the end.
         per_worker: Mapping of parameter name to a function that returns a context manager or a plain value, entered
-            once per worker and left when the run ends. The function may ask for shared arguments by name.
+            once per worker and left when the run ends. That function may take shared arguments, by name.
         item_retries: Not available yet.
         item_retry_delay: Not available yet.
         item_timeout: Not available yet.
@@ -282,7 +294,8 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
 
     Raises:
         InvalidOptionError: An option has a value it can't have, or is misspelt.
-        TypeError: What is decorated is no plain function of one item.
+        TypeError: What is decorated can't handle one item: it is asynchronous, a generator function, a class, or has
+            no parameter for the item.
     """
     own, task_options = _split(options)
     record = Options(**own)
@@ -345,8 +358,9 @@ def _materialized(items: Any) -> Any:
 
 def _defaults() -> Defaults:
     """Read ``[joblib]``: through Airflow where it is loaded, from the environment where it is not."""
-    if _DAG_CONTEXT in sys.modules:
-        from airflow_joblib.taskflow.configuration import option
+    if _DAG_CONTEXT not in sys.modules:
+        return Defaults.read(environment)
+    from airflow_joblib.taskflow import configuration, in_worker
 
-        return Defaults.read(option)
-    return Defaults.read(environment)
+    defaults = Defaults.read(configuration.option)
+    return replace(defaults, prepare=in_worker.prepare) if in_worker.inside_task() else defaults

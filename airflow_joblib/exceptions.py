@@ -22,6 +22,9 @@ __all__ = [
     "WorkerLostError",
 ]
 
+#: Culprits that a message lists.
+_SHOWN = 20
+
 
 class ParallelTaskError(Exception):
     """Base of every error that this library raises itself."""
@@ -54,9 +57,10 @@ class Culprit:
 
 
 class NotPicklableError(ParallelTaskError, TypeError):
-    """Something that must reach a worker process can't be pickled, or can't be unpickled there.
+    """Something that must reach a worker process, or come back from it, can't be pickled or can't be unpickled.
 
-    Raised before anything has run. No value of the objects concerned is ever shown.
+    Raised before anything has run, unless a lazy iterator gave the item late or it is about a result. No value of the
+    objects concerned is ever shown.
 
     Attributes:
         culprits: Every object found that can't travel, in the order found; at least one.
@@ -81,17 +85,19 @@ class NotPicklableError(ParallelTaskError, TypeError):
     def __str__(self) -> str:
         if len(self.culprits) == 1:
             return f"Can't be sent to a worker process: {self.culprits[0]}"
-        lines = "".join(f"\n  {number}. {culprit}" for number, culprit in enumerate(self.culprits, 1))
-        return f"{len(self.culprits)} objects can't be sent to a worker process:{lines}"
+        lines = [f"\n  {number}. {culprit}" for number, culprit in enumerate(self.culprits[:_SHOWN], 1)]
+        if more := len(self.culprits) - len(lines):
+            lines.append(f"\n  ... and {more:,} more, in the attribute culprits of this error.")
+        return f"{len(self.culprits):,} objects can't be sent to a worker process:{''.join(lines)}"
 
 
 class ItemTimeoutError(ParallelTaskError, TimeoutError):
-    """One try of one item took longer than ``item_timeout``."""
+    """One try of one item took longer than ``item_timeout``. Not raised in this version."""
 
 
 class WorkerLostError(ParallelTaskError, RuntimeError):
-    """A worker process ended before it gave back what it was running."""
+    """A worker process ended before it gave back its items."""
 
 
 class TooManyFailuresError(ParallelTaskError, RuntimeError):
-    """More items failed for good than ``max_failures`` tolerates."""
+    """More items failed for good than ``max_failures`` tolerates. Not raised in this version."""

@@ -72,6 +72,7 @@ class _Run:
 
     def __init__(self, call: Call, options: Options, defaults: Defaults) -> None:
         self.call = call
+        self.prepare = defaults.prepare
         self.options = options
         self.backend = options.backend or defaults.backend
         self.n_jobs = options.n_jobs if options.n_jobs is not None else defaults.n_jobs
@@ -178,7 +179,7 @@ class _Run:
             return ThreadPool(self.call, self.backend, workers, options)
         # Classes that items refer to by key travel with the call, as both do once for each worker.
         classes = dumps(list(self.packer.classes))
-        return ProcessPool((self.payload, classes), self.backend, workers, options)
+        return ProcessPool(worker.Payload(self.payload, classes, self.prepare), self.backend, workers, options)
 
     def _drive(self, pool: Pool, source: Iterator[ItemChunk], progress: Progress) -> None:
         """Keep two chunks a worker under way, and take their reports."""

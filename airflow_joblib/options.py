@@ -70,8 +70,8 @@ TASK_OPTIONS: Final = [
 ]
 
 _NOT_YET = (
-    "{name} is not available yet: this version accepts only {default!r}. Leave it out; handle the failure inside the "
-    "function, or use the task's own retries and execution_timeout."
+    "{name} is not available yet: this version accepts only {default!r}. Leave it out. The task's own retries and "
+    "execution_timeout work as ever, for all items together."
 )
 
 
@@ -83,11 +83,13 @@ class Defaults:
         n_jobs: Workers, joblib's meaning.
         backend: Name of the backend.
         memory_budget: Mebibytes of pickled items kept between their check and their dispatch.
+        prepare: What every worker process runs first, an importable function; no option of the section.
     """
 
     n_jobs: int = -1
     backend: str = "loky"
     memory_budget: int = 256
+    prepare: Callable[[], None] | None = None
 
     @classmethod
     def read(cls, get: Callable[[str], str | None]) -> Defaults:
@@ -96,7 +98,7 @@ class Defaults:
         Raises:
             InvalidOptionError: An option has a value it can't have.
         """
-        found: dict[str, Any] = {name: text for name in cls.__slots__ if (text := get(name))}
+        found: dict[str, Any] = {name: text for name in ("n_jobs", "backend", "memory_budget") if (text := get(name))}
         for name in {"n_jobs", "memory_budget"} & found.keys():
             found[name] = _configured_number(name, found[name])
         if "backend" in found:
@@ -122,7 +124,7 @@ def environment(name: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How one decorated function fans out. ``None`` stands for "from the configuration".
+    """How one decorated function fans out. ``n_jobs`` and ``backend`` of None come from the configuration.
 
     Attributes:
         n_jobs: Workers, joblib's meaning: -1 for every CPU this process may use, -2 for all but one.
@@ -131,11 +133,11 @@ class Options:
         over: Name of the parameter that takes the item; None for the first.
         batch_size: Items per dispatch, or ``"auto"``.
         per_worker: Parameter name to a function that makes the resource, as a context manager or a plain value.
-        item_retries: Tries after the first for one item.
-        item_retry_delay: Seconds before the first retry.
-        item_timeout: Seconds that one try of one item may take, or None.
-        max_failures: Items that may fail for good: a count, or a fraction below 1.
-        checkpoint: Whether, or where, finished items are kept.
+        item_retries: Tries after the first for one item. Not available yet.
+        item_retry_delay: Seconds before the first retry. Not available yet.
+        item_timeout: Seconds that one try of one item may take, or None. Not available yet.
+        max_failures: Items that may fail for good: a count, or a fraction below 1. Not available yet.
+        checkpoint: Whether, or where, finished items are kept. Not available yet.
     """
 
     n_jobs: int | None = None

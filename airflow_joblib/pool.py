@@ -9,11 +9,14 @@ through the interface that joblib gives to backends (``submit`` with a callback)
 from __future__ import annotations
 
 import functools
+import os
 import queue
+import signal
 import threading
 import time
 from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import joblib
@@ -66,7 +69,8 @@ class Pool:
     def __init__(self, backend: str, n_jobs: int, backend_options: Mapping[str, Any], **settings: object) -> None:
         self.n_jobs = n_jobs
         self._name = backend
-        self._options = {**backend_options, **settings}
+        self._options = backend_options
+        self._settings = settings
         self._done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._jobs: dict[int, Any] = {}
 
@@ -79,12 +83,12 @@ class Pool:
 
     def _start(self) -> None:
         try:
-            with joblib.parallel_config(backend=self._name, **self._options):
+            with joblib.parallel_config(backend=self._name, **{**self._options, **self._settings}):
                 self._parallel = joblib.Parallel(n_jobs=self.n_jobs)
+            self._parallel.__enter__()
         except (TypeError, AssertionError) as error:
             msg = f"backend_options {sorted(self._options)} don't suit the backend {self._name!r}: {error}"
             raise InvalidOptionError(msg) from error
-        self._parallel.__enter__()
         self._backend: Any = self._parallel._backend  # noqa: SLF001 - what joblib set up, through its documented interface
         if self.n_jobs != 1 and isinstance(self._backend, joblib.parallel.SequentialBackend):
             self._parallel.__exit__(None, None, None)
@@ -118,7 +122,7 @@ class Pool:
         """Wait for the next chunk to finish.
 
         Raises:
-            WorkerLostError: A worker ended before it gave back its chunk.
+            WorkerLostError: A worker ended before it gave back its items.
         """
         while True:
             try:
@@ -175,12 +179,14 @@ class ThreadPool(Pool):
         Not when the task itself is being ended (a timeout, Ctrl-C): then nothing waits for an item.
         """
         self._halted.set()
-        if failed is None or issubclass(failed, Exception):
-            while self._jobs:
-                self.next_report()
-            if self._call.factories:
-                self._close_workers()
-        super()._stop(failed)
+        try:
+            if failed is None or issubclass(failed, Exception):
+                while self._jobs:
+                    self.next_report()
+                if self._call.factories:
+                    self._close_workers()
+        finally:
+            super()._stop(failed)
 
     def _close_workers(self) -> None:
         """Leave every thread's resources in that thread: each takes one of these calls and waits for the others."""
@@ -203,9 +209,7 @@ class ProcessPool(Pool):
     # joblib keeps one pool of loky workers for the whole process and replaces it when asked for another one.
     _exclusive = threading.RLock()
 
-    def __init__(
-        self, payload: tuple[bytes, bytes], backend: str, n_jobs: int, backend_options: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, payload: worker.Payload, backend: str, n_jobs: int, backend_options: Mapping[str, Any]) -> None:
         self._payload = payload
         self._starts = backend in {"loky", "multiprocessing"}
         settings = {"initializer": worker.start, "initargs": (payload,)} if self._starts else {}
@@ -237,9 +241,13 @@ class ProcessPool(Pool):
         pool = getattr(self._backend, "_pool", None)
         return list(getattr(pool, "_pool", ()))
 
+    def _replaces_workers(self) -> bool:
+        """Tell whether the backend puts a new worker in the place of one that has left, as multiprocessing does."""
+        return isinstance(self._backend, joblib.parallel.MultiprocessingBackend)
+
     def _check_alive(self) -> None:
         # A multiprocessing pool replaces a dead worker in silence and waits for its chunk for ever.
-        if self._name == "multiprocessing":
+        if self._replaces_workers():
             for process in self._processes:
                 if process.exitcode is not None:
                     how = f"exit code {process.exitcode}"
@@ -247,26 +255,31 @@ class ProcessPool(Pool):
 
     def _lost(self, how: str) -> WorkerLostError:
         msg = (
-            f"A worker process of the backend {self._name!r} ended before it gave back its chunk ({how}). It was "
+            f"A worker process of the backend {self._name!r} ended before it gave back its items ({how}). It was "
             "killed, ran out of memory, or crashed in C code."
         )
         return WorkerLostError(msg)
 
     def _stop(self, failed: type[BaseException] | None) -> None:  # noqa: ARG002
         """End every worker: ask, so that it leaves its resources and runs ``finally``, then kill."""
-        found = [process.pid for process in [*self._processes, *self._living()]]
-        workers = _with_children({pid for pid in found if pid is not None})
+        workers = list({process.pid: process for process in [*self._processes, *self._living()]}.values())
+        offspring = _offspring(workers)
         stopping = threading.Thread(target=self._end_backend, daemon=True)
-        if self._name == "multiprocessing":  # else it would replace the workers that leave
+        if self._replaces_workers():  # else it would replace the workers that leave
             stopping.start()
             stopping.join(_WATCH / 10)
-        _ask_to_leave(workers)
-        for process in workers:
+        for process in _ask_to_leave(workers):
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)  # loky's processes have no kill()
+        for process in offspring:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        if self._name != "multiprocessing":
+        if not self._replaces_workers():
             stopping.start()
         stopping.join(GRACE)
+        for process in workers:
+            process.join(_WATCH)
+        self._processes = []
 
     def _end_backend(self) -> None:
         # What it could complain about, workers that are gone, is what was asked for.
@@ -276,20 +289,25 @@ class ProcessPool(Pool):
             self._parallel.__exit__(None, None, None)
 
 
-def _with_children(pids: set[int]) -> list[psutil.Process]:
+def _offspring(workers: list[Any]) -> list[psutil.Process]:
+    """Return what the workers' items have started and not ended."""
     found = []
-    for pid in pids:
+    for process in workers:
         with suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            found += [process, *process.children(recursive=True)]
+            found += psutil.Process(process.pid).children(recursive=True)
     return found
 
 
-def _ask_to_leave(workers: list[psutil.Process]) -> None:
-    """Ask until all have left or the grace is over: between two items a worker's pool may catch what unwinds it."""
-    alive, until = workers, time.monotonic() + GRACE
+def _ask_to_leave(workers: list[Any]) -> list[Any]:
+    """Ask until all have left or the grace is over, and return those that have not.
+
+    More than once, since between two items a worker's pool may catch what unwinds it. Waits for sentinels, since
+    whoever waits for the process itself takes its exit status from its pool.
+    """
+    alive, until = {process.sentinel: process for process in workers}, time.monotonic() + GRACE
     while alive and time.monotonic() < until:
-        for process in alive:
-            with suppress(psutil.NoSuchProcess):
-                process.terminate()
-        _, alive = psutil.wait_procs(alive, timeout=_WATCH)
+        for process in alive.values():
+            process.terminate()
+        for sentinel in connection.wait(list(alive), timeout=_WATCH):
+            del alive[sentinel]
+    return list(alive.values())

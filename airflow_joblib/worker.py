@@ -18,10 +18,10 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_joblib.exceptions import NotPicklableError, ParallelTaskError
 from airflow_joblib.picklability.pickler import dotted_name, dumps, loads
@@ -32,12 +32,24 @@ if TYPE_CHECKING:
 
     from airflow_joblib.call import Call
 
-__all__ = ["ItemError", "Report", "Worker", "inside_worker", "run_chunk", "run_chunk_anywhere", "start"]
+__all__ = ["ItemError", "Payload", "Report", "Worker", "inside_worker", "run_chunk", "run_chunk_anywhere", "start"]
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 100
 
-_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+
+class Payload(NamedTuple):
+    """What every worker process gets, once.
+
+    Attributes:
+        call: The pickled call.
+        classes: The pickled classes that items refer to by key.
+        prepare: What the worker runs first; an importable function.
+    """
+
+    call: bytes
+    classes: bytes = b""
+    prepare: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +97,7 @@ class Worker:
         self._call = call
         self._catch = catch
         self._resources: dict[str, Any] | None = None
+        self._refused: ItemError | None = None
         self._stack = ExitStack()
 
     def run(self, items: Sequence[Any], first: int, halted: Callable[[], bool] = bool) -> Report:
@@ -111,8 +124,8 @@ class Worker:
 
     def _enter(self) -> ItemError | None:
         """Enter the resources, once."""
-        if self._resources is not None:
-            return None
+        if self._resources is not None or self._refused is not None:
+            return self._refused
         entered: dict[str, Any] = {}
         for name, factory in self._call.factories.items():
             try:
@@ -120,7 +133,8 @@ class Worker:
                 if isinstance(made, AbstractContextManager):
                     made = self._stack.enter_context(made)
             except Exception as error:  # noqa: BLE001 - handed on as it is
-                return ItemError(-1, _from_item(error), resource=name)
+                self._refused = ItemError(-1, _from_item(error), resource=name)
+                return self._refused
             entered[name] = made
         self._resources = entered
         return None
@@ -150,9 +164,10 @@ def _from_item(error: BaseException) -> BaseException:
 # What follows is for workers that are processes: state of the process, and bytes in and out.
 
 _worker: Worker | None = None
-_payload: tuple[bytes, bytes] | None = None
+_payload: Payload | None = None
 _known: set[type] = set()
 _running = False
+_closing = False
 _asked_to_leave = False
 _local = threading.local()
 
@@ -167,31 +182,23 @@ def mark_thread(*, inside: bool) -> None:
     _local.inside = inside
 
 
-def start(payload: tuple[bytes, bytes]) -> None:
-    """Make this process a worker, given the pickled call and the classes that items refer to by key."""
+def start(payload: Payload) -> None:
+    """Make this process a worker, before anything of the user is loaded in it."""
     global _payload, _worker
     _payload, _worker = payload, None
     util.Finalize(None, close, exitpriority=100)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _leave)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
-    _forget_refused_database()
-
-
-def _forget_refused_database() -> None:
-    """Undo the address with which Airflow keeps a task from its database, under which Airflow can't be imported.
-
-    An empty in-memory database keeps the worker from the real one as well.
-    """
-    if os.environ.get(_DATABASE, "").startswith("airflow-db-not-allowed:"):
-        os.environ[_DATABASE] = "sqlite://"
+    if payload.prepare is not None:
+        payload.prepare()
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
-    """Unwind, so that ``finally`` blocks run and resources are left. Asked again, it leaves an item alone."""
-    global _asked_to_leave  # noqa: PLW0603
-    if not (_running and _asked_to_leave):
-        _asked_to_leave = True
+    """Unwind, so that ``finally`` blocks run and resources are left. Asked again, it leaves both alone."""
+    global _asked_to_leave
+    again, _asked_to_leave = _asked_to_leave, True
+    if not (_closing or (_running and again)):
         sys.exit(128 + signal.SIGTERM)
 
 
@@ -201,10 +208,14 @@ def _asked() -> bool:
 
 def close() -> None:
     """Leave the resources of this process's worker."""
-    global _worker
+    global _worker, _closing  # noqa: PLW0603 - a worker process is what this module's state describes
     worker, _worker = _worker, None
     if worker is not None:
-        worker.close()
+        _closing = True
+        try:
+            worker.close()
+        finally:
+            _closing = False
 
 
 def run_chunk(data: bytes, first: int) -> bytes:
@@ -214,11 +225,22 @@ def run_chunk(data: bytes, first: int) -> bytes:
     try:
         return _pack(_report(data, first))
     finally:
-        _running = False
         if _asked_to_leave:  # the pool would catch SystemExit and go on
-            close()
-            sys.stdout.flush()
-            os._exit(128 + signal.SIGTERM)
+            _exit()
+        _running = False
+
+
+def _exit() -> None:
+    """End this process, having left its resources."""
+    try:
+        close()
+    except BaseException:  # noqa: BLE001 - nobody is left to take it
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        os._exit(128 + signal.SIGTERM)
 
 
 def _report(data: bytes, first: int) -> Report:
@@ -235,11 +257,11 @@ def _report(data: bytes, first: int) -> Report:
 def _receive() -> Call:
     """Load the call and the classes once; classes are kept, so that what comes later by key finds them."""
     assert _payload is not None  # noqa: S101 - start() ran first
-    _known.update(loads(_payload[1]))
-    return loads(_payload[0])  # type: ignore[no-any-return]
+    _known.update(loads(_payload.classes))
+    return loads(_payload.call)  # type: ignore[no-any-return]
 
 
-def run_chunk_anywhere(payload: tuple[bytes, bytes], data: bytes, first: int) -> bytes:
+def run_chunk_anywhere(payload: Payload, data: bytes, first: int) -> bytes:
     """Run a chunk on a backend that can't be told to call :func:`start` in its workers."""
     if _payload != payload:
         close()
@@ -278,5 +300,6 @@ def _sendable(failure: ItemError) -> ItemError:
     try:
         loads(dumps(error, _known))
     except Exception:  # noqa: BLE001 - pickling runs code of the user
-        error = ParallelTaskError(f"{dotted_name(type(error))}: {error} (the exception itself could not be pickled)")
+        said = traceback.TracebackException.from_exception(error)  # str(error) may raise
+        error = ParallelTaskError(f"{dotted_name(type(error))}: {said} (the exception itself could not be pickled)")
     return replace(failure, error=error, traceback=text)

@@ -1,7 +1,7 @@
 """Mapped chunks: one task instance for each chunk, and each fans its own chunk out.
 
-Shows TaskFlow's ``partial`` and ``expand`` on a parallel task: for work that is to be spread over several machines, each
-of which should use all its processors. An instance takes one chunk for ``number`` and handles its numbers in parallel.
+Shows TaskFlow's ``partial`` and ``expand`` on a parallel task: for work to be spread over several machines, each of
+which should use all its processors. An instance takes one chunk for ``number`` and handles its numbers in parallel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def collatz_steps(number: int, limit: int) -> int:
         if number == 1:
             return step
         number = number // 2 if number % 2 == 0 else 3 * number + 1
-    raise ValueError(f"More than {limit} steps.")
+    message = f"More than {limit} steps."
+    raise ValueError(message)
 
 
 @task

@@ -20,15 +20,19 @@ from airflow_joblib import parallel_task
 
 TEXTS = Path(__file__).parent / "data" / "texts"
 OUTPUT = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "text_statistics"
-FILLERS = frozenset(
-    "a all and as at be but by can do for from had have he her his i in is it me more my no not of on one or our say"
-    " see she shall so some that the thee them then there this thou thy to was we were what when will with you".split()
-)
 
 
 def words(text: str) -> list[str]:
     """Words in lower case."""
-    return re.findall(r"[a-z]+(?:’[a-z]+)?", text.lower())
+    return re.findall(r"[a-z]+(?:\u2019[a-z]+)?", text.lower())
+
+
+FILLERS = set(
+    words(
+        "a all and as at be but by can do for from had have he her his i in is it me more my no not of on one or our "
+        "say see she shall so some that the thee them then there this thou thy to was we were what when will with you"
+    )
+)
 
 
 def sentences(text: str) -> int:

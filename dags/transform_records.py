@@ -12,16 +12,23 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import dag, task
 
 from airflow_joblib import parallel_task
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SOURCE = Path(__file__).parent / "data" / "weather.csv"
 LOCAL_NAMES = {"Lisboa": "Lisbon", "Reykjavík": "Reykjavik"}
 TIME_FORMATS = ("%Y-%m-%dT%H:%M", "%d.%m.%Y %H:%M", "%d %b %Y %H:%M")
-TO_CELSIUS = {"C": lambda t: t, "F": lambda t: (t - 32) * 5 / 9, "K": lambda t: t - 273.15}
+TO_CELSIUS: dict[str, Callable[[float], float]] = {
+    "C": lambda t: t,
+    "F": lambda t: (t - 32) * 5 / 9,
+    "K": lambda t: t - 273.15,
+}
 TO_METRES_PER_SECOND = {"m/s": 1, "km/h": 1 / 3.6, "kt": 0.514444}
 
 

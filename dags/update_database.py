@@ -1,4 +1,4 @@
-"""Update a database: three hundred orders booked by parallel workers, each over a connection of its own.
+"""Update a database: six hundred orders booked by parallel workers, each over a connection of its own.
 
 Shows ``per_worker``: `connect` is entered once in every worker, its connection serves all items there, and it is closed
 when the run ends. Many orders hit the same few products, so two workers often want the same row; the last task fails if
@@ -15,8 +15,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow.exceptions import AirflowNotFoundException
 from airflow.sdk import Connection, dag, task
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_joblib import parallel_task
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONNECTION_ID = "shop_db"
-STOCK = {"apples": 1000, "bread": 500, "cheese": 250, "dates": 150}
+STOCK = {"apples": 2000, "bread": 1000, "cheese": 500, "dates": 300}
 DEMAND = ("apples", "bread", "apples", "cheese", "apples", "bread", "dates")
-ORDERS = 300
+ORDERS = 600
 
 
 class SoldOutError(Exception):
@@ -65,15 +65,16 @@ def execute(connection: Any, statement: str, *values: Any) -> Any:
 
 
 def add_booking(connection: Any, order: dict[str, Any]) -> bool:
-    """Write the booking; False if it is there already."""
+    """Write the booking; False if it is there already, from a try before a retry or a lost worker."""
     statement = "INSERT INTO shop_booking VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
     return bool(execute(connection, statement, order["id"], order["product"], order["units"]).rowcount)
 
 
-def take_stock(connection: Any, order: dict[str, Any]) -> bool:
-    """Take the units from the shelf; False if there aren't as many."""
+def take_stock(connection: Any, order: dict[str, Any]) -> None:
+    """Take the units from the shelf: looked at and taken by one statement, so nobody can come in between."""
     statement = "UPDATE shop_stock SET units = units - ? WHERE product = ? AND units >= ?"
-    return bool(execute(connection, statement, order["units"], order["product"], order["units"]).rowcount)
+    if not execute(connection, statement, order["units"], order["product"], order["units"]).rowcount:
+        raise SoldOutError
 
 
 @task
@@ -104,16 +105,12 @@ def collect_orders() -> list[dict[str, Any]]:
 
 
 @parallel_task(per_worker={"connection": connect})
-def book(order: dict[str, Any], database_url: str, connection: Any) -> dict[str, Any]:
-    """Book one order in one transaction.
-
-    The stock is checked and taken by a single UPDATE, so nobody can come in between. The booking has the order's id as
-    its key: an order that comes again, after a retry or a lost worker, isn't booked twice.
-    """
+def book(order: dict[str, Any], database_url: str, connection: Any) -> dict[str, Any]:  # noqa: ARG001 - for `connect`
+    """Book one order in one transaction, over the worker's own connection."""
     try:
         with connection:  # commits, or rolls back when an exception leaves
-            if add_booking(connection, order) and not take_stock(connection, order):
-                raise SoldOutError
+            if add_booking(connection, order):
+                take_stock(connection, order)
     except SoldOutError:
         return {"order": order["id"], "booked": False, "worker": os.getpid()}
     return {"order": order["id"], "booked": True, "worker": os.getpid()}
@@ -138,10 +135,12 @@ def check(orders: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[s
     expected = dict(STOCK)
     for order, result in zip(orders, results, strict=True):
         if result["booked"] != (order["id"] in booked):
-            raise ValueError(f"Order {order['id']}: the worker and the database disagree.")
+            message = f"Order {order['id']}: the worker and the database disagree."
+            raise ValueError(message)
         expected[order["product"]] -= order["units"] if result["booked"] else 0
     if left != expected:
-        raise ValueError(f"Updates were lost: {left} are left where {expected} should be.")
+        message = f"Updates were lost: {left} are left where {expected} should be."
+        raise ValueError(message)
     return {"booked": len(booked), "refused": len(orders) - len(booked), "left": left}
 
 

@@ -15,8 +15,8 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
-from types import MethodType, ModuleType
-from typing import TYPE_CHECKING
+from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
 
-__all__ = ["importable", "modules_by_value", "sent_by_value"]
+__all__ = ["importable", "instance_dict", "modules_by_value", "sent_by_value"]
 
 #: What Airflow puts before the name of a module that it made from a DAG file.
 DAG_FILE_PREFIX = "unusual_prefix_"
+
+_CALLABLES = frozenset({FunctionType, BuiltinFunctionType, MethodType})
 
 _registered: Counter[str] = Counter()
 _lock = threading.Lock()
@@ -44,16 +46,29 @@ def modules_by_value(functions: Iterable[Callable[..., object]]) -> list[ModuleT
 
 def _own_modules(function: object) -> Iterator[str]:
     """Yield the names of the modules that define *function*, looking through partials, methods and wrappers."""
-    while function is not None:
-        name = getattr(function, "__module__", None) or type(function).__module__
-        yield name
-        if isinstance(function, functools.partial):
-            function = function.func
-        elif isinstance(function, MethodType):
-            yield type(function.__self__).__module__
-            function = function.__func__
+    seen: set[int] = set()  # a wrapper may well wrap itself
+    while function is not None and id(function) not in seen:
+        seen.add(id(function))
+        kind = type(function)
+        own = instance_dict(function)
+        by_name = kind in _CALLABLES or issubclass(kind, type)
+        yield getattr(function, "__module__", None) or "" if by_name else own.get("__module__") or kind.__module__
+        if kind is functools.partial:
+            function = function.func  # type: ignore[attr-defined]
+        elif kind is MethodType:
+            yield type(function.__self__).__module__  # type: ignore[attr-defined]
+            function = function.__func__  # type: ignore[attr-defined]
         else:
-            function = getattr(function, "__wrapped__", None)
+            function = own.get("__wrapped__")
+
+
+def instance_dict(obj: object) -> dict[str, Any]:
+    """Return an object's ``__dict__``, read by the interpreter's own descriptor: no code of the user runs."""
+    for base in type(obj).__mro__:
+        descriptor = vars(base).get("__dict__")
+        if type(descriptor) is GetSetDescriptorType:
+            return descriptor.__get__(obj)  # type: ignore[no-any-return]
+    return {}
 
 
 @functools.cache

@@ -14,6 +14,7 @@ process that receives it.
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import io
 import pickle
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from airflow_joblib.picklability.by_value import importable
+from airflow_joblib.picklability.named import FROM_PARTS, reduce_cached_property
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +45,12 @@ _fresh: weakref.WeakSet[type] = weakref.WeakSet()
 _TRUSTED = frozenset(
     {"builtins", "collections", "datetime", "decimal", "fractions", "functools", "ipaddress", "numpy", "operator"}
     | {"pandas", "pathlib", "polars", "pyarrow", "re", "types", "typing", "uuid", "zoneinfo", "pendulum", "_io"}
+)
+
+#: Methods that loading an object calls, if its type has its own: ``__getattr__`` too, in search of a ``__setstate__``.
+_RUN_BY_LOADING = (
+    *("__new__", "__reduce__", "__reduce_ex__", "__setstate__", "__getnewargs__", "__getnewargs_ex__"),
+    *("__setattr__", "__getattr__", "__getattribute__", "__hash__"),
 )
 
 
@@ -67,7 +75,7 @@ def dotted_name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-class Pickler(cloudpickle.Pickler):
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """Pickles by value what only this process knows, refuses what a worker could not use.
 
     Attributes:
@@ -84,7 +92,7 @@ class Pickler(cloudpickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce *obj*, or leave it to pickle with ``NotImplemented``."""
-        kind = type(obj)  # not isinstance: that asks obj.__class__, which may be a property of the user
+        kind: Any = type(obj)  # not isinstance: that asks obj.__class__, which may be a property of the user
         if issubclass(kind, type):
             return self._reduce_class(obj)
         if kind is FunctionType:
@@ -92,10 +100,30 @@ class Pickler(cloudpickle.Pickler):
         if kind is ModuleType:
             return self._reduce_reference(obj, obj.__name__)
         if _refused(kind):
-            raise RefusedError(kind)
+            return _reduce_stream(obj)
+        return self._reduce_other(obj, kind)
+
+    def _reduce_other(self, obj: Any, kind: Any) -> Any:
+        if kind is functools.cached_property:
+            return reduce_cached_property(obj)
+        if _is_plain_error(kind):
+            return _error_of_parts, (kind, obj.args), obj.__dict__ or None
         if not _loads_plainly(kind):
             self.unsure = True
-        return NotImplemented
+        return self._reduce_named(obj) if _reduces_itself(kind) and kind not in self.dispatch_table else NotImplemented
+
+    def _reduce_named(self, obj: Any) -> Any:
+        """Reduce an object whose type has a say in it, which may be no more than its name in a module."""
+        reduced = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        if type(reduced) is not str:
+            return reduced
+        module = pickle.whichmodule(obj, reduced)  # type: ignore[attr-defined]  # as pickle itself finds it
+        known = module != "__main__" and importable(module)
+        if type(obj) in FROM_PARTS and not (known and _found(obj, module, reduced)):
+            return FROM_PARTS[type(obj)](obj)
+        if not known:
+            raise UnimportableError(module)
+        return reduced
 
     def _reduce_class(self, cls: type) -> Any:
         if cls in self.by_key:
@@ -107,7 +135,14 @@ class Pickler(cloudpickle.Pickler):
             self.by_key.add(cls)
             return _class_of_key, (_key_of(cls),)
         make, args, state, _, _, set_state = reduced
-        return _receive_class, (_key_of(cls), make, args), (set_state, state), None, None, _set_class_state
+        return (
+            _receive_class,
+            (_key_of(cls), make, _with_slots(cls, args)),
+            (set_state, state),
+            None,
+            None,
+            _set_class_state,
+        )
 
     def _reduce_reference(self, obj: Any, module: str | None) -> Any:
         reduced = super().reducer_override(obj)
@@ -116,9 +151,30 @@ class Pickler(cloudpickle.Pickler):
         return reduced
 
 
+def _found(obj: object, module: str, name: str) -> bool:
+    """Tell whether *obj* is what a worker finds under *name* in *module*, and is not to travel by value."""
+    found: object = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is obj and module not in cloudpickle.list_registry_pickle_by_value()
+
+
 def _by_value(reduced: object) -> bool:
     """Tell whether cloudpickle reduced a class to its definition: skeleton, arguments, state and its setter."""
     return isinstance(reduced, tuple) and len(reduced) == 6  # noqa: PLR2004 - the length that pickle documents
+
+
+def _with_slots(cls: type, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Add ``__slots__`` to what a class is made from.
+
+    cloudpickle sets it afterwards, when it is too late: an object of the class would have a ``__dict__`` there, and
+    could not come back.
+    """
+    own = vars(cls)
+    named_tuple = any(getattr(base, "__name__", None) == "NamedTuple" for base in own.get("__orig_bases__", ()))
+    if "__slots__" not in own or named_tuple or issubclass(cls, Enum):  # these two see to their slots themselves
+        return args
+    return *args[:3], {**args[3], "__slots__": own["__slots__"]}, *args[4:]
 
 
 def _travels(obj: object) -> bool:
@@ -160,9 +216,17 @@ def _set_class_state(cls: type, state: tuple[Callable[[type, Any], None], Any]) 
         set_state(cls, values)
 
 
+def _reduce_stream(obj: object) -> Any:
+    """Reduce what must not travel: the standard streams to the worker's own, and anything else not at all."""
+    for name in ("stdout", "stderr"):
+        if obj is getattr(sys, name):
+            return getattr, (sys, name)
+    raise RefusedError(type(obj))
+
+
 @functools.lru_cache(maxsize=4096)
 def _refused(kind: type) -> bool:
-    from airflow_joblib.picklability.advice import is_refused  # noqa: PLC0415 - a worker needs no advice
+    from airflow_joblib.picklability.advice import is_refused  # late: a worker needs no advice
 
     return is_refused(kind)
 
@@ -174,10 +238,39 @@ def _loads_plainly(kind: type) -> bool:
         return True
     if kind in {BuiltinFunctionType, MethodType}:
         return True
-    return all(
-        getattr(kind, name, None) is getattr(object, name, None)
-        for name in ("__new__", "__reduce__", "__reduce_ex__", "__setstate__", "__getnewargs__")
-    ) and not (hasattr(kind, "__getnewargs_ex__") or kind.__setattr__ is not object.__setattr__)
+    own = ((getattr(kind, name, None), getattr(object, name, None)) for name in _RUN_BY_LOADING)
+    return kind not in copyreg.dispatch_table and all(mine is None or mine is base for mine, base in own)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_plain_error(kind: Any) -> bool:
+    """Tell whether an exception has an ``__init__`` of its own and leaves pickling to its base.
+
+    Pickle would call it with ``args``, which is what it gave to ``super().__init__()``, not what it was called with.
+    """
+    return (
+        issubclass(kind, BaseException)
+        and not issubclass(kind, StopIteration | SystemExit | UnicodeError | SyntaxError)  # they keep more than args
+        and type(kind.__init__) is FunctionType
+        and type(kind.__new__) is BuiltinFunctionType
+        and kind.__reduce__ is BaseException.__reduce__
+        and kind.__reduce_ex__ is object.__reduce_ex__
+    )
+
+
+def _error_of_parts(kind: Any, args: tuple[Any, ...]) -> BaseException:
+    error: BaseException = kind.__new__(kind, *args)
+    error.args = args
+    return error
+
+
+@functools.lru_cache(maxsize=4096)
+def _reduces_itself(kind: Any) -> bool:
+    """Tell whether an object of this type may reduce itself to a name."""
+    if kind in FROM_PARTS:
+        return True
+    plain = kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
+    return not plain and kind.__module__.partition(".")[0] not in _TRUSTED
 
 
 def dumps(obj: object, by_key: set[type] | None = None, *, collect: bool = False, verify: bool = False) -> bytes:

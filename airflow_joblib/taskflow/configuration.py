@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from airflow.sdk.configuration import conf
+try:
+    from airflow.sdk.configuration import conf
+except ImportError:  # Airflow 3.1
+    from airflow.configuration import conf
 
 __all__ = ["option"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk.bases.decorator import task_decorator_factory
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import XComArg
 
-    from airflow_joblib.decorator import ParallelTask
+    from airflow_joblib.taskflow.types import Parallel
 
 __all__ = ["airflow_task", "make_task"]
 
@@ -27,7 +27,7 @@ _VALUES = "Take the value you need instead: `run_id`, `ds`, `logical_date` and `
 _STAYING = {
     **dict.fromkeys(("ti", "task_instance"), f"{_VALUES}; so can `task_instance_key_str` and `try_number`."),
     **dict.fromkeys(("dag", "task"), f"{_VALUES}, or pass what you need as a shared argument."),
-    "conn": "Pass what you need of the connection as a shared argument, or open it in per_worker.",
+    "conn": "Ask for the connection in the task, before the fan-out, and pass what you need as a shared argument.",
     "var": "Pass the variable's value as a shared argument.",
     **dict.fromkeys(
         ("inlet_events", "outlet_events", "task_state_store", "asset_state_store"),
@@ -36,7 +36,7 @@ _STAYING = {
 }
 
 
-def airflow_task(parallel: ParallelTask[Any, ..., Any], given: Collection[str] = ()) -> Any:
+def airflow_task(parallel: Parallel, given: Collection[str] = ()) -> Any:
     """Check what can be checked before the task exists, and return TaskFlow's decorator object for it.
 
     Args:
@@ -50,14 +50,14 @@ def airflow_task(parallel: ParallelTask[Any, ..., Any], given: Collection[str] =
         _refuse_staying(parallel, given)
         parallel.check()
     return task_decorator_factory(
-        parallel,
+        cast("Any", parallel),  # which can be called
         multiple_outputs=False,  # TaskFlow would infer it from the annotation of one item's result
         decorated_operator_class=ParallelOperator,
         **parallel.task_options,
     )
 
 
-def make_task(parallel: ParallelTask[Any, ..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> XComArg:
+def make_task(parallel: Parallel, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> XComArg:
     """Make the task for one call while a DAG is being defined.
 
     Raises:
@@ -81,7 +81,7 @@ def _check_literal(items: Any, name: str) -> None:
         raise TypeError(msg)
 
 
-def _refuse_staying(parallel: ParallelTask[Any, ..., Any], given: Collection[str]) -> None:
+def _refuse_staying(parallel: Parallel, given: Collection[str]) -> None:
     culprits = [
         Culprit(f"{parallel.__name__} → parameter {name!r}", f"context[{name!r}]", _STAY, _STAYING[name])
         for name in parallel.__signature__.parameters

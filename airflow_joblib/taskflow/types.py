@@ -1,10 +1,48 @@
-"""Types of Airflow that the decorator's annotations need."""
+"""Types that stand between the decorator and Airflow."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Protocol
+
 from airflow.sdk import XComArg
 
-__all__ = ["Upstream", "XComArg"]
+if TYPE_CHECKING:
+    import inspect
+
+__all__ = ["Parallel", "Upstream", "XComArg"]
 
 #: What stands for items while a DAG is being defined.
 Upstream = XComArg
+
+
+class Parallel(Protocol):
+    """What a task is made from: the :class:`~airflow_joblib.ParallelTask`, seen from here.
+
+    Attributes:
+        task_options: Options for the Airflow task.
+    """
+
+    __name__: str
+    task_options: dict[str, Any]
+
+    @property
+    def item(self) -> str:
+        """Name of the parameter that takes the item."""
+        ...
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """The signature of a call."""
+        ...
+
+    def uses_processes(self) -> bool:
+        """Tell whether its workers are processes."""
+        ...
+
+    def check(self) -> None:
+        """Check that the function can reach a worker process."""
+        ...
+
+    def map(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """Run the fan-out."""
+        ...

@@ -50,6 +50,10 @@ class AirflowApi:
         """POST *body* to ``/api/v2/<path>``."""
         return self._send("POST", _address(path, {}), token=self._login(), body=body)
 
+    def delete(self, *path: str) -> None:
+        """DELETE ``/api/v2/<path>``."""
+        self._send("DELETE", _address(path, {}), token=self._login())
+
     def all(self, *path: str, field: str) -> list[dict[str, Any]]:
         """Every page of a collection, *field* naming the list in the answer."""
         found: list[dict[str, Any]] = []
@@ -68,13 +72,14 @@ class AirflowApi:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         data = None if body is None else json.dumps(body).encode()
         # Always http://127.0.0.1, made by the harness itself.
-        request = Request(self.url + address, data=data, headers=headers, method=method)  # noqa: S310
+        request = Request(self.url + address, data=data, headers=headers, method=method)
         try:
             with _LOCAL.open(request, timeout=self._timeout) as answer:
-                return json.load(answer)
+                text = answer.read()
         except HTTPError as error:
             with error:
                 raise ApiError(error.code, error.read().decode(errors="replace")) from error
+        return json.loads(text) if text else None
 
 
 def _address(path: tuple[str, ...], query: dict[str, Any]) -> str:

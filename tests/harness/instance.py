@@ -1,8 +1,9 @@
 """One Airflow, complete and real: scheduler with LocalExecutor, API server and DAG processor, each a process.
 
-    AirflowInstance(home, folders)
-      └─ with ──> airflow.cfg, airflow.db ──> three services ──> healthy ──> trigger, wait, xcom, log
-         └─ exit ──> SIGTERM ──> what is left after a while: SIGKILL, and told by `killed`
+::
+
+with AirflowInstance ──► airflow.cfg, airflow.db ──► services ──► healthy ──► trigger, wait, xcom, log
+                exit ──► SIGTERM ──► what is left after a while: SIGKILL, and told by `killed`
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.error import URLError
 
 from tests.harness.api import AirflowApi, ApiError
-from tests.harness.processes import Service, airflow_command, describe, kill_all, marked
+from tests.harness.processes import Service, airflow_command, describe, is_idle_worker, kill_all, marked
 from tests.harness.results import DagRunResult, TaskResult, in_order, plain
 from tests.harness.settings import child_environment, free_port, write_config
 
@@ -111,19 +112,16 @@ class AirflowInstance:
         return done.stdout
 
     def stop(self, timeout: float = 20) -> None:
-        """Stop the services, then whatever is left of them."""
-        for service in reversed(self._services):
-            service.terminate()
-        deadline = time.monotonic() + timeout
-        for service in self._services:
-            service.join(deadline)
-        self._settle()
-        left = self.leftovers()
-        self.killed += tuple(map(describe, left))
-        kill_all(left)
-        for service in self._services:
-            service.join(time.monotonic() + 1)  # reap it
-        self._services.clear()
+        """Stop the services, then whatever is left of them, even when a second Ctrl-C interrupts the wait."""
+        try:
+            self._ask_to_stop(time.monotonic() + timeout)
+            self._settle()
+        finally:
+            left = self.leftovers()
+            self.killed += tuple(map(describe, left))
+            kill_all(left)
+            self._join(self._services, time.monotonic() + 1)  # reap them
+            self._services.clear()
 
     def leftovers(self) -> list[psutil.Process]:
         """Every living process this instance has started, directly or not, orphans included."""
@@ -140,9 +138,9 @@ class AirflowInstance:
 
     def wait_for_dags(self, *dag_ids: str, timeout: float = 60) -> None:
         """Wait until each of *dag_ids* was parsed; an import error of a file of that name ends the wait."""
-        files = {f"{dag_id}.py" for dag_id in dag_ids}
-        self._until(lambda: set(dag_ids) <= self.dag_ids() or files & self.import_errors().keys(), timeout, str(dag_ids))
-        if missing := set(dag_ids) - self.dag_ids():
+        wanted, files = set(dag_ids), {f"{dag_id}.py" for dag_id in dag_ids}
+        self._until(lambda: wanted <= self.dag_ids() or files & self.import_errors().keys(), timeout, str(dag_ids))
+        if missing := wanted - self.dag_ids():
             errors = "\n".join(f"{file}: {error}" for file, error in self.import_errors().items())
             raise HarnessError(f"DAGs that couldn't be imported: {', '.join(sorted(missing))}.\n{errors}")
 
@@ -210,6 +208,23 @@ class AirflowInstance:
 
     def _state(self, dag_id: str, run_id: str) -> str:
         return str(self.api.get("dags", dag_id, "dagRuns", run_id)["state"])
+
+    def _ask_to_stop(self, deadline: float) -> None:
+        """Stop the API server last, since ending tasks report to it."""
+        first = [service for service in self._services if service.name != "api-server"]
+        for group in (first, self._services):
+            for service in group:
+                service.terminate()
+            self._join(group, deadline)
+
+    def _join(self, services: Sequence[Service], deadline: float) -> None:
+        patience = time.monotonic() + 3
+        while any(service.exit_code is None for service in services) and time.monotonic() < deadline:
+            time.sleep(0.1)
+            if time.monotonic() > patience:
+                # LocalExecutor sends one "stop" for each worker that lives. A worker that has taken another's and is
+                # gone before its own turn leaves one waiting for ever, and the scheduler with it (seen on 3.3.2).
+                kill_all([process for process in self.leftovers() if is_idle_worker(process)])
 
     def _settle(self, seconds: float = 3) -> None:
         """Give what the services have just told to stop a moment to do so."""

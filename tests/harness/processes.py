@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from tests.harness.settings import MARKER
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Service", "airflow_command", "describe", "kill_all", "marked"]
+__all__ = ["Service", "airflow_command", "describe", "is_idle_worker", "kill_all", "marked"]
 
 
 def airflow_command(*arguments: str) -> list[str]:
@@ -59,14 +58,6 @@ class Service:
         if self.exit_code is None:
             self._process.send_signal(signal.SIGTERM)
 
-    def join(self, deadline: float) -> bool:
-        """Wait for its end until *deadline*, a moment of ``time.monotonic``; tell whether it ended."""
-        try:
-            self._process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
     def tail(self, lines: int = 30) -> str:
         """The last lines it logged."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -85,6 +76,11 @@ def kill_all(processes: Sequence[psutil.Process], *, timeout: float = 5) -> None
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(processes, timeout=timeout)
+
+
+def is_idle_worker(process: psutil.Process) -> bool:
+    """Tell whether it is a worker of LocalExecutor that has nothing to do."""
+    return "LocalExecutor: <idle>" in describe(process)
 
 
 def describe(process: psutil.Process) -> str:

@@ -49,7 +49,7 @@ def write_config(home: Path, dags_folders: Sequence[Path], port: int) -> None:
     parser = RawConfigParser()
     parser.read_dict(_merged(_server(home, port), _quick(dags_folders), _secrets()))
     descriptor = os.open(home / "airflow.cfg", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         parser.write(file)
 
 
@@ -58,7 +58,7 @@ def _server(home: Path, port: int) -> Sections:
     return {
         "core": {
             "executor": "LocalExecutor",
-            "parallelism": "8",
+            "parallelism": "4",
             "load_examples": "False",
             "dags_are_paused_at_creation": "False",
             "simple_auth_manager_all_admins": "True",

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import AirflowInstance
+from tests.harness.demo import DAGS, WORKERS
 from tests.harness.instance import migrated_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-EXAMPLES = Path(__file__).parents[2] / "dags"
 DAG_FILES = Path(__file__).parent / "dag_files"
-N_JOBS = 2
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +32,19 @@ def added_dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def airflow(airflow_database: Path, added_dags: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowInstance]:
+def airflow(
+    airflow_database: Path, added_dags: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AirflowInstance]:
     """A running Airflow that has the example DAGs and whatever `add_dag` adds; must leave no process."""
     home = tmp_path_factory.mktemp("home")
-    environment = {"AIRFLOW__JOBLIB__N_JOBS": str(N_JOBS)}
-    with AirflowInstance(home, [EXAMPLES, added_dags], env=environment, database=airflow_database) as instance:
+    environment = {"AIRFLOW__JOBLIB__N_JOBS": WORKERS}
+    with AirflowInstance(home, [DAGS, added_dags], env=environment, database=airflow_database) as instance:
         yield instance
     assert not instance.killed
     assert not instance.leftovers()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def add_dag(airflow: AirflowInstance, added_dags: Path) -> Iterator[Callable[[str], str]]:
     """Give Airflow a file of ``dag_files``, whose DAG has the file's name, and wait until it was parsed."""
     added: list[Path] = []

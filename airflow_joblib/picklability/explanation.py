@@ -1,0 +1,64 @@
+"""Turn a failed check into culprits: always at least one, whatever the search finds."""
+
+from __future__ import annotations
+
+import functools
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.exceptions import Culprit
+from airflow_joblib.picklability.advice import WAY_OUT, Failure, advise
+from airflow_joblib.picklability.by_value import instance_dict
+from airflow_joblib.picklability.children import Child
+from airflow_joblib.picklability.culprits import find_all_culprits
+from airflow_joblib.picklability.pickler import dotted_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["explain_function", "explain_items", "explain_shared"]
+
+ONLY_TOGETHER_REASON = "each part of it can be pickled alone, but not all of it together."
+
+
+def explain_function(
+    function: Callable[..., object], factories: Mapping[str, Callable[..., object]], error: Exception
+) -> list[Culprit]:
+    """Return why *function* and *factories* could not be pickled when that raised *error*."""
+    roots = [Child(_name_of(function), function)]
+    roots += [Child(f"per_worker {name!r}", factory) for name, factory in factories.items()]
+    found = find_all_culprits(roots)
+    if found:
+        return found
+    reason, advice = advise(type(function), Failure(error))
+    return [Culprit(roots[0].label, dotted_name(type(function)), reason, advice)]
+
+
+def _name_of(function: Any) -> str:
+    """Return what a path calls *function*, without asking an object of the user's for an attribute."""
+    while type(function) is functools.partial:
+        function = function.func
+    kind = type(function)
+    if kind in {FunctionType, MethodType, BuiltinFunctionType} or issubclass(kind, type):
+        return function.__name__  # type: ignore[no-any-return]
+    name = instance_dict(function).get("__name__")  # as functools.wraps leaves it
+    return name if type(name) is str else kind.__name__
+
+
+def explain_shared(shared: Mapping[str, object]) -> list[Culprit]:
+    """Return why the shared arguments could not be pickled."""
+    roots = [Child(f"argument {name!r}", value) for name, value in shared.items()]
+    return find_all_culprits(roots) or [_only_together("shared arguments", shared)]
+
+
+def explain_items(items: Sequence[object], first_index: int) -> list[Culprit]:
+    """Return why *items*, the first of which is number *first_index* of the input, could not be pickled."""
+    roots = [Child(f"item {index}", item) for index, item in enumerate(items, first_index)]
+    if len(roots) == 1:
+        return find_all_culprits(roots) or [_only_together(roots[0].label, items[0])]
+    last = first_index + len(roots) - 1
+    return find_all_culprits(roots) or [_only_together(f"items {first_index} to {last}", items)]
+
+
+def _only_together(path: str, value: object) -> Culprit:
+    return Culprit(path, dotted_name(type(value)), ONLY_TOGETHER_REASON, WAY_OUT)

@@ -1,0 +1,141 @@
+"""DAG files under a real executor, which loads them under a name that no worker can import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.harness import AirflowInstance, DagRunResult
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+FIFTY = list(range(50))
+
+CLOSURE_OVER_CONNECTION = """
+import sqlite3
+from airflow.sdk import dag
+from airflow_joblib import parallel_task
+
+def saver(connection):
+    @parallel_task
+    def save(number):
+        connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+    return save
+
+@dag(schedule=None)
+def closure_over_connection():
+    saver(sqlite3.connect(":memory:"))([1, 2, 3])
+
+closure_over_connection()
+"""
+
+
+@pytest.fixture(scope="module")
+def forms(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> DagRunResult:
+    """One run of the DAG with every form."""
+    return airflow.run_dag(add_dag("forms"), timeout=200)
+
+
+def result(airflow: AirflowInstance, run: DagRunResult, task_id: str, map_index: int = -1) -> Any:
+    """What a task returned; its log as the failure message when it didn't succeed."""
+    task = run.task(task_id, map_index)
+    assert task.state == "success", airflow.log(run.dag_id, run.run_id, task_id, map_index, task.try_number)
+    return airflow.xcom(run.dag_id, run.run_id, task_id, map_index)
+
+
+def test_everything_in_the_file_travels(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
+    """Helpers, classes, constants, enumerations, named tuples and exceptions, both ways, with their identity."""
+    run = airflow.run_dag(add_dag("by_value"))
+    assert result(airflow, run, "objects_come_back") == {"are_points": True, "right": True}
+    values = [(0, 1, "links"), (10, 3, "links"), (20, 5, "links")]
+    assert result(airflow, run, "all_sorts") == {"members": True, "pairs": True, "values": values, "elsewhere": True}
+    error = result(airflow, run, "own_error")
+    assert (error["number"], error["code"], error["text"]) == (3, "E3", "number 3 is refused")
+    assert "item 3" in error["notes"]
+
+
+def test_items_exception_ends_the_task(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
+    """The task's log shows the exception as itself, the item, and the line in the DAG file."""
+    run = airflow.run_dag(add_dag("own_error_ends_task"))
+    assert [task.state for task in run.tasks] == ["failed"]
+    log = airflow.log(run.dag_id, run.run_id, "refuse")
+    assert all(text in log for text in ("RefusedError", "three is refused", "item 3", "own_error_ends_task.py"))
+
+
+def test_what_cannot_travel_is_an_import_error(
+    airflow: AirflowInstance, add_source: Callable[[str, str], Path]
+) -> None:
+    """A connection in a closure is refused while the file is parsed, by its path and type."""
+    add_source("closure_over_connection.py", CLOSURE_OVER_CONNECTION)
+    error = airflow.wait_for_import_error("closure_over_connection.py")
+    assert "NotPicklableError" in error
+    assert "save → closure 'connection'" in error
+    assert "sqlite3.Connection" in error
+
+
+@pytest.mark.parametrize(
+    ("task_id", "expected"),
+    [
+        ("by_name", [n + 1 for n in FIFTY]),
+        ("by_name_with_options", [n + 2 for n in FIFTY]),
+        ("under_task", [n * 3 for n in FIFTY]),
+        ("over_task_renamed", [-n for n in FIFTY]),
+        ("as_dict", [{"number": 1}, {"number": 2}]),
+        ("second", [9, 8, 7]),
+        ("templated", ["forms-1", "forms-2"]),
+        ("total", [1226, 1227]),
+        ("shifted_overridden", [n + 100 for n in FIFTY]),
+        ("after_mapped", [3, 4, 5]),
+        ("of_nothing", []),
+        ("inside_task", [6, 7, 8]),
+        ("group.by_name", [n + 1 for n in FIFTY]),
+    ],
+)
+def test_form(airflow: AirflowInstance, forms: DagRunResult, task_id: str, expected: Any) -> None:
+    """Each form of the decorator gives the list of results, in input order."""
+    assert result(airflow, forms, task_id) == expected
+
+
+def test_expand(airflow: AirflowInstance, forms: DagRunResult) -> None:
+    """Each mapped instance takes one list and fans it out."""
+    assert [result(airflow, forms, "shifted", index) for index in range(2)] == [[2, 3], [4]]
+
+
+def test_expand_kwargs(airflow: AirflowInstance, forms: DagRunResult) -> None:
+    """Each mapped instance takes one mapping of arguments; an empty list gives one."""
+    assert [result(airflow, forms, "shifted_kwargs", index) for index in range(2)] == [[2, 3], []]
+
+
+def test_context_parameters(airflow: AirflowInstance, forms: DagRunResult) -> None:
+    """Context parameters have in a worker the values they have in the task."""
+    shared = {"run_id": forms.run_id, "params": {"colour": "red"}}
+    results = result(airflow, forms, "with_context")
+    assert all(entry.pop("key").startswith("forms__with_context__") for entry in results)
+    assert results == [{"number": 1, **shared}, {"number": 2, **shared}]
+
+
+def test_options_of_an_inner_task_are_taken_over(airflow: AirflowInstance, forms: DagRunResult) -> None:
+    """``@parallel_task`` above ``@task(retries=3)`` has the three retries."""
+    path = ("dags", forms.dag_id, "tasks", "over_task_renamed")
+    assert airflow.api.get(*path)["retries"] == 3
+
+
+def test_items_run_in_two_processes(airflow: AirflowInstance, forms: DagRunResult) -> None:
+    """Fifty items are spread over the two workers that the configuration asks for."""
+    assert len(set(result(airflow, forms, "where"))) == 2
+
+
+def test_time_of_no_ops(
+    airflow: AirflowInstance, add_dag: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How long a thousand items that do nothing take, beside an empty task: printed, for a person to judge."""
+    run = airflow.run_dag(add_dag("no_ops"))
+    assert result(airflow, run, "no_op") == list(range(1000))
+    no_ops, empty = run.task("no_op").seconds, run.task("empty").seconds
+    with capsys.disabled():
+        print(f"\n1,000 no-op items: {no_ops:.2f} s; an empty task: {empty:.2f} s")

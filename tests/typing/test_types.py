@@ -1,0 +1,125 @@
+"""What type checkers make of the decorator: read by ``mypy --strict`` and pyright, run only for its imports."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import closing
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, assert_type
+
+from airflow_joblib import NotPicklableError, ParallelTask, ParallelTaskError, parallel_task
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from airflow.sdk import XComArg
+
+
+@parallel_task
+def bare(item: int) -> str:
+    return str(item)
+
+
+@parallel_task()
+def empty(item: int) -> str:
+    return str(item)
+
+
+@parallel_task(n_jobs=4, backend="loky", batch_size="auto", retries=2, pool="cpu")
+def called(path: str, width: int = 200, *, height: int = 100) -> bytes:
+    return bytes(width * height)
+
+
+@parallel_task(over="name", n_jobs=2)
+def over(folder: str, name: str) -> int:
+    return len(folder + name)
+
+
+@parallel_task(
+    per_worker={"conn": lambda: None},
+    backend_options={"inner_max_num_threads": 1},
+    item_retries=0,
+    item_retry_delay=timedelta(seconds=1),
+    item_timeout=None,
+    max_failures=0,
+    checkpoint=False,
+    execution_timeout=timedelta(minutes=5),
+)
+def with_resource(item: int, conn: None = None) -> dict[str, int]:
+    return {"item": item}
+
+
+class Shop:
+    @parallel_task
+    def price(self, item: int) -> float:
+        return float(item)
+
+
+def calls(upstream: XComArg, numbers: Iterator[int]) -> None:
+    """A call gives a list of results; with a task upstream, what stands for it while a DAG is being defined."""
+    assert_type(bare([1, 2]), list[str])
+    assert_type(bare(numbers), list[str])
+    assert_type(empty(range(3)), list[str])
+    assert_type(called(["a"], width=3, height=4), list[bytes])
+    assert_type(called(["a"], 3), list[bytes])
+    assert_type(called(upstream, width=3), "XComArg")
+    assert_type(called.map(["a"], width=3), list[bytes])
+    assert_type(over("folder", ["a", "b"]), list[int])
+    assert_type(with_resource([1]), list[dict[str, int]])
+
+
+def functions() -> None:
+    """The plain function keeps its own types."""
+    assert_type(bare.function(1), str)
+    assert_type(called.function("a", 3, height=4), bytes)
+    assert_type(called.__wrapped__("a"), bytes)
+
+
+def objects() -> None:
+    """The object's own members."""
+    assert_type(called.override(n_jobs=2).map(["a"]), list[bytes])
+    assert_type(called.item, str)
+    assert_type(called.__name__, str)
+    assert_type(called.uses_processes(), bool)
+    assert_type(called.__signature__, inspect.Signature)
+    task: ParallelTask[int, [], str] = bare
+    assert_type(task.task_options, dict[str, Any])
+
+
+def mapped(chunks: XComArg) -> None:
+    """Mapping gives what stands for the mapped task."""
+    assert_type(called.expand(path=chunks), "XComArg")
+    assert_type(called.expand_kwargs(chunks), "XComArg")
+    called.partial(width=3).expand(path=chunks)
+
+
+def errors(error: NotPicklableError) -> None:
+    """Errors keep their data typed."""
+    assert_type(error.path, str)
+    assert_type(error.culprit_type, str)
+    base: ParallelTaskError = error
+    builtin: TypeError = error
+    del base, builtin
+
+
+def refused() -> None:
+    """What a type checker must refuse: mypy reports an ignore that is not needed."""
+    called(["a"], width="wide")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    called([1, 2])  # type: ignore[list-item]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    called(3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    called.map(["a"], depth=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    called.function(["a"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    parallel_task(n_jobs="many")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    parallel_task(batch_size="big")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def connections(database: sqlite3.Connection) -> None:
+    """A resource's function may return anything."""
+    parallel_task(per_worker={"conn": lambda: closing(database)}, backend="threading")
+
+
+def test_types_are_checked_elsewhere() -> None:
+    """This file is for type checkers; running it shows that what it decorates can be decorated."""
+    assert isinstance(bare, ParallelTask)
+    assert called.options.n_jobs == 4

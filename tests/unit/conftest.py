@@ -1,0 +1,43 @@
+"""What every unit test gets: no configuration of this machine, and a look at what it left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.unit.helpers import eventually, worker_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Deadlines and health checks measure the machine, which may be a loaded one.
+settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unit")
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide whatever this machine says in ``AIRFLOW__JOBLIB__*``."""
+    for name in tuple(os.environ):
+        if name.startswith("AIRFLOW__JOBLIB__"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_worker() -> Iterator[None]:
+    """Fail a test that leaves a worker process behind."""
+    yield
+    left = worker_processes() if "psutil" in sys.modules else []
+    assert not left or eventually(lambda: not worker_processes()), f"left behind: {worker_processes()}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _imports_no_airflow() -> Iterator[None]:
+    """Fail the session if a unit test imported Airflow here."""
+    before = "airflow" in sys.modules
+    yield
+    assert before or "airflow" not in sys.modules

@@ -1,0 +1,210 @@
+"""Items and chunks: what items may be, how they are cut, and that pickling them checks them."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import threading
+from collections import OrderedDict, UserDict
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_joblib import NotPicklableError
+from airflow_joblib.chunks import ItemChunk, Packer, Sizes, check_items, cut, draw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from typing import Literal
+
+
+class Iterates:
+    def __iter__(self) -> Iterator[int]:
+        return iter([1, 2])
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [1],
+        (1,),
+        {1},
+        frozenset({1}),
+        range(3),
+        (n for n in range(3)),
+        iter([1]),
+        {"a": 1}.keys(),
+        {"a": 1}.values(),
+        {"a": 1}.items(),
+        np.arange(3),
+        np.eye(2),
+        pd.Series([1, 2]),
+        pd.Index([1, 2]),
+        Iterates(),
+        map(str, [1]),
+    ],
+    ids=lambda items: type(items).__name__,
+)
+def test_items(items: object) -> None:
+    """Whatever can be taken one by one can be items, and is not touched by the check."""
+    assert check_items(items, "path") is items
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ("abc", r"The items for 'path' can't be a str\. It would be taken apart\. Pass a list of items, \[value\]"),
+        ("", r"can't be a str"),
+        (b"abc", r"can't be a bytes\. It would be taken apart"),
+        (bytearray(b"abc"), r"can't be a bytearray\. It would be taken apart"),
+        (memoryview(b"abc"), r"can't be a memoryview\. It would be taken apart"),
+        ({"a": 1}, r"can't be a dict\. Its values would be lost\. Pass list\(mapping\.items\(\)\)"),
+        ({}, r"can't be a dict"),
+        (OrderedDict(), r"can't be a OrderedDict\. Its values would be lost"),
+        (UserDict(), r"can't be a UserDict\. Its values would be lost"),
+        (MappingProxyType({}), r"can't be a mappingproxy\. Its values would be lost"),
+        (pd.DataFrame({"a": [1]}), r"can't be a DataFrame\. It would give its column names\. .*to_dict\(\"records\"\)"),
+        (None, r"can't be a NoneType\. Pass a list, or anything else that can be iterated\."),
+        (3, r"can't be a int\. Pass a list"),
+        (object(), r"can't be a object\. Pass a list"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_not_items(items: object, message: str) -> None:
+    """What would be taken apart, or can't be taken one by one, is a TypeError that says what to pass instead."""
+    with pytest.raises(TypeError, match=message):
+        check_items(items, "path")
+
+
+def test_draw_takes_no_more_than_asked() -> None:
+    """Of a lazy iterator only the first items are drawn, and none is lost."""
+    source = itertools.count()
+    head, rest = draw(source, ahead=5)
+    assert head == [0, 1, 2, 3, 4]
+    assert rest is not None
+    assert next(source) == 5
+
+
+@pytest.mark.parametrize(("length", "known"), [(0, True), (4, True), (5, False), (6, False)])
+def test_draw_to_the_end(length: int, known: bool) -> None:
+    """A lazy iterator shorter than what is drawn ahead has a known length."""
+    head, rest = draw(iter(range(length)), ahead=5)
+    assert (rest is None) == known
+    assert [*head, *(rest or ())] == list(range(length))
+
+
+def test_draw_a_sized_iterable() -> None:
+    """Items of known number are taken at once, a set as well as an array."""
+    assert draw(range(1000), ahead=5) == (list(range(1000)), None)
+    assert draw({3}, ahead=5) == ([3], None)
+
+
+batch_sizes: st.SearchStrategy[int | Literal["auto"]] = st.one_of(st.just("auto"), st.integers(1, 50))  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers() | st.text()), st.integers(1, 20), batch_sizes, st.booleans())
+def test_cut_loses_nothing(items: list[Any], workers: int, batch_size: int | Literal["auto"], packed: bool) -> None:
+    """Chunks hold every item once, in order, and know the position of their first."""
+    packer = Packer(1 << 20) if packed else None
+    chunks = []
+    for chunk in cut(items, workers, batch_size, packer):
+        if packer is not None:
+            packer.check(chunk)
+        chunks.append(chunk)
+    assert [item for chunk in chunks for item in chunk.items] == items
+    assert [chunk.first for chunk in chunks] == list(itertools.accumulate((len(c.items) for c in chunks), initial=0))[:-1]
+    assert all(chunk.items for chunk in chunks)
+    if batch_size != "auto":
+        assert all(len(chunk.items) <= batch_size for chunk in chunks)
+    if packed:
+        assert [item for chunk in chunks for item in pickle.loads(chunk.data)] == items
+
+
+def test_cut_shrinks_to_single_items() -> None:
+    """Chunks shrink towards the end, so that workers end together, and every worker gets some."""
+    sizes = [len(chunk.items) for chunk in cut(range(1000), 4, "auto", None)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 1000 // 32
+    assert sizes[-8:] == [1] * 8
+    assert [len(chunk.items) for chunk in cut(range(3), 4, "auto", None)] == [1, 1, 1]
+
+
+def test_large_items_make_small_chunks() -> None:
+    """Where items are large, a chunk takes fewer than its share, so that it fits a pipe and the memory."""
+    packer = Packer(1 << 30)
+    sizes = []
+    for chunk in cut([bytes([n]) * (6 << 20) for n in range(40)], 1, "auto", packer):
+        packer.check(chunk)
+        sizes.append(len(chunk.items))
+    assert sizes[0] == 5
+    assert max(sizes[1:]) == 2
+
+
+def test_budget(tmp_path: Path) -> None:
+    """Pickles are kept within the budget; a chunk beyond it is checked, let go, and pickled again when it is due."""
+    packer = Packer(budget=1000)
+    chunks = list(cut([bytes(400)] * 4, 1, 1, packer))
+    for chunk in chunks:
+        packer.check(chunk)
+    assert [chunk.packed is not None for chunk in chunks] == [True, True, False, False]
+    assert all(pickle.loads(chunk.data) == [bytes(400)] for chunk in chunks)
+    assert chunks[3].packed is None
+
+
+def test_culprits_of_every_chunk() -> None:
+    """The check goes on after the first culprit, and names each by its position among all items."""
+    packer = Packer(1 << 20)
+    items: list[object] = [1, threading.Lock(), 3, 4, {"a": threading.Lock()}, 6]
+    for chunk in cut(items, 1, 2, packer):
+        packer.check(chunk)
+    assert [culprit.path.partition(" →")[0].partition("[")[0] for culprit in packer.culprits] == ["item 1", "item 4"]
+
+
+def test_lazy_culprit() -> None:
+    """A chunk of a lazy iterator is checked when it is pickled to be sent."""
+    with pytest.raises(NotPicklableError) as caught:
+        ItemChunk(70, [1, threading.Lock()], Packer(0)).data  # noqa: B018
+    assert caught.value.path.startswith("item 71")
+
+
+class TestSizes:
+    """The sizes of a lazy iterator's chunks."""
+
+    def test_fixed(self) -> None:
+        """``batch_size`` holds, whatever chunks take."""
+        sizes = Sizes(7)
+        sizes.learn(7, 0.000001)
+        assert sizes.next() == 7
+
+    def test_grow_with_quick_items(self) -> None:
+        """Chunks of quick items double, up to a bound."""
+        sizes = Sizes("auto")
+        seen = []
+        for _ in range(20):
+            seen.append(sizes.next())
+            sizes.learn(seen[-1], 1e-7 * seen[-1])
+        assert seen[:5] == [1, 2, 4, 8, 16]
+        assert seen[-1] == 4096
+
+    def test_shrink_with_slow_items(self) -> None:
+        """Chunks of slow items go back to one item."""
+        sizes = Sizes("auto")
+        for _ in range(8):
+            sizes.learn(sizes.next(), 1e-6)
+        sizes.learn(100, 100.0)
+        assert sizes.next() == 1
+
+    def test_no_time_at_all(self) -> None:
+        """A clock that stood still is no division by zero; a chunk that ran nothing teaches nothing."""
+        sizes = Sizes("auto")
+        sizes.learn(1, 0.0)
+        assert sizes.next() == 2
+        sizes.learn(0, 5.0)
+        assert sizes.next() == 2

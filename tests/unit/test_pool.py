@@ -1,0 +1,221 @@
+"""The pool: joblib's backends, a user's own ones among them, driven chunk by chunk, and nothing left of them."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import psutil
+import pytest
+from joblib.parallel import MultiprocessingBackend, ThreadingBackend
+
+from airflow_joblib import InvalidOptionError, WorkerLostError, parallel_task, pool
+from airflow_joblib.call import Call
+from airflow_joblib.chunks import ItemChunk, Packer
+from airflow_joblib.options import uses_processes
+from airflow_joblib.picklability.pickler import dumps
+from airflow_joblib.pool import ProcessPool, ThreadPool
+from tests.unit.helpers import eventually, note, notes, worker_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+# Python's own pool complains in its finalizer that its constructor was not run to the end.
+half_made = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def chunk(first: int, *items: Any) -> ItemChunk:
+    return ItemChunk(first, items, Packer(0))
+
+
+def process_pool(function: Callable[..., Any], backend: str = "multiprocessing", **options: Any) -> ProcessPool:
+    return ProcessPool((dumps(Call(function)), dumps([])), backend, 2, options)
+
+
+def double(item: int) -> int:
+    return item * 2
+
+
+@pytest.mark.parametrize("backend", ["multiprocessing", "threading"])
+def test_reports_come_as_they_finish(backend: str) -> None:
+    """A slow chunk holds no other one up."""
+
+    def wait(item: float) -> float:
+        time.sleep(item)
+        return item
+
+    made = ThreadPool(Call(wait), backend, 2, {}) if backend == "threading" else process_pool(wait)
+    with made as running:
+        running.submit(chunk(0, 1.0))
+        running.submit(chunk(1, 0.0))
+        running.submit(chunk(2, 0.0))
+        assert running.under_way == 3
+        assert {running.next_report().first for _ in range(2)} == {1, 2}
+        assert running.next_report().first == 0
+        assert running.under_way == 0
+
+
+class OwnProcesses(MultiprocessingBackend):  # type: ignore[misc]
+    """A user's own backend of processes, which takes no initializer."""
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **_: Any) -> Any:
+        return super().configure(n_jobs=n_jobs, parallel=parallel)
+
+
+class OwnThreads(ThreadingBackend):  # type: ignore[misc]
+    """A user's own backend of threads."""
+
+
+@pytest.fixture
+def own(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Register a backend under a name of its own."""
+    name = f"own-{request.param.__name__}"
+    joblib.register_parallel_backend(name, request.param)
+    yield name
+    del joblib.parallel.BACKENDS[name]
+
+
+processes_of_ones_own = pytest.mark.parametrize("own", [OwnProcesses], indirect=True)
+
+
+@pytest.mark.parametrize("own", [OwnProcesses, OwnThreads], indirect=True)
+class TestOwnBackend:
+    """Any backend that is registered with joblib works."""
+
+    def test_results(self, own: str) -> None:
+        """It runs the items; whether they need pickling is told by the backend itself."""
+        assert uses_processes(own) == ("Processes" in own)
+        task = parallel_task(n_jobs=2, backend=own)(lambda item: (item, os.getpid()))
+        items, pids = zip(*task(range(20)), strict=True)
+        assert items == tuple(range(20))
+        assert (os.getpid() in pids) == ("Threads" in own)
+
+    def test_failure(self, own: str) -> None:
+        """A failure is the item's own."""
+
+        def fail(item: int) -> None:
+            raise LookupError(item)
+
+        with pytest.raises(LookupError) as caught:
+            parallel_task(n_jobs=2, backend=own)(fail)(range(20))
+        assert "Raised by item " in caught.value.__notes__[0]
+
+    def test_resources(self, own: str, tmp_path: Path) -> None:
+        """Resources are entered once per worker, and closed."""
+        path = tmp_path / "log"
+
+        class Connection:
+            def __enter__(self) -> Connection:
+                note(path, "enter")
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                note(path, "leave")
+
+        task: Any = parallel_task(n_jobs=2, backend=own, per_worker={"conn": Connection})(lambda item, conn: item)
+        assert task(range(20)) == list(range(20))
+        assert 1 <= notes(path).count("enter") == notes(path).count("leave") <= 2
+
+
+@processes_of_ones_own
+def test_lost_worker_of_ones_own_backend(own: str) -> None:
+    """A worker killed under a backend derived from multiprocessing's hangs nothing."""
+
+    def die(item: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(WorkerLostError, match="own-OwnProcesses"):
+        parallel_task(n_jobs=2, backend=own)(die)(range(4))
+    assert eventually(lambda: not worker_processes())
+
+
+@processes_of_ones_own
+def test_runs_follow_each_other(own: str) -> None:
+    """A second run on such a backend has its own function."""
+    assert parallel_task(n_jobs=2, backend=own)(double)([1, 2]) == [2, 4]
+    assert parallel_task(n_jobs=2, backend=own)(hex)([1, 2]) == ["0x1", "0x2"]
+
+
+@half_made
+def test_backend_options() -> None:
+    """Options that the backend doesn't take are an error that names them; the next run works."""
+    task = parallel_task(n_jobs=2, backend="multiprocessing", backend_options={"no_such_option": 1})(double)
+    with pytest.raises(InvalidOptionError, match=r"backend_options \['no_such_option'\] don't suit .*'multiprocessing'"):
+        task([1, 2])
+    gc.collect()
+    assert parallel_task(n_jobs=2, backend="multiprocessing")(double)([1, 2]) == [2, 4]
+
+
+def test_backend_options_reach_the_backend() -> None:
+    """Options that the backend takes reach it."""
+    task = parallel_task(n_jobs=2, backend="loky", backend_options={"inner_max_num_threads": 1})(
+        lambda item: os.environ.get("OMP_NUM_THREADS")
+    )
+    assert task([1, 2, 3]) == ["1"] * 3
+
+
+def test_thread_resources_left_though_a_thread_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that never had a chunk has nothing to leave and holds up nobody."""
+    monkeypatch.setattr(pool, "GRACE", 0.2)
+    left: list[int] = []
+
+    class Connection:
+        def __enter__(self) -> int:
+            return threading.get_ident()
+
+        def __exit__(self, *_: object) -> None:
+            left.append(threading.get_ident())
+
+    call = Call(lambda item, conn: conn, factories={"conn": Connection})
+    with ThreadPool(call, "threading", 3, {}) as running:
+        running.submit(chunk(0, 1))
+        (entered,) = running.next_report().values
+    assert left == [entered]
+
+
+@pytest.mark.parametrize("backend", ["multiprocessing", "loky"])
+def test_workers_are_gone(backend: str) -> None:
+    """Leaving the pool ends every worker, whatever was under way."""
+
+    def wait(item: float) -> float:
+        time.sleep(item)
+        return item
+
+    with process_pool(wait, backend) as running:
+        for first in range(6):
+            running.submit(chunk(first, 0 if first < 2 else 600))
+        pids = {running.next_report().worker for _ in range(2)}
+        assert any(psutil.pid_exists(pid) for pid in pids)
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert worker_processes() == []
+
+
+@half_made
+def test_failure_to_start_releases_the_lock() -> None:
+    """A pool that can't start leaves the way free for the next one, in any thread."""
+    with pytest.raises(InvalidOptionError), process_pool(double, no_such_option=1):
+        pass
+    gc.collect()
+    done: list[list[int]] = []
+    run = parallel_task(n_jobs=2, backend="multiprocessing")(double)
+    other = threading.Thread(target=lambda: done.append(run([1, 2])))
+    other.start()
+    other.join(30)
+    assert done == [[2, 4]]
+
+
+def test_ending_workers_says_nothing(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """The end of a run writes nothing to the worker's or the task's error stream, and logs no more than its summary."""
+    caplog.set_level(logging.DEBUG)
+    for backend in ("multiprocessing", "loky"):
+        assert parallel_task(n_jobs=2, backend=backend)(double)(range(10)) == list(range(0, 20, 2))
+    assert capfd.readouterr() == ("", "")
+    assert [record.name for record in caplog.records] == ["airflow_joblib"] * 2

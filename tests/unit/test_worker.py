@@ -1,0 +1,347 @@
+"""What runs inside a worker: one report a chunk, resources entered once, every error as a value."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_joblib import NotPicklableError, ParallelTaskError, worker
+from airflow_joblib.call import Call
+from airflow_joblib.picklability.pickler import dumps, loads
+from airflow_joblib.worker import ItemError, Report, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def double(item: int) -> int:
+    return item * 2
+
+
+def fail_on_three(item: int) -> int:
+    if item == 3:
+        raise LookupError("three")
+    return item
+
+
+@pytest.fixture(autouse=True)
+def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process no worker again, whatever a test made of it."""
+    monkeypatch.setattr(worker, "_worker", None)
+    monkeypatch.setattr(worker, "_payload", None)
+    monkeypatch.setattr(worker, "_known", set())
+    for name in ("_running", "_closing", "_asked_to_leave"):
+        monkeypatch.setattr(worker, name, False)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Call], None]]:
+    """Make this process a worker, but for its signal handlers and finalizers."""
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(worker.util, "Finalize", lambda *_, **__: None)
+    yield lambda call: worker.start((dumps(call), dumps([])))
+    worker.close()
+
+
+def test_report() -> None:
+    """A chunk that goes well reports its results in order, its place, its worker and its time."""
+    report = Worker(Call(double)).run([1, 2, 3], 10)
+    assert (report.first, report.worker, report.values, report.failure) == (10, os.getpid(), [2, 4, 6], None)
+    assert report.seconds > 0
+
+
+def test_failure_ends_the_chunk() -> None:
+    """The first failure ends the chunk: the report keeps what came before, and says which item failed."""
+    report = Worker(Call(fail_on_three)).run([1, 2, 3, 4], 10)
+    assert report.values == [1, 2]
+    assert report.failure is not None
+    assert (report.failure.index, report.failure.item) == (12, "3")
+    assert isinstance(report.failure.error, LookupError)
+
+
+def test_traceback_starts_with_the_users_frames() -> None:
+    """A failure's traceback begins in the user's function, not in ours."""
+    failure = Worker(Call(fail_on_three)).run([3], 0).failure
+    assert failure is not None
+    trace = failure.error.__traceback__
+    assert trace is not None
+    assert trace.tb_frame.f_code.co_name == "fail_on_three"
+
+
+def test_halted() -> None:
+    """A worker that is told to halt runs no further item."""
+    ran: list[int] = []
+    report = Worker(Call(ran.append)).run([1, 2, 3], 0, halted=lambda: len(ran) == 2)
+    assert ran == [1, 2]
+    assert report.failure is None
+
+
+def test_catches_what_it_is_told_to() -> None:
+    """An exit or an interrupt is the item's failure in a worker of its own, and ends the loop in the task's thread."""
+
+    def leave(item: int) -> None:
+        raise SystemExit(item)
+
+    with pytest.raises(SystemExit):
+        Worker(Call(leave)).run([1], 0)
+    failure = Worker(Call(leave), catch=BaseException).run([1], 0).failure
+    assert failure is not None
+    assert isinstance(failure.error, SystemExit)
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("item", "shown"),
+    [
+        (3, "3"),
+        ("x" * 1000, None),
+        (list(range(1000)), "[0, 1, 2, 3, 4, 5, ...]"),
+        (Unshowable(), None),
+    ],
+    ids=["number", "long text", "list", "broken repr"],
+)
+def test_item_is_cut_short(item: object, shown: str | None) -> None:
+    """A failure shows its item, cut short; a broken ``__repr__`` hides nothing."""
+
+    def fail(item: object) -> None:
+        raise LookupError("own")
+
+    failure = Worker(Call(fail)).run([item], 0).failure
+    assert failure is not None
+    assert isinstance(failure.error, LookupError)
+    assert len(failure.item) <= 120
+    assert shown is None or failure.item == shown
+
+
+class TestResources:
+    """``per_worker`` as one worker sees it."""
+
+    def test_entered_once(self) -> None:
+        """Resources are entered at the first chunk, in order, used by every item, and left in reverse order."""
+        log: list[str] = []
+
+        @contextmanager
+        def resource(name: str) -> Iterator[str]:
+            log.append(f"enter {name}")
+            yield name
+            log.append(f"leave {name}")
+
+        def use(item: int, a: str, b: str) -> str:
+            return f"{item}{a}{b}"
+
+        one = Worker(Call(use, factories={"a": lambda: resource("a"), "b": lambda: resource("b")}))
+        assert log == []
+        assert one.run([1, 2], 0).values == ["1ab", "2ab"]
+        assert one.run([3], 2).values == ["3ab"]
+        assert log == ["enter a", "enter b"]
+        one.close()
+        one.close()
+        assert log == ["enter a", "enter b", "leave b", "leave a"]
+
+    def test_plain_value(self) -> None:
+        """What is no context manager is passed as it is."""
+        assert Worker(Call(lambda item, by: item * by, factories={"by": lambda: 3})).run([2], 0).values == [6]
+
+    def test_shared_argument(self) -> None:
+        """A resource's function gets the shared arguments it asks for."""
+        call = Call(lambda item, a, by: item * by, shared={"a": 5}, factories={"by": lambda a: a + 1})
+        assert Worker(call).run([2], 0).values == [12]
+
+    def test_set_up_fails(self) -> None:
+        """A set-up that fails is the chunk's failure, and names the resource."""
+
+        def broken() -> None:
+            raise ConnectionError("no route")
+
+        report = Worker(Call(double, factories={"conn": broken})).run([1, 2], 5)
+        assert report.values == []
+        assert report.failure is not None
+        assert (report.failure.index, report.failure.resource) == (-1, "conn")
+        assert isinstance(report.failure.error, ConnectionError)
+
+    def test_set_up_fails_once(self) -> None:
+        """A worker whose set-up failed tries it no second time, and leaves what it had entered."""
+        log: list[str] = []
+
+        @contextmanager
+        def good() -> Iterator[int]:
+            log.append("enter")
+            yield 1
+            log.append("leave")
+
+        def broken() -> None:
+            log.append("broken")
+            raise ConnectionError("no route")
+
+        one = Worker(Call(double, factories={"good": good, "conn": broken}))
+        failures = [one.run([1], 0).failure, one.run([2], 1).failure]
+        assert all(failure is not None and failure.resource == "conn" for failure in failures)
+        one.close()
+        assert log == ["enter", "broken", "leave"]
+
+
+class TwoArguments(Exception):  # noqa: N818
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+
+
+class HoldsALock(Exception):  # noqa: N818
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+class Silent(Exception):  # noqa: N818
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def raise_it(kind: str) -> None:
+    if kind == "two arguments":
+        raise TwoArguments(404, "not found")
+    if kind == "lock":
+        raise HoldsALock("held")
+    if kind == "silent":
+        raise Silent("held")
+    if kind == "group":
+        raise ExceptionGroup("several", [ValueError("a"), KeyError("b")])
+    raise ValueError(kind)
+
+
+class TestProcess:
+    """A worker that is a process: bytes in, bytes out, and no exception of its own."""
+
+    def test_round(self, started: Callable[[Call], None]) -> None:
+        """A pickled chunk gives a pickled report."""
+        started(Call(double))
+        report = loads(worker.run_chunk(dumps([1, 2]), 7))
+        assert (report.first, report.values, report.failure) == (7, [2, 4], None)
+        assert worker.inside_worker()
+
+    @pytest.mark.parametrize(
+        ("kind", "expected", "text"),
+        [
+            ("plain", ValueError, "plain"),
+            ("two arguments", ParallelTaskError, "TwoArguments: 404: not found"),
+            ("lock", ParallelTaskError, "HoldsALock: held"),
+            ("silent", ParallelTaskError, "Silent"),
+            ("group", ExceptionGroup, "several"),
+        ],
+    )
+    def test_error_arrives(
+        self, kind: str, expected: type[Exception], text: str, started: Callable[[Call], None]
+    ) -> None:
+        """An item's exception arrives as it was; one that can't travel, as one that says the same."""
+        started(Call(raise_it))
+        report = loads(worker.run_chunk(dumps([kind]), 7))
+        assert type(report.failure.error) is expected
+        assert text in str(report.failure.error)
+        assert (report.failure.index, report.failure.item) == (7, repr(kind))
+        assert "in raise_it" in report.failure.traceback
+
+    def test_result_that_cannot_travel(self, started: Callable[[Call], None]) -> None:
+        """A result that can't be pickled is that item's failure, by the path of the culprit; those before it stand."""
+        started(Call(lambda item: {"a": threading.Lock()} if item == 3 else item))
+        report = loads(worker.run_chunk(dumps([1, 2, 3, 4]), 10))
+        assert report.values == [1, 2]
+        assert report.failure.index == 12
+        assert isinstance(report.failure.error, NotPicklableError)
+        assert report.failure.error.path.startswith("result of item 12")
+        assert "lock" in report.failure.error.culprit_type
+
+    def test_chunk_that_cannot_load(self, started: Callable[[Call], None]) -> None:
+        """An error of unpickling names itself in a report and leaves the pool whole."""
+        started(Call(double))
+        report = loads(worker.run_chunk(b"rubbish", 7))
+        assert isinstance(report.failure.error, pickle.UnpicklingError)
+
+    def test_call_is_loaded_once(self, started: Callable[[Call], None], monkeypatch: pytest.MonkeyPatch) -> None:
+        """The call is unpickled at the first chunk, not again."""
+        started(Call(double))
+        worker.run_chunk(dumps([1]), 0)
+        first = worker._worker
+        worker.run_chunk(dumps([2]), 1)
+        assert worker._worker is first
+
+    def test_anywhere(self, started: Callable[[Call], None]) -> None:
+        """Where a worker can't be told to start, its first chunk starts it, and one of another run starts it anew."""
+        one, other = [(dumps(Call(function)), dumps([])) for function in (double, hex)]
+        assert loads(worker.run_chunk_anywhere(one, dumps([1]), 0)).values == [2]
+        first = worker._worker
+        assert loads(worker.run_chunk_anywhere(one, dumps([2]), 0)).values == [4]
+        assert worker._worker is first
+        assert loads(worker.run_chunk_anywhere(other, dumps([1]), 0)).values == ["0x1"]
+
+    def test_asked_to_leave(self) -> None:
+        """SIGTERM unwinds an item once; asked again, the item is left to its ``finally`` blocks."""
+        worker._running = True
+        with pytest.raises(SystemExit):
+            worker._leave(signal.SIGTERM, None)
+        worker._leave(signal.SIGTERM, None)
+        worker._running = False
+        with pytest.raises(SystemExit):
+            worker._leave(signal.SIGTERM, None)
+
+    def test_asked_to_leave_while_leaving(self, started: Callable[[Call], None]) -> None:
+        """SIGTERM does not cut a resource's tear-down short."""
+        left: list[int] = []
+
+        @contextmanager
+        def resource() -> Iterator[None]:
+            yield
+            worker._leave(signal.SIGTERM, None)
+            left.append(1)
+
+        worker._worker = Worker(Call(lambda item, a: item, factories={"a": resource}))
+        worker._worker.run([1], 0)
+        worker.close()
+        assert left == [1]
+
+    def test_database_that_airflow_refuses(
+        self, monkeypatch: pytest.MonkeyPatch, started: Callable[[Call], None]
+    ) -> None:
+        """The address under which Airflow can't be imported is replaced in a worker; any other is left alone."""
+        monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "airflow-db-not-allowed:///")
+        started(Call(double))
+        assert os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "sqlite://"
+        monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://db")
+        started(Call(double))
+        assert os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql://db"
+
+
+def test_inside_worker_is_per_thread() -> None:
+    """A thread is a worker while it runs a chunk; others are not."""
+    seen: dict[str, bool] = {}
+    worker.mark_thread(inside=True)
+    try:
+        other = threading.Thread(target=lambda: seen.update(other=worker.inside_worker()))
+        other.start()
+        other.join()
+        seen["own"] = worker.inside_worker()
+    finally:
+        worker.mark_thread(inside=False)
+    assert seen == {"own": True, "other": False}
+    assert not worker.inside_worker()
+
+
+def test_records_travel() -> None:
+    """A report and a failure survive pickling."""
+    report = Report(3, 99, [1, 2], ItemError(5, ValueError("x"), "item", "trace"), 0.5)
+    other: Any = pickle.loads(pickle.dumps(report))
+    assert (other.first, other.worker, other.values, other.seconds) == (3, 99, [1, 2], 0.5)
+    assert (other.failure.index, other.failure.item, other.failure.traceback) == (5, "item", "trace")
