@@ -360,7 +360,7 @@ def _defaults() -> Defaults:
     """Read ``[joblib]``: through Airflow where it is loaded, from the environment where it is not."""
     if _DAG_CONTEXT not in sys.modules:
         return Defaults.read(environment)
-    from airflow_joblib.taskflow import configuration, in_worker
+    from airflow_joblib.taskflow import configuration, services
 
     defaults = Defaults.read(configuration.option)
-    return replace(defaults, prepare=in_worker.prepare) if in_worker.inside_task() else defaults
+    return replace(defaults, services=services.of_run) if services.inside_task() else defaults

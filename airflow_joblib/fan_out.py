@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import joblib
@@ -72,7 +73,7 @@ class _Run:
 
     def __init__(self, call: Call, options: Options, defaults: Defaults) -> None:
         self.call = call
-        self.prepare = defaults.prepare
+        self.services = defaults.services
         self.options = options
         self.backend = options.backend or defaults.backend
         self.n_jobs = options.n_jobs if options.n_jobs is not None else defaults.n_jobs
@@ -173,13 +174,20 @@ class _Run:
         self._run_here(source, progress)
         return 1
 
-    def _pool(self, workers: int) -> Pool:
+    @contextmanager
+    def _pool(self, workers: int) -> Iterator[Pool]:
+        """Run a pool of workers, with what worker processes are given for the length of the run."""
         options = self.options.backend_options
         if self.packer is None:
-            return ThreadPool(self.call, self.backend, workers, options)
+            with ThreadPool(self.call, self.backend, workers, options) as threads:
+                yield threads
+            return
         # Classes that items refer to by key travel with the call, as both do once for each worker.
         classes = dumps(list(self.packer.classes))
-        return ProcessPool(worker.Payload(self.payload, classes, self.prepare), self.backend, workers, options)
+        with self.services() as prepare:
+            payload = worker.Payload(self.payload, classes, prepare)
+            with ProcessPool(payload, self.backend, workers, options) as processes:
+                yield processes
 
     def _drive(self, pool: Pool, source: Iterator[ItemChunk], progress: Progress) -> None:
         """Keep two chunks a worker under way, and take their reports."""

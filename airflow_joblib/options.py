@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from types import MappingProxyType
@@ -15,7 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from airflow_joblib.exceptions import InvalidOptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    #: Makes a context manager that gives what every worker process runs first: a function that can be pickled.
+    Services = Callable[[], AbstractContextManager[Callable[[], None] | None]]
 
 __all__ = ["BACKENDS", "Defaults", "Options", "environment", "seconds", "unknown_option"]
 
@@ -64,6 +69,7 @@ TASK_OPTIONS: Final = [
     "task_display_name",
     "task_id",
     "templates_dict",
+    "templates_exts",
     "trigger_rule",
     "wait_for_downstream",
     "weight_rule",
@@ -75,6 +81,11 @@ _NOT_YET = (
 )
 
 
+@contextmanager
+def _no_services() -> Iterator[None]:
+    yield None
+
+
 @dataclass(frozen=True, slots=True)
 class Defaults:
     """What holds where a decorator names no value: the ``[joblib]`` section.
@@ -83,13 +94,13 @@ class Defaults:
         n_jobs: Workers, joblib's meaning.
         backend: Name of the backend.
         memory_budget: Mebibytes of pickled items kept between their check and their dispatch.
-        prepare: What every worker process runs first, an importable function; no option of the section.
+        services: What worker processes are given for the length of a run; no option of the section.
     """
 
     n_jobs: int = -1
     backend: str = "loky"
     memory_budget: int = 256
-    prepare: Callable[[], None] | None = None
+    services: Services = _no_services
 
     @classmethod
     def read(cls, get: Callable[[str], str | None]) -> Defaults:

@@ -32,7 +32,17 @@ if TYPE_CHECKING:
 
     from airflow_joblib.call import Call
 
-__all__ = ["ItemError", "Payload", "Report", "Worker", "inside_worker", "run_chunk", "run_chunk_anywhere", "start"]
+__all__ = [
+    "ItemError",
+    "Payload",
+    "Report",
+    "Worker",
+    "current_item",
+    "inside_worker",
+    "run_chunk",
+    "run_chunk_anywhere",
+    "start",
+]
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 100
@@ -102,11 +112,14 @@ class Worker:
 
     def run(self, items: Sequence[Any], first: int, halted: Callable[[], bool] = bool) -> Report:
         """Run a chunk, up to the first failure or until *halted* says so."""
-        report = Report(first, os.getpid())
+        report = _local.report = Report(first, os.getpid())
         began = time.perf_counter()
-        report.failure = self._enter()
-        if report.failure is None:
-            self._run_items(items, report, halted)
+        try:
+            report.failure = self._enter()
+            if report.failure is None:
+                self._run_items(items, report, halted)
+        finally:
+            _local.report = None
         report.seconds = time.perf_counter() - began
         return report
 
@@ -177,6 +190,12 @@ def inside_worker() -> bool:
     return _payload is not None or getattr(_local, "inside", False)
 
 
+def current_item() -> int | None:
+    """Return the position in the input of the item that this thread runs, None if it runs none."""
+    report = getattr(_local, "report", None)
+    return None if report is None else report.first + len(report.values)
+
+
 def mark_thread(*, inside: bool) -> None:
     """Say that this thread is a worker, or no longer one."""
     _local.inside = inside
@@ -195,10 +214,17 @@ def start(payload: Payload) -> None:
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
-    """Unwind, so that ``finally`` blocks run and resources are left. Asked again, it leaves both alone."""
+    """Unwind an item, so that ``finally`` blocks run; then, or between two chunks, leave the resources and end.
+
+    Asked again, neither is cut short. Between two chunks no exception is raised: the pool would catch and print it.
+    """
     global _asked_to_leave
     again, _asked_to_leave = _asked_to_leave, True
-    if not (_closing or (_running and again)):
+    if _closing:
+        return
+    if not _running:
+        _exit()
+    if not again:
         sys.exit(128 + signal.SIGTERM)
 
 
@@ -209,13 +235,13 @@ def _asked() -> bool:
 def close() -> None:
     """Leave the resources of this process's worker."""
     global _worker, _closing  # noqa: PLW0603 - a worker process is what this module's state describes
-    worker, _worker = _worker, None
-    if worker is not None:
-        _closing = True
-        try:
+    before, _closing = _closing, True  # first, so that no signal takes the worker from here
+    try:
+        worker, _worker = _worker, None
+        if worker is not None:
             worker.close()
-        finally:
-            _closing = False
+    finally:
+        _closing = before
 
 
 def run_chunk(data: bytes, first: int) -> bytes:
@@ -232,6 +258,8 @@ def run_chunk(data: bytes, first: int) -> bytes:
 
 def _exit() -> None:
     """End this process, having left its resources."""
+    global _closing  # noqa: PLW0603
+    _closing = True  # for good
     try:
         close()
     except BaseException:  # noqa: BLE001 - nobody is left to take it

@@ -19,26 +19,21 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["inside_task", "prepare"]
+__all__ = ["TASK_RUNNER", "prepare"]
 
 _DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-_TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
+TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 _NO_SUPERVISOR = (
     "A worker process can't ask Airflow for Variables, Connections or XComs yet. Ask in the task, before the fan-out, "
     'and pass the value as a shared argument; or use backend="threading", whose workers can ask.'
 )
 
 
-def inside_task() -> bool:
-    """Tell whether this process runs a task, with a supervisor to ask."""
-    return getattr(sys.modules.get(_TASK_RUNNER), "SUPERVISOR_COMMS", None) is not None
-
-
 def prepare() -> None:
     """Take Airflow's supervisor away from this worker, now or as soon as Airflow is imported."""
     if os.environ.get(_DATABASE, "").startswith("airflow-db-not-allowed:"):
         os.environ[_DATABASE] = "sqlite://"
-    if (runner := sys.modules.get(_TASK_RUNNER)) is not None:  # forked from the task's process
+    if (runner := sys.modules.get(TASK_RUNNER)) is not None:  # forked from the task's process
         _take_supervisor(runner)
     else:
         sys.meta_path.insert(0, _Watcher())
@@ -79,7 +74,7 @@ class _Watcher(MetaPathFinder):
     ) -> ModuleSpec | None:
         """Find that one module as the other finders do, and no other."""
         del path, target
-        if fullname != _TASK_RUNNER:
+        if fullname != TASK_RUNNER:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)

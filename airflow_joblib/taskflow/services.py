@@ -1,0 +1,25 @@
+"""What the task's process does for its worker processes while a run lasts."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from airflow_joblib.taskflow import in_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["inside_task", "of_run"]
+
+
+def inside_task() -> bool:
+    """Tell whether this process runs a task, with a supervisor to ask."""
+    return getattr(sys.modules.get(in_worker.TASK_RUNNER), "SUPERVISOR_COMMS", None) is not None
+
+
+@contextmanager
+def of_run() -> Iterator[Callable[[], None]]:
+    """Serve the workers of one run; gives what each of them runs first."""
+    yield in_worker.prepare
