@@ -46,10 +46,12 @@ class ParallelTask(Generic[Item, Params, Result_co]):
     Attributes:
         options: How it fans out.
         task_options: Options for the Airflow task: ``task_id``, ``retries``, ``pool`` and so on.
+        __signature__: Signature of a call: the function's, without what workers fill in themselves.
     """
 
     __wrapped__: Callable[Concatenate[Item, Params], Result_co]
     __name__: str
+    __signature__: inspect.Signature
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
             shown = shown.func
         functools.update_wrapper(self, shown, assigned=("__module__", "__doc__", "__qualname__"), updated=())
         self.__wrapped__ = function
+        self.__signature__ = self._signature.public
         self.__name__ = function_name(function)
         # Airflow reads the return annotation as that of the task, whose result is a list whatever an item's is.
         annotations = getattr(function, "__annotations__", {})
@@ -87,11 +90,6 @@ class ParallelTask(Generic[Item, Params, Result_co]):
     def item(self) -> str:
         """Name of the parameter that takes the item."""
         return self._signature.item
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        """The signature of a call: the function's, without what workers fill in themselves."""
-        return self._signature.public
 
     @overload
     def __call__(self, items: Upstream, *args: Params.args, **kwargs: Params.kwargs) -> XComArg: ...
@@ -360,7 +358,9 @@ def _defaults() -> Defaults:
     """Read ``[joblib]``: through Airflow where it is loaded, from the environment where it is not."""
     if _DAG_CONTEXT not in sys.modules:
         return Defaults.read(environment)
-    from airflow_joblib.taskflow import configuration, services
+    from airflow_joblib.taskflow import configuration, ending, services
 
     defaults = Defaults.read(configuration.option)
-    return replace(defaults, services=services.of_run) if services.inside_task() else defaults
+    if not services.inside_task():
+        return defaults
+    return replace(defaults, services=services.of_run, watched=ending.watched)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,12 @@ from airflow_joblib.exceptions import NotPicklableError
 from airflow_joblib.options import uses_processes
 from airflow_joblib.picklability import check_function, explain_shared, modules_by_value, sent_by_value
 from airflow_joblib.picklability.pickler import dumps
-from airflow_joblib.pool import FewerWorkersError, ProcessPool, ThreadPool
+from airflow_joblib.pool import FewerWorkersError, ThreadPool
+from airflow_joblib.process_pool import ProcessPool
 from airflow_joblib.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from airflow_joblib.call import Call
     from airflow_joblib.exceptions import Culprit
@@ -74,6 +76,8 @@ class _Run:
     def __init__(self, call: Call, options: Options, defaults: Defaults) -> None:
         self.call = call
         self.services = defaults.services
+        self.watched = defaults.watched
+        self.check: Callable[[], None] = lambda: None
         self.options = options
         self.backend = options.backend or defaults.backend
         self.n_jobs = options.n_jobs if options.n_jobs is not None else defaults.n_jobs
@@ -103,7 +107,7 @@ class _Run:
             chunks = self._check(head, self.packer, workers)
         source = self._source(chunks, rest, len(head))
         began = time.perf_counter()
-        with Progress(self.name, total) as progress:
+        with self.watched() as self.check, Progress(self.name, total) as progress:
             workers = self._execute(source, workers, progress)
             progress.finish(self.done, workers, time.perf_counter() - began)
         return [value for first in sorted(self.results) for value in self.results[first]]
@@ -185,7 +189,8 @@ class _Run:
         # Classes that items refer to by key travel with the call, as both do once for each worker.
         classes = dumps(list(self.packer.classes))
         with self.services() as prepare:
-            payload = worker.Payload(self.payload, classes, prepare)
+            local = self.backend in {"loky", "multiprocessing"}
+            payload = worker.Payload(self.payload, classes, prepare, os.getpid() if local else 0)
             with ProcessPool(payload, self.backend, workers, options) as processes:
                 yield processes
 
@@ -200,7 +205,7 @@ class _Run:
                     pool.submit(chunk)
             if not pool.under_way:
                 return
-            self._take(pool.next_report(), progress)
+            self._take(pool.next_report(self.check), progress)
 
     def _run_here(self, source: Iterable[ItemChunk], progress: Progress) -> None:
         """Run every chunk in this thread: for one item, one worker, or a fan-out inside an item."""

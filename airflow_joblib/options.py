@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     #: Makes a context manager that gives what every worker process runs first: a function that can be pickled.
     Services = Callable[[], AbstractContextManager[Callable[[], None] | None]]
+    #: Makes a context manager that gives a function to call now and then, which raises when the run must end.
+    Watched = Callable[[], AbstractContextManager[Callable[[], None]]]
 
 __all__ = ["BACKENDS", "Defaults", "Options", "environment", "seconds", "unknown_option"]
 
@@ -86,6 +88,11 @@ def _no_services() -> Iterator[None]:
     yield None
 
 
+@contextmanager
+def _unwatched() -> Iterator[Callable[[], None]]:
+    yield lambda: None
+
+
 @dataclass(frozen=True, slots=True)
 class Defaults:
     """What holds where a decorator names no value: the ``[joblib]`` section.
@@ -95,12 +102,14 @@ class Defaults:
         backend: Name of the backend.
         memory_budget: Mebibytes of pickled items kept between their check and their dispatch.
         services: What worker processes are given for the length of a run; no option of the section.
+        watched: Ends a run that is ended from outside; no option of the section.
     """
 
     n_jobs: int = -1
     backend: str = "loky"
     memory_budget: int = 256
     services: Services = _no_services
+    watched: Watched = _unwatched
 
     @classmethod
     def read(cls, get: Callable[[str], str | None]) -> Defaults:

@@ -9,23 +9,17 @@ through the interface that joblib gives to backends (``submit`` with a callback)
 from __future__ import annotations
 
 import functools
-import os
 import queue
-import signal
 import threading
 import time
-from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import joblib
-import psutil
 from joblib.parallel import BatchedCalls
 
 from airflow_joblib import worker
-from airflow_joblib.exceptions import InvalidOptionError, WorkerLostError
-from airflow_joblib.picklability.pickler import loads
+from airflow_joblib.exceptions import InvalidOptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,12 +27,12 @@ if TYPE_CHECKING:
     from airflow_joblib.call import Call
     from airflow_joblib.worker import Report
 
-__all__ = ["Chunk", "FewerWorkersError", "Pool", "ProcessPool", "ThreadPool"]
+__all__ = ["GRACE", "WATCH", "Chunk", "FewerWorkersError", "Pool", "ThreadPool"]
 
 #: Seconds that workers get to leave what they hold, before they are killed.
 GRACE = 3.0
 #: Seconds between two looks at whether the workers still live.
-_WATCH = 0.5
+WATCH = 0.5
 
 
 class Chunk(Protocol):
@@ -64,8 +58,6 @@ class FewerWorkersError(Exception):
 class Pool:
     """A running backend: hand it chunks, take their reports in the order they finish. A context manager."""
 
-    _exclusive: AbstractContextManager[object] = nullcontext()
-
     def __init__(self, backend: str, n_jobs: int, backend_options: Mapping[str, Any], **settings: object) -> None:
         self.n_jobs = n_jobs
         self._name = backend
@@ -73,30 +65,46 @@ class Pool:
         self._settings = settings
         self._done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._jobs: dict[int, Any] = {}
+        self._looked = 0.0
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            undo.enter_context(self._exclusive)
+            undo.enter_context(self._surroundings())
             self._start()
             self._leave = undo.pop_all()
         return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._leave:
+            self._stop(failed=kind)
+
+    def _surroundings(self) -> AbstractContextManager[object]:
+        """Return what holds while the pool exists."""
+        return nullcontext()
 
     def _start(self) -> None:
         try:
             with joblib.parallel_config(backend=self._name, **{**self._options, **self._settings}):
                 self._parallel = joblib.Parallel(n_jobs=self.n_jobs)
-            self._parallel.__enter__()
         except (TypeError, AssertionError) as error:
-            msg = f"backend_options {sorted(self._options)} don't suit the backend {self._name!r}: {error}"
-            raise InvalidOptionError(msg) from error
-        self._backend: Any = self._parallel._backend  # noqa: SLF001 - what joblib set up, through its documented interface
+            raise self._unsuitable(error) from error
+        try:
+            self._parallel.__enter__()
+        except BaseException as error:  # noqa: BLE001 - a signal may come before the pool is known to anybody else
+            self._stop(failed=type(error))
+            raise self._unsuitable(error) if isinstance(error, TypeError | AssertionError) else error from None
         if self.n_jobs != 1 and isinstance(self._backend, joblib.parallel.SequentialBackend):
             self._parallel.__exit__(None, None, None)
             raise FewerWorkersError
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._leave:
-            self._stop(failed=kind)
+    @property
+    def _backend(self) -> Any:
+        """What joblib set up, driven through its documented interface."""
+        return self._parallel._backend  # noqa: SLF001
+
+    def _unsuitable(self, error: BaseException) -> InvalidOptionError:
+        msg = f"backend_options {sorted(self._options)} don't suit the backend {self._name!r}: {error}"
+        return InvalidOptionError(msg)
 
     @property
     def under_way(self) -> int:
@@ -118,19 +126,22 @@ class Pool:
     def _finished(self, ticket: int, out: object = None) -> None:
         self._done.put((ticket, out))
 
-    def next_report(self) -> Report:
-        """Wait for the next chunk to finish.
+    def next_report(self, check: Callable[[], None] = lambda: None) -> Report:
+        """Wait for the next chunk to finish, and call *check* now and then.
 
         Raises:
             WorkerLostError: A worker ended before it gave back its items.
         """
         while True:
-            try:
-                ticket, out = self._done.get(timeout=_WATCH)
-            except queue.Empty:
+            if time.monotonic() - self._looked > WATCH:
+                self._looked = time.monotonic()
+                check()
                 self._check_alive()
-            else:
-                return self._report(self._result(self._jobs.pop(ticket), out))
+            try:
+                ticket, out = self._done.get(timeout=WATCH)
+            except queue.Empty:
+                continue
+            return self._report(self._result(self._jobs.pop(ticket), out))
 
     def _result(self, job: Any, out: object) -> Any:
         if self._backend.supports_retrieve_callback:
@@ -201,113 +212,3 @@ class ThreadPool(Pool):
             barrier.wait(timeout=GRACE)
         if hasattr(self._local, "worker"):
             self._local.worker.close()
-
-
-class ProcessPool(Pool):
-    """Workers that are processes, which get the call once, when they start."""
-
-    # joblib keeps one pool of loky workers for the whole process and replaces it when asked for another one.
-    _exclusive = threading.RLock()
-
-    def __init__(self, payload: worker.Payload, backend: str, n_jobs: int, backend_options: Mapping[str, Any]) -> None:
-        self._payload = payload
-        self._starts = backend in {"loky", "multiprocessing"}
-        settings = {"initializer": worker.start, "initargs": (payload,)} if self._starts else {}
-        super().__init__(backend, n_jobs, backend_options, **settings)
-
-    def _start(self) -> None:
-        super()._start()
-        self._processes = self._living()
-
-    def _task(self, chunk: Chunk) -> Callable[[], bytes]:
-        if self._starts:
-            return functools.partial(worker.run_chunk, chunk.data, chunk.first)
-        return functools.partial(worker.run_chunk_anywhere, self._payload, chunk.data, chunk.first)
-
-    def _report(self, result: bytes) -> Report:
-        return loads(result)  # type: ignore[no-any-return]
-
-    def _result(self, job: Any, out: object) -> Any:
-        try:
-            return super()._result(job, out)
-        except BrokenExecutor as error:
-            raise self._lost(type(error).__name__) from error
-
-    def _living(self) -> list[Any]:
-        """Return the worker processes of a local pool; none where the backend keeps them to itself."""
-        executor = getattr(self._backend, "_workers", None)
-        if executor is not None:
-            return list(executor._processes.values())  # noqa: SLF001
-        pool = getattr(self._backend, "_pool", None)
-        return list(getattr(pool, "_pool", ()))
-
-    def _replaces_workers(self) -> bool:
-        """Tell whether the backend puts a new worker in the place of one that has left, as multiprocessing does."""
-        return isinstance(self._backend, joblib.parallel.MultiprocessingBackend)
-
-    def _check_alive(self) -> None:
-        # A multiprocessing pool replaces a dead worker in silence and waits for its chunk for ever.
-        if self._replaces_workers():
-            for process in self._processes:
-                if process.exitcode is not None:
-                    how = f"exit code {process.exitcode}"
-                    raise self._lost(how)
-
-    def _lost(self, how: str) -> WorkerLostError:
-        msg = (
-            f"A worker process of the backend {self._name!r} ended before it gave back its items ({how}). It was "
-            "killed, ran out of memory, or crashed in C code."
-        )
-        return WorkerLostError(msg)
-
-    def _stop(self, failed: type[BaseException] | None) -> None:  # noqa: ARG002
-        """End every worker: ask, so that it leaves its resources and runs ``finally``, then kill."""
-        workers = list({process.pid: process for process in [*self._processes, *self._living()]}.values())
-        offspring = _offspring(workers)
-        stopping = threading.Thread(target=self._end_backend, daemon=True)
-        if self._replaces_workers():  # else it would replace the workers that leave
-            stopping.start()
-            stopping.join(_WATCH / 10)
-        for process in _ask_to_leave(workers):
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)  # loky's processes have no kill()
-        for process in offspring:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        if not self._replaces_workers():
-            stopping.start()
-        stopping.join(GRACE)
-        for process in workers:
-            process.join(_WATCH)
-        self._processes = []
-
-    def _end_backend(self) -> None:
-        # What it could complain about, workers that are gone, is what was asked for.
-        with suppress(Exception):
-            self._backend.abort_everything(ensure_ready=False)
-        with suppress(Exception):
-            self._parallel.__exit__(None, None, None)
-
-
-def _offspring(workers: list[Any]) -> list[psutil.Process]:
-    """Return what the workers' items have started and not ended."""
-    found = []
-    for process in workers:
-        with suppress(psutil.NoSuchProcess):
-            found += psutil.Process(process.pid).children(recursive=True)
-    return found
-
-
-def _ask_to_leave(workers: list[Any]) -> list[Any]:
-    """Ask until all have left or the grace is over, and return those that have not.
-
-    More than once, since between two items a worker's pool may catch what unwinds it. Waits for sentinels, since
-    whoever waits for the process itself takes its exit status from its pool.
-    """
-    alive, until = {process.sentinel: process for process in workers}, time.monotonic() + GRACE
-    while alive and time.monotonic() < until:
-        for process in alive.values():
-            process.terminate()
-        for sentinel in connection.wait(list(alive), timeout=_WATCH):
-            del alive[sentinel]
-    return list(alive.values())

@@ -11,6 +11,8 @@ Errors come back as values, never as exceptions of the pool: an exception that c
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import os
 import reprlib
 import signal
@@ -44,6 +46,8 @@ __all__ = [
     "start",
 ]
 
+_PR_SET_PDEATHSIG = 1
+
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 100
 
@@ -55,11 +59,13 @@ class Payload(NamedTuple):
         call: The pickled call.
         classes: The pickled classes that items refer to by key.
         prepare: What the worker runs first; an importable function.
+        parent: Process id of the task; 0 where the workers are not its children.
     """
 
     call: bytes
     classes: bytes = b""
     prepare: Callable[[], None] | None = None
+    parent: int = 0
 
 
 @dataclass(slots=True)
@@ -108,6 +114,7 @@ class Worker:
         self._catch = catch
         self._resources: dict[str, Any] | None = None
         self._refused: ItemError | None = None
+        self._failed: BaseException | None = None
         self._stack = ExitStack()
 
     def run(self, items: Sequence[Any], first: int, halted: Callable[[], bool] = bool) -> Report:
@@ -132,7 +139,10 @@ class Worker:
                 if halted():
                     return
                 keep(function(item))
-        except self._catch as error:
+        except BaseException as error:
+            self._failed = error
+            if not isinstance(error, self._catch):
+                raise
             report.failure = ItemError(report.first + len(report.values), _from_item(error), _shown(item))
 
     def _enter(self) -> ItemError | None:
@@ -153,9 +163,17 @@ class Worker:
         return None
 
     def close(self) -> None:
-        """Leave the resources, in the thread that entered them."""
-        self._resources = None
-        self._stack.close()
+        """Leave the resources, in the thread that entered them, with the exception that ended an item here, if any.
+
+        So a connection that commits on leaving does not commit half an item.
+        """
+        stack, self._stack, self._resources = self._stack, ExitStack(), None
+        error, self._failed = self._failed, None
+        try:
+            stack.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+        except BaseException as raised:
+            if raised is not error:
+                raise
 
 
 def _shown(item: object) -> str:
@@ -205,12 +223,34 @@ def start(payload: Payload) -> None:
     """Make this process a worker, before anything of the user is loaded in it."""
     global _payload, _worker
     _payload, _worker = payload, None
-    util.Finalize(None, close, exitpriority=100)
+    util.Finalize(None, _close_for_good, exitpriority=100)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _leave)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
+    if payload.parent:
+        _end_with(payload.parent)
     if payload.prepare is not None:
         payload.prepare()
+
+
+def _end_with(parent: int) -> None:
+    """End this process as soon as the task's does, whatever it is doing: nobody waits for its items any more.
+
+    The kernel kills it (Linux, ``prctl(2)``: when the thread ends that started it, which is the one that runs the
+    fan-out). Where there is no such call, or a fork server stands between the two, a thread looks.
+    """
+    task = multiprocessing.parent_process()
+    if os.getppid() == parent and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    elif task is not None and task.is_alive():
+        threading.Thread(target=_outlast, args=(task,), daemon=True).start()
+    if os.getppid() != parent and task is None:  # it was faster
+        os._exit(128 + signal.SIGKILL)
+
+
+def _outlast(task: Any) -> None:
+    task.join()
+    os._exit(128 + signal.SIGKILL)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
@@ -244,6 +284,13 @@ def close() -> None:
         _closing = before
 
 
+def _close_for_good() -> None:
+    """Leave the resources of a process that is about to end, whatever signal comes from now on."""
+    global _closing  # noqa: PLW0603
+    _closing = True
+    close()
+
+
 def run_chunk(data: bytes, first: int) -> bytes:
     """Run a pickled chunk in this worker process and return its pickled report."""
     global _running  # noqa: PLW0603
@@ -258,10 +305,8 @@ def run_chunk(data: bytes, first: int) -> bytes:
 
 def _exit() -> None:
     """End this process, having left its resources."""
-    global _closing  # noqa: PLW0603
-    _closing = True  # for good
     try:
-        close()
+        _close_for_good()
     except BaseException:  # noqa: BLE001 - nobody is left to take it
         traceback.print_exc()
     finally:

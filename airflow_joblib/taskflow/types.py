@@ -20,19 +20,16 @@ class Parallel(Protocol):
 
     Attributes:
         task_options: Options for the Airflow task.
+        __signature__: Signature of a call.
     """
 
     __name__: str
     task_options: dict[str, Any]
+    __signature__: inspect.Signature
 
     @property
     def item(self) -> str:
         """Name of the parameter that takes the item."""
-        ...
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        """The signature of a call."""
         ...
 
     def uses_processes(self) -> bool:

@@ -50,6 +50,10 @@ class AirflowApi:
         """POST *body* to ``/api/v2/<path>``."""
         return self._send("POST", _address(path, {}), token=self._login(), body=body)
 
+    def patch(self, *path: str, body: Any) -> Any:
+        """PATCH ``/api/v2/<path>`` with *body*."""
+        return self._send("PATCH", _address(path, {}), token=self._login(), body=body)
+
     def delete(self, *path: str) -> None:
         """DELETE ``/api/v2/<path>``."""
         self._send("DELETE", _address(path, {}), token=self._login())

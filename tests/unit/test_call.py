@@ -148,9 +148,7 @@ def test_forms(
     assert run(function, *args, over=over, **kwargs) == [expected]
 
 
-@given(
-    st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), st.booleans(), st.booleans(), st.data()
-)
+@given(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3), st.booleans(), st.booleans(), st.data())
 def test_any_signature(
     positional: int, ordinary: int, named: int, star: bool, double: bool, data: st.DataObject
 ) -> None:
@@ -165,7 +163,9 @@ def test_any_signature(
     own = [name for name, kind in kinds if name not in {"args", "kwargs"}]
     if not own:
         return
-    text = ", ".join([f"p{n}" for n in range(positional)] + ["/"] * bool(positional) + [f"o{n}" for n in range(ordinary)])
+    text = ", ".join(
+        [f"p{n}" for n in range(positional)] + ["/"] * bool(positional) + [f"o{n}" for n in range(ordinary)]
+    )
     text += ", *args" if star else ", *" if named else ""
     text += "".join(f", k{n}" for n in range(named)) + (", **kwargs" if double else "")
     namespace: dict[str, Any] = {}

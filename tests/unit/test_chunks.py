@@ -21,7 +21,6 @@ from airflow_joblib.chunks import ItemChunk, Packer, Sizes, check_items, cut, dr
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
     from typing import Literal
 
 
@@ -106,7 +105,7 @@ def test_draw_a_sized_iterable() -> None:
     assert draw({3}, ahead=5) == ([3], None)
 
 
-batch_sizes: st.SearchStrategy[int | Literal["auto"]] = st.one_of(st.just("auto"), st.integers(1, 50))  # type: ignore[arg-type]
+batch_sizes: st.SearchStrategy[int | Literal["auto"]] = st.one_of(st.just("auto"), st.integers(1, 50))
 
 
 @given(st.lists(st.integers() | st.text()), st.integers(1, 20), batch_sizes, st.booleans())
@@ -119,7 +118,9 @@ def test_cut_loses_nothing(items: list[Any], workers: int, batch_size: int | Lit
             packer.check(chunk)
         chunks.append(chunk)
     assert [item for chunk in chunks for item in chunk.items] == items
-    assert [chunk.first for chunk in chunks] == list(itertools.accumulate((len(c.items) for c in chunks), initial=0))[:-1]
+    assert [chunk.first for chunk in chunks] == list(itertools.accumulate((len(c.items) for c in chunks), initial=0))[
+        :-1
+    ]
     assert all(chunk.items for chunk in chunks)
     if batch_size != "auto":
         assert all(len(chunk.items) <= batch_size for chunk in chunks)
@@ -170,7 +171,7 @@ def test_culprits_of_every_chunk() -> None:
 def test_lazy_culprit() -> None:
     """A chunk of a lazy iterator is checked when it is pickled to be sent."""
     with pytest.raises(NotPicklableError) as caught:
-        ItemChunk(70, [1, threading.Lock()], Packer(0)).data  # noqa: B018
+        ItemChunk(70, [1, threading.Lock()], Packer(0)).data
     assert caught.value.path.startswith("item 71")
 
 

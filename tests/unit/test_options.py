@@ -165,7 +165,7 @@ def test_override_keeps_the_rest() -> None:
 
 def test_options_are_frozen() -> None:
     """Options can't be changed after they were checked, nor through the mappings they were made from."""
-    given = {"resource": dict}
+    given: dict[str, Any] = {"resource": dict}
     options = Options(per_worker=given)
     given["other"] = list
     assert dict(options.per_worker) == {"resource": dict}

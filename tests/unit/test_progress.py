@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import time
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 def test_beat(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log gets a line each beat, and none in between."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with Progress("resize", 1000) as shown:
         for done in range(1, 31):
             now[0] += 1
@@ -37,7 +39,7 @@ def test_beat(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
 def test_unknown_total(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the number of items isn't known, the line claims nothing of what is left."""
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with Progress("resize", None) as shown:
         now[0] = 10.0
         shown.update(5000)
@@ -47,7 +49,7 @@ def test_unknown_total(lines: pytest.LogCaptureFixture, monkeypatch: pytest.Monk
 def test_nothing_done_yet(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A beat before the first item is done is no division by zero."""
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with Progress("resize", 10) as shown:
         now[0] = 10.0
         shown.update(0)
@@ -64,7 +66,8 @@ def test_summary(workers: int, plural: str, lines: pytest.LogCaptureFixture) -> 
 
 def test_a_run_logs_its_summary(lines: pytest.LogCaptureFixture) -> None:
     """A fan-out logs the function's name, the items and the workers that it had."""
-    parallel_task(n_jobs=2, backend="threading")(abs)([-1, -2, -3])
+    task: Any = parallel_task(n_jobs=2, backend="threading")(abs)
+    task([-1, -2, -3])
     assert len(lines.messages) == 1
     assert lines.messages[0].startswith("abs: 3 items on 2 workers in ")
 

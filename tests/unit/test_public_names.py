@@ -36,7 +36,7 @@ def test_every_error_is_public() -> None:
 def test_unknown_name() -> None:
     """A name that is not there is an AttributeError as for any module."""
     with pytest.raises(AttributeError, match="module 'airflow_joblib' has no attribute 'nothing'"):
-        airflow_joblib.nothing  # noqa: B018
+        airflow_joblib.nothing
 
 
 def test_version() -> None:

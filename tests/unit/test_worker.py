@@ -14,7 +14,7 @@ import pytest
 from airflow_joblib import NotPicklableError, ParallelTaskError, worker
 from airflow_joblib.call import Call
 from airflow_joblib.picklability.pickler import dumps, loads
-from airflow_joblib.worker import ItemError, Report, Worker
+from airflow_joblib.worker import ItemError, Payload, Report, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,9 +43,9 @@ def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Call], None]]:
     """Make this process a worker, but for its signal handlers and finalizers."""
-    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(worker.util, "Finalize", lambda *_, **__: None)
-    yield lambda call: worker.start((dumps(call), dumps([])))
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(worker.util, "Finalize", lambda *_, **__: None)  # type: ignore[attr-defined]
+    yield lambda call: worker.start(Payload(dumps(call), dumps([])))
     worker.close()
 
 
@@ -190,19 +190,28 @@ class TestResources:
         assert log == ["enter", "broken", "leave"]
 
 
-class TwoArguments(Exception):  # noqa: N818
+class TwoArguments(Exception):
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{code}: {text}")
         self.code = code
 
 
-class HoldsALock(Exception):  # noqa: N818
+def refuse() -> None:
+    raise RuntimeError("not here")
+
+
+class CannotLoad(Exception):
+    def __reduce__(self) -> Any:
+        return refuse, ()
+
+
+class HoldsALock(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.lock = threading.Lock()
 
 
-class Silent(Exception):  # noqa: N818
+class Silent(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.lock = threading.Lock()
@@ -214,6 +223,8 @@ class Silent(Exception):  # noqa: N818
 def raise_it(kind: str) -> None:
     if kind == "two arguments":
         raise TwoArguments(404, "not found")
+    if kind == "load":
+        raise CannotLoad("twice")
     if kind == "lock":
         raise HoldsALock("held")
     if kind == "silent":
@@ -237,7 +248,8 @@ class TestProcess:
         ("kind", "expected", "text"),
         [
             ("plain", ValueError, "plain"),
-            ("two arguments", ParallelTaskError, "TwoArguments: 404: not found"),
+            ("two arguments", TwoArguments, "404: not found"),
+            ("load", ParallelTaskError, "CannotLoad: twice"),
             ("lock", ParallelTaskError, "HoldsALock: held"),
             ("silent", ParallelTaskError, "Silent"),
             ("group", ExceptionGroup, "several"),
@@ -251,6 +263,7 @@ class TestProcess:
         report = loads(worker.run_chunk(dumps([kind]), 7))
         assert type(report.failure.error) is expected
         assert text in str(report.failure.error)
+        assert getattr(report.failure.error, "code", 404) == 404
         assert (report.failure.index, report.failure.item) == (7, repr(kind))
         assert "in raise_it" in report.failure.traceback
 
@@ -280,7 +293,7 @@ class TestProcess:
 
     def test_anywhere(self, started: Callable[[Call], None]) -> None:
         """Where a worker can't be told to start, its first chunk starts it, and one of another run starts it anew."""
-        one, other = [(dumps(Call(function)), dumps([])) for function in (double, hex)]
+        one, other = [Payload(dumps(Call(function)), dumps([])) for function in (double, hex)]
         assert loads(worker.run_chunk_anywhere(one, dumps([1]), 0)).values == [2]
         first = worker._worker
         assert loads(worker.run_chunk_anywhere(one, dumps([2]), 0)).values == [4]
@@ -293,9 +306,25 @@ class TestProcess:
         with pytest.raises(SystemExit):
             worker._leave(signal.SIGTERM, None)
         worker._leave(signal.SIGTERM, None)
-        worker._running = False
-        with pytest.raises(SystemExit):
+
+    def test_asked_to_leave_between_chunks(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Between two chunks SIGTERM leaves the resources and ends the process, though a tear-down fails."""
+        ended: list[int] = []
+
+        @contextmanager
+        def resource() -> Iterator[None]:
+            yield
+            raise ConnectionError("lost")
+
+        monkeypatch.setattr(os, "_exit", ended.append)
+        worker._worker = Worker(Call(lambda item, a: item, factories={"a": resource}))
+        worker._worker.run([1], 0)
+        with pytest.raises(SystemExit):  # only since the process goes on here
             worker._leave(signal.SIGTERM, None)
+        assert ended == [128 + signal.SIGTERM]
+        assert "ConnectionError: lost" in capsys.readouterr().err
 
     def test_asked_to_leave_while_leaving(self, started: Callable[[Call], None]) -> None:
         """SIGTERM does not cut a resource's tear-down short."""
@@ -312,16 +341,13 @@ class TestProcess:
         worker.close()
         assert left == [1]
 
-    def test_database_that_airflow_refuses(
-        self, monkeypatch: pytest.MonkeyPatch, started: Callable[[Call], None]
-    ) -> None:
-        """The address under which Airflow can't be imported is replaced in a worker; any other is left alone."""
-        monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "airflow-db-not-allowed:///")
-        started(Call(double))
-        assert os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "sqlite://"
-        monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://db")
-        started(Call(double))
-        assert os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql://db"
+    def test_prepared_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What prepares a worker runs before anything of the user is loaded in it."""
+        monkeypatch.setattr(worker.signal, "signal", lambda *_: None)  # type: ignore[attr-defined]
+        monkeypatch.setattr(worker.util, "Finalize", lambda *_, **__: None)  # type: ignore[attr-defined]
+        prepared: list[object] = []
+        worker.start(Payload(dumps(Call(double)), dumps([]), lambda: prepared.append(worker._worker)))
+        assert prepared == [None]
 
 
 def test_inside_worker_is_per_thread() -> None:
@@ -345,3 +371,25 @@ def test_records_travel() -> None:
     other: Any = pickle.loads(pickle.dumps(report))
     assert (other.first, other.worker, other.values, other.seconds) == (3, 99, [1, 2], 0.5)
     assert (other.failure.index, other.failure.item, other.failure.traceback) == (5, "item", "trace")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_resources_see_a_failure(fails: bool) -> None:
+    """A resource is left with the exception of the item that failed in its worker, so that it can roll back."""
+    seen: list[object] = []
+
+    class Resource:
+        def __enter__(self) -> object:
+            return self
+
+        def __exit__(self, kind: object, error: object, _: object) -> None:
+            seen.append((kind, str(error)))
+
+    def divide(item: int, resource: object) -> float:
+        del resource
+        return 1 / item
+
+    worker = Worker(Call(divide, factories={"resource": Resource}))
+    worker.run([1, 0 if fails else 2], 0)
+    worker.close()
+    assert seen == [(ZeroDivisionError, "division by zero") if fails else (None, "None")]

@@ -102,11 +102,6 @@ class Names(dict[str, Any]):
     pass
 
 
-class ShoutedError(Exception):
-    def __init__(self, first: str, second: str) -> None:
-        super().__init__(f"{first} {second}")
-
-
 class Model:
     """Has its state as pydantic's models do."""
 
@@ -418,7 +413,6 @@ RAISING: list[tuple[Callable[[], Any], str, str]] = [
     (RaisesReducing, "RaisesReducing", "its __reduce__ raised ValueError (line "),
     (RaisesGettingState, "RaisesGettingState", "its __getstate__ raised ZeroDivisionError (line "),
     (RaisesLoading, "RaisesLoading", "unpickling it raised KeyError (line "),
-    (lambda: ShoutedError("a", "b"), "ShoutedError", "unpickling it raised TypeError."),
     (LosesItself, "LosesItself", "unpickling it raised RecursionError (line "),
     (EndlessState, "EndlessState", "its __getstate__ raised RecursionError (line "),
 ]

@@ -1,0 +1,64 @@
+"""How a run ends when its task is ended from outside.
+
+Airflow's own answer to SIGTERM is to call the operator's ``on_kill`` and to go on: the task would end as a success. So
+while a run lasts the signal ends it, after Airflow's own handler has had its say. When the supervisor dies nobody
+would tell the task at all; the run looks for it and ends as well.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+__all__ = ["TaskKilledError", "watched"]
+
+
+class TaskKilledError(BaseException):
+    """The task was ended from outside while its items ran. No ``Exception``: no item may take it for its own."""
+
+
+@contextmanager
+def watched() -> Iterator[Callable[[], None]]:
+    """Let SIGTERM, and the end of the supervisor, end what runs in this block.
+
+    Gives a function to call now and then, which raises once the supervisor is gone.
+    """
+    supervisor = os.getppid()
+
+    def check() -> None:
+        if os.getppid() != supervisor:
+            msg = "The supervisor of this task has ended; the run was ended, and its workers with it."
+            raise TaskKilledError(msg)
+
+    with _sigterm_raises():
+        yield check
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals; what it does with them is not ours to change
+        return
+    previous: Any = signal.getsignal(signal.SIGTERM)
+    task = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != task:  # a worker, forked a moment ago
+            os._exit(128 + number)
+        if callable(previous):
+            previous(number, frame)
+        msg = "The task was asked to end (SIGTERM); the run was ended, and its workers with it."
+        raise TaskKilledError(msg)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
