@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     import psutil
 
+    from tests.harness.settings import Sections
+
 __all__ = ["AirflowInstance", "HarnessError"]
 
 _SERVICES = {"api-server": (), "scheduler": ("--skip-serve-logs",), "dag-processor": ()}
@@ -55,6 +57,8 @@ class AirflowInstance:
         *,
         env: Mapping[str, str] | None = None,
         database: Path | None = None,
+        config: Sections | None = None,
+        services: Mapping[str, Sequence[str]] | None = None,
         start_timeout: float = 120,
     ) -> None:
         """Prepare it; nothing starts before ``with``.
@@ -64,12 +68,16 @@ class AirflowInstance:
             dags_folders: Where the DAG files are, one bundle each.
             env: Environment variables for its processes, ``AIRFLOW__...`` ones included.
             database: A migrated SQLite file to start from, as `migrated_database` makes one; saves seconds.
+            config: Options by section that go before the harness's own: another executor, another database.
+            services: Further components by the name of their ``airflow`` command, with its arguments.
             start_timeout: Seconds until it must be healthy.
         """
         self.home = home.resolve()
         self.killed: tuple[str, ...] = ()
         self._folders = tuple(folder.resolve() for folder in dags_folders)
         self._database = database
+        self._config = config or {}
+        self._components = {**_SERVICES, **(services or {})}
         self._start_timeout = start_timeout
         self._marker = secrets.token_hex(8)
         self._environment = child_environment(self.home, self._marker, env or {})
@@ -94,11 +102,13 @@ class AirflowInstance:
     def prepare(self) -> None:
         """Write the configuration and make the database; starts no service."""
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_config(self.home, self._folders, self._port)
+        write_config(self.home, self._folders, self._port, self._config)
         if self._database is None:
             self.run("db", "migrate")
         else:
             shutil.copyfile(self._database, self.home / "airflow.db")
+        if "database" in self._config:  # not SQLite's file
+            return
         with closing(sqlite3.connect(self.home / "airflow.db")) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # readers and the writer don't block each other
 
@@ -194,7 +204,7 @@ class AirflowInstance:
         return [json.loads(line) for line in self.log(*task_instance, **more).splitlines() if line.startswith("{")]
 
     def _start(self) -> None:
-        for name, options in _SERVICES.items():
+        for name, options in self._components.items():
             log = self.home / f"{name}.log"
             self._services.append(Service(name, environment=self._environment, log=log, options=options))
         self._until(self._healthy, self._start_timeout, "a healthy Airflow")

@@ -44,10 +44,10 @@ def child_environment(home: Path, marker: str, wanted: Mapping[str, str]) -> dic
     return inherited | ours | dict(wanted)
 
 
-def write_config(home: Path, dags_folders: Sequence[Path], port: int) -> None:
-    """Write the home's ``airflow.cfg``, which nobody else may read."""
+def write_config(home: Path, dags_folders: Sequence[Path], port: int, wanted: Sections) -> None:
+    """Write the home's ``airflow.cfg``, which nobody else may read; what is *wanted* goes before the rest."""
     parser = RawConfigParser()
-    parser.read_dict(_merged(_server(home, port), _quick(dags_folders), _secrets()))
+    parser.read_dict(_merged(_server(home, port), _quick(dags_folders), _secrets(), wanted))
     descriptor = os.open(home / "airflow.cfg", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         parser.write(file)

@@ -149,3 +149,14 @@ def test_a_worker_process_never_gets_a_wrong_answer(airflow: AirflowInstance, ad
     for backend in ("loky", "multiprocessing"):
         assert result(airflow, run, backend) == ["AirflowSecretsBackendAccessDenied"] * 2
         assert result(airflow, run, f"after_{backend}") == "hello"
+
+
+def test_start_methods(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
+    """Workers that are spawned, or come from a fork server, run under a real executor as forked ones do."""
+    run = airflow.run_dag(add_dag("start_methods"))
+    for method in ("fork", "spawn", "forkserver"):
+        found = result(airflow, run, method)
+        fresh = {"airflow": found.pop("airflow"), "main": found.pop("main")}
+        if method != "fork":  # which has what its parent has
+            assert fresh == {"airflow": False, "main": False}
+        assert found == {"workers": 2, "points": True, "variable": "default"}
