@@ -33,7 +33,8 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m tests.harness.demo $(if $(UI),--ui)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/unit
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/docs tests/typing tests/integration
 
 check: $(VENV)/.test $(VENV)/.check
 	$(BIN)/ruff check .

@@ -14,6 +14,8 @@ from tests.unit.helpers import eventually, worker_processes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import psutil
+
 # Deadlines and health checks measure the machine, which may be a loaded one.
 settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")
@@ -30,9 +32,13 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _leaves_no_worker() -> Iterator[None]:
     """Fail a test that leaves a worker process behind."""
+    before = _workers()
     yield
-    left = worker_processes() if "psutil" in sys.modules else []
-    assert not left or eventually(lambda: not worker_processes()), f"left behind: {worker_processes()}"
+    assert eventually(lambda: not _workers() - before), f"left behind: {_workers() - before}"
+
+
+def _workers() -> set[psutil.Process]:
+    return set(worker_processes()) if "psutil" in sys.modules else set()
 
 
 @pytest.fixture(autouse=True, scope="session")
