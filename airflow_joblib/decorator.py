@@ -279,7 +279,8 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
         over: Name of the parameter that takes the item. Default: the first one.
         batch_size: Items per dispatch, or ``"auto"``: large chunks first, single items at the end.
         per_worker: Mapping of parameter name to a function that returns a context manager or a plain value, entered
-            once per worker and left when the run ends. That function may take shared arguments, by name.
+            once per worker and left when the run ends, after a failed item too and then without its exception: what
+            commits should do so in each item. That function may take shared arguments, by name.
         item_retries: Not available yet.
         item_retry_delay: Not available yet.
         item_timeout: Not available yet.

@@ -114,7 +114,6 @@ class Worker:
         self._catch = catch
         self._resources: dict[str, Any] | None = None
         self._refused: ItemError | None = None
-        self._failed: BaseException | None = None
         self._stack = ExitStack()
 
     def run(self, items: Sequence[Any], first: int, halted: Callable[[], bool] = bool) -> Report:
@@ -139,10 +138,7 @@ class Worker:
                 if halted():
                     return
                 keep(function(item))
-        except BaseException as error:
-            self._failed = error
-            if not isinstance(error, self._catch):
-                raise
+        except self._catch as error:
             report.failure = ItemError(report.first + len(report.values), _from_item(error), _shown(item))
 
     def _enter(self) -> ItemError | None:
@@ -163,17 +159,12 @@ class Worker:
         return None
 
     def close(self) -> None:
-        """Leave the resources, in the thread that entered them, with the exception that ended an item here, if any.
+        """Leave the resources, in the thread that entered them, and without an exception after a failed item too.
 
-        So a connection that commits on leaving does not commit half an item.
+        An item's failure is no failure of the resource: it ends within the resource's scope, where others go on.
         """
-        stack, self._stack, self._resources = self._stack, ExitStack(), None
-        error, self._failed = self._failed, None
-        try:
-            stack.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
-        except BaseException as raised:
-            if raised is not error:
-                raise
+        self._resources = None
+        self._stack.close()
 
 
 def _shown(item: object) -> str:
