@@ -6,15 +6,12 @@ a task's code may ask for is passed on; what decides the task's own state, or ha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import comms
 from airflow.sdk.log import mask_secret
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 __all__ = ["SERVED", "Answers"]
 
@@ -88,22 +85,25 @@ class Answers:
         except Exception as error:  # noqa: BLE001 - the worker gets it
             return _answer(number, error=_response(error).model_dump())
 
-    def _ask(self, body: dict[str, Any] | None) -> BaseModel | None:
+    def _ask(self, body: dict[str, Any] | None) -> Any:
         kind = str((body or {}).get("type"))
         if kind not in _MODELS:
             raise AirflowRuntimeError(_refusal(kind))
         message = _MODELS[kind].model_validate(body)
-        if kind == "MaskSecret":  # the task's own log has to mask it too, as if the task had asked for it
-            return mask_secret(message.value, message.name)  # type: ignore[func-returns-value]
-        return self._supervisor.send(message)  # type: ignore[no-any-return]
+        if kind != "MaskSecret":
+            return self._supervisor.send(message)
+        mask_secret(message.value, message.name)  # by the task itself, whose own log has to mask it too
+        return None
 
 
 def _answer(number: int, **content: Any) -> bytearray:
     return comms._ResponseFrame(number, **content).as_bytes()  # noqa: SLF001
 
 
-def _dumped(reply: BaseModel | None) -> dict[str, Any] | None:
-    return None if reply is None else reply.model_dump(by_alias=True, exclude_unset=True)
+def _dumped(reply: Any) -> dict[str, Any] | None:
+    if reply is None:
+        return None
+    return {"type": reply.type, **reply.model_dump(by_alias=True, exclude_unset=True)}
 
 
 def _refusal(kind: str) -> comms.ErrorResponse:

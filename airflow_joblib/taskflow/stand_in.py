@@ -71,6 +71,11 @@ class StandIn:
 
         return await asyncio.to_thread(self.send, msg)
 
+    def close(self) -> None:
+        """Close what is open; the next request opens a line again."""
+        while self._idle:
+            self._idle.pop().close()
+
     def _exchange(self, request: Any) -> Any:
         data = request.as_bytes()
         if len(data) > lines.LIMIT:
@@ -90,7 +95,8 @@ class StandIn:
 
     def _line(self) -> socket.socket:
         if self._owner != os.getpid():  # a fork must not talk over the lines of its parent
-            self._owner, self._idle = os.getpid(), deque()
+            self.close()
+            self._owner = os.getpid()
         try:
             return self._idle.pop()
         except IndexError:

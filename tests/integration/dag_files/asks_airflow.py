@@ -142,7 +142,7 @@ def asks_airflow() -> None:
         given >> ask.override(backend=backend, task_id=backend)([1, 2])
     for backend in BACKENDS[1:]:
         ask_for_what_stays.override(backend=backend, task_id=f"stays_{backend}")(
-            ["ti", "dag", "outlet_events", "no such"]
+            ["ti", "dag", "task", "outlet_events", "no such"]
         )
         by_parameter.override(backend=backend, task_id=f"store_{backend}")([1, 2])
     given >> read_back(write([1, 2]))
