@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.harness import AirflowInstance, DagRunResult
 
@@ -22,10 +23,10 @@ EXPECTED = {
     "old way": "hello",
     "default": "the default",
     "json": {"depth": [1, 2]},
-    "by context": ["hello", {"depth": [1, 2]}],
+    "by context": ("hello", {"depth": [1, 2]}),
     "connection": PASSWORD,
-    "hook": [42],
-    "path": [True, True],
+    "hook": (42,),
+    "path": (True, True),
     "xcom": [4, 5, 6],
     "no xcom": None,
     "state": 3,
@@ -150,3 +151,23 @@ def told(number: int) -> str:
     """What a worker is told that asks for a number."""
     n = number % 50
     return f"variable {n}" if number % 2 else f"h{n} s{n} password-{n}-{PASSWORD}"
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("a_postgres")
+def test_postgres_hook(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
+    """A hook for a real server gives in worker processes what it gives anywhere."""
+    run = airflow.run_dag(add_dag("asks_postgres"))
+    for backend in ("loky", "multiprocessing"):
+        assert result(airflow, run, backend) == [["one", 1], ["two", 2]]
+
+
+@pytest.fixture
+def a_postgres(airflow: AirflowInstance, postgres_url: str) -> Iterator[None]:
+    """The connection ``a_postgres``."""
+    address = urlsplit(postgres_url)
+    known = {"host": address.hostname, "login": address.username, "password": address.password, "port": address.port}
+    body = {"connection_id": "a_postgres", "conn_type": "postgres", "schema": address.path.lstrip("/"), **known}
+    airflow.api.post("connections", body=body)
+    yield
+    airflow.api.delete("connections", "a_postgres")

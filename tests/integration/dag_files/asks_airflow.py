@@ -128,7 +128,7 @@ def by_parameter(number: int, task_state_store: Any = None, run_id: str | None =
 def leave_alone(number: int) -> dict[str, Any]:
     """A worker that has no use for Airflow: what it has loaded, and what it was started with."""
     started = "".join(Path(f"/proc/self/{what}").read_text(errors="replace") for what in ("cmdline", "environ"))
-    loaded = sorted(name for name in sys.modules if name.partition(".")[0] in {"airflow", "pydantic", "asyncio"})
+    loaded = sorted(name for name in sys.modules if name.partition(".")[0] in {"airflow", "pydantic"})
     now = {name: value for name, value in os.environ.items() if "SQL_ALCHEMY" in name}
     return {"loaded": loaded, "started": started, "now": now}
 
