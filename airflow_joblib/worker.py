@@ -54,7 +54,7 @@ class Payload(NamedTuple):
     Attributes:
         call: The pickled call.
         classes: The pickled classes that items refer to by key.
-        prepare: What the worker runs first; an importable function.
+        prepare: What the worker runs first; can be pickled.
     """
 
     call: bytes

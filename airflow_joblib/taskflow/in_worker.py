@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,7 @@ class Prepare:
         """Prepare this process."""
         if os.getpid() == self.task:  # a backend that runs "workers" in the task's own process
             return
+        _let_go_of_stdin()
         if os.environ.get(_DATABASE, "").startswith("airflow-db-not-allowed:"):
             os.environ[_DATABASE] = "sqlite://"
         changes = {TASK_RUNNER: self._set_supervisor, CONTEXT: self._set_context}
@@ -64,6 +67,15 @@ class Prepare:
         from airflow_joblib.taskflow.context import WorkerContext
 
         module._CURRENT_CONTEXT[:] = [] if self.context is None else [WorkerContext(self.context)]  # noqa: SLF001
+
+
+def _let_go_of_stdin() -> None:
+    """Put nothing in the place of descriptor 0, by which a task talks to its supervisor, and which workers inherit."""
+    with suppress(OSError):  # there is none
+        if stat.S_ISSOCK(os.fstat(0).st_mode):
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, 0)
+            os.close(nothing)
 
 
 def _promise_runner(_: ModuleType) -> None:

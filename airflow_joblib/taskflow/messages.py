@@ -81,9 +81,9 @@ class Answers:
         try:
             request = self._request.decode(frame)
             number = request.id
-            return _answer(number, body=_dumped(self._ask(request.body)))
+            return _answer(number, _dumped(self._ask(request.body)))
         except Exception as error:  # noqa: BLE001 - the worker gets it
-            return _answer(number, error=_response(error).model_dump())
+            return _answer(number, None, _response(error).model_dump())
 
     def _ask(self, body: dict[str, Any] | None) -> Any:
         kind = str((body or {}).get("type"))
@@ -96,8 +96,8 @@ class Answers:
         return None
 
 
-def _answer(number: int, **content: Any) -> bytearray:
-    return comms._ResponseFrame(number, **content).as_bytes()  # noqa: SLF001
+def _answer(number: int, body: dict[str, Any] | None, error: dict[str, Any] | None = None) -> bytearray:
+    return comms._ResponseFrame(number, body, error).as_bytes()  # noqa: SLF001
 
 
 def _dumped(reply: Any) -> dict[str, Any] | None:

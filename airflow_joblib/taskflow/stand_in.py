@@ -12,7 +12,6 @@ from airflow_joblib.taskflow import line as lines
 if TYPE_CHECKING:
     import socket
 
-    import msgspec
     from airflow.sdk.execution_time.comms import CommsDecoder
 
 __all__ = ["StandIn"]
@@ -58,8 +57,9 @@ class StandIn:
 
     def send(self, msg: Any) -> Any:
         """Send a request and wait for the reply, as the supervisor's own line does."""
+        request = self._frame(next(self._codec.id_counter), msg.model_dump())
         try:
-            frame = self._exchange(self._codec._make_frame(msg))  # noqa: SLF001
+            frame = self._exchange(request.as_bytes())
         except (OSError, EOFError) as error:
             reason = str(error) or type(error).__name__
             raise _error_that_passes()(_NO_ANSWER.format(reason=reason)) from error
@@ -76,8 +76,7 @@ class StandIn:
         while self._idle:
             self._idle.pop().close()
 
-    def _exchange(self, request: Any) -> Any:
-        data = request.as_bytes()
+    def _exchange(self, data: bytearray) -> Any:
         if len(data) > lines.LIMIT:
             msg = (
                 f"A request of {len(data):,} bytes is too large: {lines.LIMIT:,} is the most a worker process can send."
@@ -86,7 +85,7 @@ class StandIn:
         line = self._line()
         try:
             line.sendall(data)
-            answer = self._decoder.decode(lines.read_frame(line))
+            answer = self._codec.resp_decoder.decode(lines.read_frame(line))
         except BaseException:  # a timeout in an item, say: the next request must not get this one's reply
             line.close()
             raise
@@ -109,5 +108,7 @@ class StandIn:
         return CommsDecoder(socket=None)  # type: ignore[arg-type]  # else it would open descriptor 0
 
     @cached_property
-    def _decoder(self) -> msgspec.msgpack.Decoder[Any]:
-        return self._codec.resp_decoder
+    def _frame(self) -> Any:
+        from airflow.sdk.execution_time import comms
+
+        return comms._RequestFrame  # noqa: SLF001

@@ -100,6 +100,11 @@ class TestSameAnswers:
         """The task's state store can be a parameter of the function."""
         assert result(airflow, run, f"store_{backend}") == [[1, run.run_id], [2, run.run_id]]
 
+    @pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+    def test_line_to_the_supervisor(self, airflow: AirflowInstance, run: DagRunResult, backend: str) -> None:
+        """A worker process doesn't have the task's line to its supervisor, not even by reading standard input."""
+        assert result(airflow, run, f"stdin_{backend}") == [["/dev/null", "", ""]] * 2
+
     def test_writing(self, airflow: AirflowInstance, run: DagRunResult) -> None:
         """What a worker sets or removes is so for the next task; a task can fan out again and again, and ask itself."""
         assert result(airflow, run, "read_back") == [["10", "20", None, None], 4, "hello"]

@@ -124,6 +124,12 @@ def by_parameter(number: int, task_state_store: Any = None, run_id: str | None =
     return [task_state_store.get(f"number_{number}"), run_id]
 
 
+@parallel_task(n_jobs=2)
+def standard_input(number: int) -> list[str]:
+    """What descriptor 0 is, and what reading from it gives."""
+    return [str(Path("/proc/self/fd/0").readlink()), sys.stdin.read() if sys.stdin else "", os.read(0, 1).decode()]
+
+
 @parallel_task(n_jobs=2, backend="loky")
 def leave_alone(number: int) -> dict[str, Any]:
     """A worker that has no use for Airflow: what it has loaded, and what it was started with."""
@@ -144,6 +150,7 @@ def asks_airflow() -> None:
         ask_for_what_stays.override(backend=backend, task_id=f"stays_{backend}")(
             ["ti", "dag", "task", "outlet_events", "no such"]
         )
+        standard_input.override(backend=backend, task_id=f"stdin_{backend}")([1, 2])
         by_parameter.override(backend=backend, task_id=f"store_{backend}")([1, 2])
     given >> read_back(write([1, 2]))
     leave_alone([1, 2])
