@@ -44,9 +44,10 @@ def travelling(context: Mapping[str, Any]) -> dict[str, bytes]:
     from airflow.sdk.definitions.context import Context
 
     known = Context.__annotations__.keys() - _STAYING.keys() - _MADE_ANEW - _PREVIOUS.keys()
-    ti = context["ti"]
+    ti = context.get("ti")
     values = {name: context[name] for name in known & context.keys()}
-    values |= {"try_number": ti.try_number, "map_index": ti.map_index, _TI_ID: ti.id}
+    if ti is not None:
+        values |= {"try_number": ti.try_number, "map_index": ti.map_index, _TI_ID: ti.id}
     found = {name: _pickled(value) for name, value in values.items()}
     return {name: data for name, data in found.items() if data}
 
@@ -92,7 +93,8 @@ class WorkerContext(Mapping[str, Any]):
         return f"<the task's context in a worker process: {', '.join(self)}>"
 
     def _names(self) -> list[str]:
-        return sorted((self._pickled.keys() | _MADE_ANEW | _PREVIOUS.keys()) - {_TI_ID})
+        previous = _PREVIOUS if _TI_ID in self._pickled else {}
+        return sorted((self._pickled.keys() | _MADE_ANEW | previous.keys()) - {_TI_ID})
 
     def _load(self, name: str) -> Any:
         if name in _PREVIOUS:

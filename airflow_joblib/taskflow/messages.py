@@ -6,6 +6,7 @@ a task's code may ask for is passed on; what decides the task's own state, or ha
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import msgspec
@@ -68,11 +69,12 @@ class Answers:
     """Answers a worker's frame with the supervisor's reply, or with the error that the supervisor raised.
 
     Args:
-        supervisor: The task process's own line to its supervisor. Its ``send`` may be called from any thread.
+        supervisor: The task process's own line to its supervisor.
     """
 
     def __init__(self, supervisor: comms.CommsDecoder[Any, Any]) -> None:
         self._supervisor = supervisor
+        self._turn = threading.Lock()  # the line has a lock, but not the one that ``dag.test()`` puts in its place
         self._request: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(comms._RequestFrame)  # noqa: SLF001
 
     def __call__(self, frame: bytes) -> bytearray:
@@ -90,10 +92,11 @@ class Answers:
         if kind not in _MODELS:
             raise AirflowRuntimeError(_refusal(kind))
         message = _MODELS[kind].model_validate(body)
-        if kind != "MaskSecret":
-            return self._supervisor.send(message)
-        mask_secret(message.value, message.name)  # by the task itself, whose own log has to mask it too
-        return None
+        with self._turn:
+            if kind != "MaskSecret":
+                return self._supervisor.send(message)
+            mask_secret(message.value, message.name)  # by the task itself, whose own log has to mask it too
+            return None
 
 
 def _answer(number: int, body: dict[str, Any] | None, error: dict[str, Any] | None = None) -> bytearray:

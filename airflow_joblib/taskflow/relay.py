@@ -13,6 +13,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = ["Relay"]
 _LONGEST = 107
 #: Seconds that a request under way gets when the relay closes.
 _GRACE = 5.0
+_PAUSE = 0.05
 _open: weakref.WeakSet[Relay] = weakref.WeakSet()
 
 
@@ -74,8 +76,9 @@ class Relay:
             with suppress(OSError):  # not connected any more
                 end.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
         _remove(self._folder)
+        until = time.monotonic() + _GRACE
         for thread in tuple(self._threads):
-            thread.join(_GRACE)
+            thread.join(max(0.0, until - time.monotonic()))
         self._listener.close()
         _open.discard(self)
 
@@ -88,12 +91,14 @@ class Relay:
         while not self._closed:
             try:
                 line, _ = self._listener.accept()
-            except OSError:
-                if self._closed:
-                    return
-                continue  # the peer was gone before it was accepted
+            except OSError:  # closed; or the peer was gone before, or no descriptor is left
+                time.sleep(0 if self._closed else _PAUSE)
+                continue
             self._lines.add(line)
-            self._start(self._serve, line)
+            if self._closed:  # meanwhile
+                line.close()
+            else:
+                self._start(self._serve, line)
 
     def _serve(self, line: socket.socket) -> None:
         """Answer one peer until it hangs up; whatever it does ends here."""

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_joblib.taskflow import line as lines
-from airflow_joblib.taskflow.context import WorkerContext
+from airflow_joblib.taskflow.context import WorkerContext, travelling
 from airflow_joblib.taskflow.in_worker import Prepare
 from airflow_joblib.taskflow.messages import SERVED, Answers
 from airflow_joblib.taskflow.relay import Relay
@@ -240,6 +240,22 @@ class TestManyAtOnce:
             found = list(pool.map(lambda n: stand_in.send(comms.GetVariable(key=str(n))).value, range(2000)))
         assert found == [f"value of {n}" for n in range(2000)]
 
+    def test_supervisor_without_a_lock(self) -> None:
+        """The supervisor is asked for one thing at a time: that of ``dag.test()`` could not tell two threads apart."""
+        inside: list[str] = []
+
+        class Unlocked:
+            def send(self, msg: Any) -> Any:
+                inside.append(msg.key)
+                time.sleep(0.001)
+                assert inside == [msg.key]
+                inside.clear()
+                return variable(msg)
+
+        with relayed(Unlocked()) as stand_in, ThreadPoolExecutor(8) as pool:  # type: ignore[arg-type]
+            found = list(pool.map(lambda n: stand_in.send(comms.GetVariable(key=str(n))).value, range(100)))
+        assert found == [f"value of {n}" for n in range(100)]
+
     def test_coroutines(self) -> None:
         """Two hundred requests under way in one event loop, and one of the loop's own thread among them."""
 
@@ -352,6 +368,15 @@ class TestPrepare:
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
         Prepare("/somewhere", b"", None)()
         assert task_runner.SUPERVISOR_COMMS is supervisor  # type: ignore[comparison-overlap]
+
+    def test_context_without_task_instance(self) -> None:
+        """A context with little in it travels as far as it goes; arguments of the call don't travel with it."""
+        sent = travelling(
+            {"run_id": "r", "params": {"a": 1}, "conn": object(), "items": [1, 2], "reason": threading.Lock()}
+        )
+        assert sent.keys() == {"run_id", "params"}
+        context = WorkerContext(sent)
+        assert (context["params"], "prev_start_date_success" in context, "var" in context) == ({"a": 1}, False, True)
 
     def test_context(self) -> None:
         """The context is a mapping that says what it has."""
