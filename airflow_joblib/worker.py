@@ -58,7 +58,7 @@ class Payload(NamedTuple):
     Attributes:
         call: The pickled call.
         classes: The pickled classes that items refer to by key.
-        prepare: What the worker runs first; an importable function.
+        prepare: What the worker runs first; can be pickled.
         parent: Process id of the task; 0 where the workers are not its children.
     """
 

@@ -1,8 +1,8 @@
 """Update a database: six hundred orders booked by parallel workers, each over a connection of its own.
 
-Shows ``per_worker``: `connect` is entered once in every worker, its connection serves all items there, and it is closed
-when the run ends. Many orders hit the same few products, so two workers often want the same row; the last task fails if
-one update was lost, or an order was booked twice.
+Shows ``per_worker``: `connect` is entered once in every worker, where it asks Airflow itself for the way to the
+database; its connection serves all items there, and is closed when the run ends. Many orders hit the same few products,
+so two workers often want the same row; the last task fails if one update was lost, or an order was booked twice.
 
 SQLite in AIRFLOW_HOME out of the box; PostgreSQL when Airflow has a connection with the id ``shop_db``.
 """
@@ -34,7 +34,7 @@ class SoldOutError(Exception):
 
 
 def database_url() -> str:
-    """Where the shop's tables are; holds the password, so it never leaves the task as an XCom or a rendered field."""
+    """Where the shop's tables are; holds the password, so it is asked for where it is needed and travels nowhere."""
     try:
         return str(Connection.get(CONNECTION_ID).get_uri())
     except AirflowNotFoundException:
@@ -42,16 +42,17 @@ def database_url() -> str:
 
 
 @contextmanager
-def connect(database_url: str) -> Iterator[Any]:
+def connect() -> Iterator[Any]:
     """Open a connection, and close it in the end."""
-    if database_url.startswith("postgres"):
+    url = database_url()
+    if url.startswith("postgres"):
         import psycopg2  # only where it is needed
 
-        connection = psycopg2.connect(database_url)
+        connection = psycopg2.connect(url)
     else:
         # IMMEDIATE takes the write lock when a transaction starts: a second writer waits its turn, up to the timeout,
         # where it would otherwise find out at its first write that what it has read is out of date.
-        path = database_url.removeprefix("sqlite:///")
+        path = url.removeprefix("sqlite:///")
         connection = sqlite3.connect(path, timeout=60, isolation_level="IMMEDIATE")
     with closing(connection):
         yield connection
@@ -80,7 +81,7 @@ def take_stock(connection: Any, order: dict[str, Any]) -> None:
 @task
 def stock_up() -> None:
     """Empty the tables and fill the shelves."""
-    with connect(database_url()) as connection:
+    with connect() as connection:
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA journal_mode=WAL")  # readers don't wait for the writer
         with connection:
@@ -105,7 +106,7 @@ def collect_orders() -> list[dict[str, Any]]:
 
 
 @parallel_task(per_worker={"connection": connect})
-def book(order: dict[str, Any], database_url: str, connection: Any) -> dict[str, Any]:  # noqa: ARG001 - for `connect`
+def book(order: dict[str, Any], connection: Any) -> dict[str, Any]:
     """Book one order in one transaction, over the worker's own connection."""
     try:
         with connection:  # commits, or rolls back when an exception leaves
@@ -117,19 +118,9 @@ def book(order: dict[str, Any], database_url: str, connection: Any) -> dict[str,
 
 
 @task
-def book_all(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Fan the orders out.
-
-    A task of its own that calls `book.map`, since the URL is to be asked for here, in the task's process: given to
-    `book` in the DAG as a template, ``{{ conn.shop_db.get_uri() }}``, it would be kept with the rendered fields.
-    """
-    return book.map(orders, database_url=database_url())
-
-
-@task
 def check(orders: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[str, Any]:
     """Compare what is in the database with what the workers said, to the last unit."""
-    with connect(database_url()) as connection, connection:
+    with connect() as connection, connection:
         left = dict(execute(connection, "SELECT product, units FROM shop_stock").fetchall())
         booked = dict(execute(connection, "SELECT order_id, units FROM shop_booking").fetchall())
     expected = dict(STOCK)
@@ -148,7 +139,7 @@ def check(orders: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[s
 def update_database() -> None:
     """Fill the shelves, book in parallel, check the books."""
     orders = collect_orders()
-    results = book_all(orders)
+    results = book(orders)
     stock_up() >> results
     check(orders, results)
 

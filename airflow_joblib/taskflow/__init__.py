@@ -1,1 +1,1 @@
-"""The Airflow side: the operator, the provider's declaration, configuration. The only room that imports Airflow."""
+"""The Airflow side: operator, provider, configuration, services to workers. The only room that imports Airflow."""

@@ -1,93 +1,127 @@
 """What makes a worker process fit for Airflow. Run in every worker before its first item; imports no Airflow itself.
 
-A task process keeps what it starts from Airflow's database with an address under which Airflow can't even be
-imported, and Airflow in a process without a supervisor answers ``Variable.get`` with the default. So the address
-becomes that of an empty database in memory, and the supervisor's place is taken by what refuses: an error, not a
-wrong answer.
+A worker imports Airflow only if its items do, and then finds what a task finds: a supervisor, which here is asked by
+way of the task's process, and the task's context. Both are put in place when the modules they belong to are imported.
+
+A task process keeps what it starts from Airflow's database with an address under which Airflow can't even be imported;
+here the address becomes that of an empty database in memory.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["TASK_RUNNER", "prepare"]
+__all__ = ["CONTEXT", "TASK_RUNNER", "Prepare"]
 
-_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
-_NO_SUPERVISOR = (
-    "A worker process can't ask Airflow for Variables, Connections or XComs yet. Ask in the task, before the fan-out, "
-    'and pass the value as a shared argument; or use backend="threading", whose workers can ask.'
-)
+CONTEXT = "airflow.sdk.definitions._internal.contextmanager"
+_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+#: These look for the supervisor only if the task runner's module is loaded, and in the database otherwise.
+_LOOK_FOR_RUNNER = ("airflow.models.connection", "airflow.models.variable")
 
 
-def prepare() -> None:
-    """Take Airflow's supervisor away from this worker, now or as soon as Airflow is imported."""
-    if os.environ.get(_DATABASE, "").startswith("airflow-db-not-allowed:"):
-        os.environ[_DATABASE] = "sqlite://"
-    if (runner := sys.modules.get(TASK_RUNNER)) is not None:  # forked from the task's process
-        _take_supervisor(runner)
-    else:
-        sys.meta_path.insert(0, _Watcher())
+@dataclass(frozen=True)
+class Prepare:
+    """Gives a worker process the supervisor and the context of its task, now or as soon as Airflow is imported.
+
+    Attributes:
+        address: Where the task's process listens.
+        key: What to show there.
+        context: The task's context, each value pickled by itself; None where there is none.
+        task: Process id of the task, which has all this already.
+    """
+
+    address: str
+    key: bytes = field(repr=False)
+    context: Mapping[str, bytes] | None = field(repr=False)
+    task: int = field(default_factory=os.getpid)
+
+    def __call__(self) -> None:
+        """Prepare this process."""
+        if os.getpid() == self.task:  # a backend that runs "workers" in the task's own process
+            return
+        _let_go_of_stdin()
+        if os.environ.get(_DATABASE, "").startswith("airflow-db-not-allowed:"):
+            os.environ[_DATABASE] = "sqlite://"
+        changes = {TASK_RUNNER: self._set_supervisor, CONTEXT: self._set_context}
+        _when_imported({**changes, **dict.fromkeys(_LOOK_FOR_RUNNER, _promise_runner)})
+
+    def _set_supervisor(self, runner: Any) -> None:
+        from airflow_joblib.taskflow.stand_in import StandIn
+
+        runner.SUPERVISOR_COMMS = StandIn(self.address, self.key, getattr(runner, "SUPERVISOR_COMMS", None))
+
+    def _set_context(self, module: Any) -> None:
+        from airflow_joblib.taskflow.context import WorkerContext
+
+        module._CURRENT_CONTEXT[:] = [] if self.context is None else [WorkerContext(self.context)]  # noqa: SLF001
 
 
-class NoSupervisorError(BaseException):
-    """What stands for the error below in versions of Airflow that don't have it."""
+def _let_go_of_stdin() -> None:
+    """Put nothing in the place of descriptor 0, by which a task talks to its supervisor, and which workers inherit."""
+    with suppress(OSError):  # there is none
+        if stat.S_ISSOCK(os.fstat(0).st_mode):
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, 0)
+            os.close(nothing)
 
 
-def _error_that_passes() -> type[BaseException]:
-    """Return the error that Airflow's secrets backends pass on; any other ends as "not found", or as the default."""
-    try:
-        from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
-    except ImportError:
-        return NoSupervisorError
-    return AirflowSecretsBackendAccessDenied  # type: ignore[no-any-return]
+def _promise_runner(_: ModuleType) -> None:
+    """Make the task runner's module look loaded; the first look at it loads it. Loading it now could be a circle."""
+    if TASK_RUNNER in sys.modules:
+        return
+    spec = importlib.util.find_spec(TASK_RUNNER)
+    if spec is not None and spec.loader is not None:
+        spec.loader = importlib.util.LazyLoader(spec.loader)
+        module = sys.modules[TASK_RUNNER] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
 
 
-class _NoSupervisor:
-    """Stands where a task has its supervisor."""
-
-    def send(self, *_: object, **__: object) -> NoReturn:
-        raise _error_that_passes()(_NO_SUPERVISOR)
-
-    async def asend(self, *args: object, **kwargs: object) -> NoReturn:
-        self.send(*args, **kwargs)
-
-
-def _take_supervisor(runner: ModuleType) -> None:
-    runner.SUPERVISOR_COMMS = _NoSupervisor()  # type: ignore[attr-defined]
+def _when_imported(changes: Mapping[str, Callable[[ModuleType], None]]) -> None:
+    """Change each module now if it is loaded, as in a fork of the task's process, else right after its import."""
+    later = {name: change for name, change in changes.items() if name not in sys.modules}
+    for name in changes.keys() - later.keys():
+        changes[name](sys.modules[name])
+    sys.meta_path.insert(0, _Watcher(later))
 
 
 class _Watcher(MetaPathFinder):
-    """Waits for the task runner's module to be imported, then takes its supervisor."""
+    """Waits for modules to be imported, then changes them."""
+
+    def __init__(self, changes: dict[str, Callable[[ModuleType], None]]) -> None:
+        self._changes = changes
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find that one module as the other finders do, and no other."""
+        """Find those modules as the other finders do, and no others."""
         del path, target
-        if fullname != TASK_RUNNER:
+        change = self._changes.pop(fullname, None)
+        if change is None:
             return None
-        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
-            _after_execution(spec.loader)
+            _after_execution(spec.loader, change)
         return spec
 
 
-def _after_execution(loader: Any) -> None:
+def _after_execution(loader: Any, change: Callable[[ModuleType], None]) -> None:
     execute = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
         execute(module)
-        _take_supervisor(module)
+        change(module)
 
     loader.exec_module = exec_module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.taskflow import in_worker
 
@@ -16,10 +16,25 @@ __all__ = ["inside_task", "of_run"]
 
 def inside_task() -> bool:
     """Tell whether this process runs a task, with a supervisor to ask."""
-    return getattr(sys.modules.get(in_worker.TASK_RUNNER), "SUPERVISOR_COMMS", None) is not None
+    return _supervisor() is not None
 
 
 @contextmanager
 def of_run() -> Iterator[Callable[[], None]]:
     """Serve the workers of one run; gives what each of them runs first."""
-    yield in_worker.prepare
+    from airflow_joblib.taskflow.messages import Answers
+    from airflow_joblib.taskflow.relay import Relay
+
+    with Relay(Answers(_supervisor())) as relay:
+        yield in_worker.Prepare(relay.address, relay.key, _context())
+
+
+def _supervisor() -> Any:
+    return getattr(sys.modules.get(in_worker.TASK_RUNNER), "SUPERVISOR_COMMS", None)
+
+
+def _context() -> dict[str, bytes] | None:
+    from airflow_joblib.taskflow.context import travelling
+
+    current = sys.modules[in_worker.CONTEXT]._CURRENT_CONTEXT if in_worker.CONTEXT in sys.modules else ()  # noqa: SLF001
+    return travelling(current[-1]) if current else None

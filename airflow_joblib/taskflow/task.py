@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 __all__ = ["airflow_task", "make_task"]
 
 _STAY = "It belongs to the process of the task."
-_VALUES = "Take the value you need instead: `run_id`, `ds`, `logical_date` and `params` can travel"
+_VALUES = (
+    "Take the value you need instead: `run_id`, `ds`, `logical_date`, `params` and `task_instance_key_str` can travel"
+)
+_CURRENT = "get_current_context(), called in the function,"
 
 #: Context parameters that can't travel to a worker process, with the way out.
 _STAYING = {
-    **dict.fromkeys(("ti", "task_instance"), f"{_VALUES}; so can `task_instance_key_str` and `try_number`."),
+    **dict.fromkeys(("ti", "task_instance"), f"{_VALUES}; {_CURRENT} has `try_number` and `map_index` too."),
     **dict.fromkeys(("dag", "task"), f"{_VALUES}, or pass what you need as a shared argument."),
-    "conn": "Ask for the connection in the task, before the fan-out, and pass what you need as a shared argument.",
-    "var": "Pass the variable's value as a shared argument.",
-    **dict.fromkeys(
-        ("inlet_events", "outlet_events", "task_state_store", "asset_state_store"),
-        "Use it in a task upstream or downstream.",
-    ),
+    "conn": "Use Connection.get() or a hook in the function instead: a worker process may ask for itself.",
+    "var": "Use Variable.get() in the function instead: a worker process may ask for itself.",
+    "inlet_events": f"Leave it out: {_CURRENT} has it.",
+    "outlet_events": "Use it in a task downstream.",
 }
 
 

@@ -141,16 +141,6 @@ def test_time_of_no_ops(
         print(f"\n1,000 no-op items: {no_ops:.2f} s; an empty task: {empty:.2f} s")
 
 
-def test_a_worker_process_never_gets_a_wrong_answer(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
-    """A Variable's value arrives in threads; in a process asking is an error, never the default, and harms no one."""
-    airflow.api.post("variables", body={"key": "greeting", "value": "hello"})
-    run = airflow.run_dag(add_dag("asks_airflow"))
-    assert result(airflow, run, "threading") == ["hello", "hello"]
-    for backend in ("loky", "multiprocessing"):
-        assert result(airflow, run, backend) == ["AirflowSecretsBackendAccessDenied"] * 2
-        assert result(airflow, run, f"after_{backend}") == "hello"
-
-
 def test_start_methods(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
     """Workers that are spawned, or come from a fork server, run under a real executor as forked ones do."""
     run = airflow.run_dag(add_dag("start_methods"))

@@ -24,7 +24,7 @@ PARALLEL = {
     "mapped_chunks": "collatz_steps",
     "process_files": "analyse",
     "transform_records": "clean",
-    "update_database": "book_all",
+    "update_database": "book",
 }
 
 Runs = dict[str, "DagRunResult"]

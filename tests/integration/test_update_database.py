@@ -64,7 +64,7 @@ def test_url_is_nowhere_to_be_seen(airflow: AirflowInstance, shop_on_postgres: s
     run = _run(airflow)
     shown = [airflow.log(run.dag_id, run.run_id, task.task_id) for task in run.tasks]
     shown += [str(airflow.xcom(run.dag_id, run.run_id, task.task_id)) for task in run.tasks]
-    path = ("dags", run.dag_id, "dagRuns", run.run_id, "taskInstances", "book_all")
+    path = ("dags", run.dag_id, "dagRuns", run.run_id, "taskInstances", "book")
     shown.append(str(airflow.api.get(*path)["rendered_fields"]))
     assert not [text for text in shown if shop_on_postgres in text or "postgres" in text]
 
@@ -78,7 +78,7 @@ def _run(airflow: AirflowInstance) -> DagRunResult:
 
 def _assert_books_balance(airflow: AirflowInstance, run: DagRunResult) -> None:
     orders = airflow.xcom(run.dag_id, run.run_id, "collect_orders")
-    results = airflow.xcom(run.dag_id, run.run_id, "book_all")
+    results = airflow.xcom(run.dag_id, run.run_id, "book")
     checked = airflow.xcom(run.dag_id, run.run_id, "check")
     assert [result["order"] for result in results] == [order["id"] for order in orders]
     assert [result["booked"] for result in results] == [order["units"] < 10_000 for order in orders]

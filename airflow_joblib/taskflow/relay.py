@@ -1,0 +1,147 @@
+"""The relay: lets worker processes ask what only the task's process may ask. No Airflow.
+
+It listens on a Unix socket in a folder of its own, which only the task's user may enter. Each line has a thread that
+answers its requests in turn, so that a peer that is slow, silent or dead holds nobody else up, and no reply can reach
+another worker than the one that asked.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from joblib.externals.loky.backend import resource_tracker
+
+from airflow_joblib.taskflow import line as lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Relay"]
+
+#: The longest path of a Unix socket is 107 bytes on Linux.
+_LONGEST = 107
+#: Seconds that a request under way gets when the relay closes.
+_GRACE = 5.0
+_PAUSE = 0.05
+_open: weakref.WeakSet[Relay] = weakref.WeakSet()
+
+
+class Relay:
+    """Answers requests while it is entered.
+
+    Args:
+        answer: Makes a frame's answer, header included; must not raise. Called from many threads.
+
+    Attributes:
+        address: Path of the socket.
+        key: What a peer has to prove it has.
+    """
+
+    def __init__(self, answer: Callable[[bytes], bytes | bytearray]) -> None:
+        self.address = ""
+        self.key = secrets.token_bytes(32)
+        self._answer = answer
+        self._lines: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        self._folder = _folder()
+        try:
+            self.address = str(self._folder / "relay")
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(self.address)
+            self._listener.listen(128)
+        except BaseException:
+            _remove(self._folder)
+            raise
+        _open.add(self)
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Hang up, wait for a request that is being answered, and remove the socket."""
+        self._closed = True
+        for end in (self._listener, *tuple(self._lines)):
+            with suppress(OSError):  # not connected any more
+                end.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
+        _remove(self._folder)
+        until = time.monotonic() + _GRACE
+        for thread in tuple(self._threads):
+            thread.join(max(0.0, until - time.monotonic()))
+        self._listener.close()
+        _open.discard(self)
+
+    def _start(self, run: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=run, args=args, name="airflow-joblib relay", daemon=True)
+        self._threads = [thread, *(known for known in self._threads if known.is_alive())]
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                line, _ = self._listener.accept()
+            except OSError:  # closed; or the peer was gone before, or no descriptor is left
+                time.sleep(0 if self._closed else _PAUSE)
+                continue
+            self._lines.add(line)
+            if self._closed:  # meanwhile
+                line.close()
+            else:
+                self._start(self._serve, line)
+
+    def _serve(self, line: socket.socket) -> None:
+        """Answer one peer until it hangs up; whatever it does ends here."""
+        with line, suppress(OSError, EOFError):
+            try:
+                lines.admit(line, self.key)
+                while not self._closed:
+                    line.sendall(self._answer(_request(line)))
+            finally:
+                self._lines.discard(line)
+
+    def _forget(self) -> None:
+        """Close a fork's copies: else a peer would not see this process hang up."""
+        for end in (self._listener, *self._lines):
+            end.close()
+
+
+def _request(line: socket.socket) -> bytes:
+    try:
+        return lines.read_frame(line, lines.LIMIT)
+    except lines.LongFrameError:
+        line.shutdown(socket.SHUT_RD)  # what follows can't be told from frames; the error still goes out
+        return b""
+
+
+def _folder() -> Path:
+    """Make a folder for this user alone, which joblib's tracker removes if this process is killed."""
+    folder = tempfile.mkdtemp(prefix="airflow-joblib-")
+    if len(os.fsencode(folder)) + len("/relay") > _LONGEST:
+        Path(folder).rmdir()
+        folder = tempfile.mkdtemp(prefix="airflow-joblib-", dir="/tmp")  # fresh, mode 0700
+    resource_tracker.register(folder, "folder")
+    return Path(folder)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    resource_tracker.unregister(str(folder), "folder")
+
+
+def _forget_all() -> None:
+    for relay in tuple(_open):
+        relay._forget()  # noqa: SLF001 - this module's own
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,114 @@
+"""What stands in a worker process where a task has its supervisor."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.taskflow import line as lines
+
+if TYPE_CHECKING:
+    import socket
+
+    from airflow.sdk.execution_time.comms import CommsDecoder
+
+__all__ = ["StandIn"]
+
+_NO_ANSWER = (
+    "This worker process could not ask Airflow: its task's process does not answer ({reason}). It has ended, or the "
+    "run has; or this worker is on another host."
+)
+
+
+class NoSupervisorError(BaseException):
+    """What stands for the error below in versions of Airflow that don't have it."""
+
+
+def _error_that_passes() -> type[BaseException]:
+    """Return the error that Airflow's secrets backends pass on; any other ends as "not found", or as the default."""
+    try:
+        from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
+    except ImportError:
+        return NoSupervisorError
+    return AirflowSecretsBackendAccessDenied
+
+
+class StandIn:
+    """Sends a request to the supervisor by way of the task's process.
+
+    A line serves one request at a time, so that no two replies can be mixed up, and is kept for the next only once its
+    reply has been read to the end. Replies and errors are those of the supervisor.
+
+    Args:
+        address: Where the task's process listens.
+        key: What to show there.
+        inherited: The task's own line, where this process is a fork of the task's: kept, since closing it would
+            close whatever has its descriptor's number by now, and never used.
+    """
+
+    def __init__(self, address: str, key: bytes, inherited: object = None) -> None:
+        self._address = address
+        self._key = key
+        self._inherited = inherited
+        self._idle: deque[socket.socket] = deque()
+        self._owner = os.getpid()
+
+    def send(self, msg: Any) -> Any:
+        """Send a request and wait for the reply, as the supervisor's own line does."""
+        request = self._frame(next(self._codec.id_counter), msg.model_dump())
+        try:
+            frame = self._exchange(request.as_bytes())
+        except (OSError, EOFError) as error:
+            reason = str(error) or type(error).__name__
+            raise _error_that_passes()(_NO_ANSWER.format(reason=reason)) from error
+        return self._codec._from_frame(frame)  # noqa: SLF001
+
+    async def asend(self, msg: Any) -> Any:
+        """Do the same without blocking the event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.send, msg)
+
+    def close(self) -> None:
+        """Close what is open; the next request opens a line again."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _exchange(self, data: bytearray) -> Any:
+        if len(data) > lines.LIMIT:
+            msg = (
+                f"A request of {len(data):,} bytes is too large: {lines.LIMIT:,} is the most a worker process can send."
+            )
+            raise ValueError(msg)
+        line = self._line()
+        try:
+            line.sendall(data)
+            answer = self._codec.resp_decoder.decode(lines.read_frame(line))
+        except BaseException:  # a timeout in an item, say: the next request must not get this one's reply
+            line.close()
+            raise
+        self._idle.append(line)
+        return answer
+
+    def _line(self) -> socket.socket:
+        if self._owner != os.getpid():  # a fork must not talk over the lines of its parent
+            self.close()
+            self._owner = os.getpid()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return lines.connect(self._address, self._key)
+
+    @cached_property
+    def _codec(self) -> CommsDecoder[Any, Any]:
+        from airflow.sdk.execution_time.comms import CommsDecoder
+
+        return CommsDecoder(socket=None)  # type: ignore[arg-type]  # else it would open descriptor 0
+
+    @cached_property
+    def _frame(self) -> Any:
+        from airflow.sdk.execution_time import comms
+
+        return comms._RequestFrame  # noqa: SLF001

@@ -1,0 +1,86 @@
+"""A thousand requests from eight worker processes at once; and how long one takes, in the task and in a worker."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import dag, task
+
+from airflow_joblib import parallel_task
+
+
+@parallel_task(n_jobs=8, backend="loky")
+def ask(number: int) -> list[Any]:
+    """Ask for a Variable or for a connection, and tell which worker was told what."""
+    from airflow.sdk import Connection, Variable
+
+    if number % 2:
+        return [os.getpid(), Variable.get(f"number_{number % 50}", default="a wrong answer")]
+    connection = Connection.get(f"number_{number % 50}")
+    return [os.getpid(), f"{connection.host} {connection.schema} {connection.password}"]
+
+
+@parallel_task(n_jobs=8, backend="multiprocessing")
+def ask_forked(number: int) -> list[Any]:
+    """Do the same in a fork."""
+    return ask.function(number)
+
+
+def seconds() -> float:
+    """Seconds that a request takes, in the middle of a hundred."""
+    from airflow.sdk.execution_time.comms import GetVariable
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    times = []
+    for _ in range(100):
+        began = time.perf_counter()
+        SUPERVISOR_COMMS.send(GetVariable(key="number_1"))
+        times.append(time.perf_counter() - began)
+    return sorted(times)[50]
+
+
+@parallel_task(n_jobs=2, backend="loky", batch_size=1)
+def measure(number: int) -> list[float]:
+    """Measure in one worker; the other has nothing to do."""
+    return [seconds() for _ in range(3)] if number else []
+
+
+@task
+def timing() -> dict[str, list[float]]:
+    """Measure before, meanwhile and afterwards."""
+    before = [seconds() for _ in range(3)]
+    worker = measure.map([0, 1])[1]
+    return {"task": before + [seconds() for _ in range(3)], "worker": worker}
+
+
+@parallel_task(n_jobs=2, backend="loky")
+def say_secret(number: int) -> str:
+    """Ask for a password and print it."""
+    from airflow.sdk import Connection
+
+    password = Connection.get("number_0").password
+    print(f"worker {number} has {password}")
+    return str(password)[::-1]  # an XCom that is masked would show nothing
+
+
+@task
+def look_for_sockets(_: Any) -> list[str]:
+    """What relays have left: nothing, once their runs are over."""
+    import tempfile
+
+    return sorted(path.name for path in Path(tempfile.gettempdir()).glob("airflow-joblib-*/relay"))
+
+
+@dag(schedule=None)
+def many_requests() -> None:
+    """One after another, so that no task waits for another's CPU."""
+    timing() >> (asked := ask(list(range(1000)))) >> (forked := ask_forked(list(range(1000))))
+    forked >> (said := say_secret([1, 2]))
+    look_for_sockets([said])
+    assert asked is not None
+
+
+many_requests()
