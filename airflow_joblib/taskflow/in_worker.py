@@ -11,15 +11,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["TASK_RUNNER", "prepare"]
+__all__ = ["TASK_RUNNER", "Steps", "prepare"]
 
 _DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
@@ -27,6 +28,18 @@ _NO_SUPERVISOR = (
     "A worker process can't ask Airflow for Variables, Connections or XComs yet. Ask in the task, before the fan-out, "
     'and pass the value as a shared argument; or use backend="threading", whose workers can ask.'
 )
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a worker runs first, one after another. Equal to its copy, as long as its parts are."""
+
+    steps: tuple[Callable[[], None], ...]
+
+    def __call__(self) -> None:
+        """Run them."""
+        for step in self.steps:
+            step()
 
 
 def prepare() -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from airflow_joblib.taskflow import in_worker
+from airflow_joblib.taskflow.in_worker import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,4 +23,7 @@ def inside_task() -> bool:
 @contextmanager
 def of_run() -> Iterator[Callable[[], None]]:
     """Serve the workers of one run; gives what each of them runs first."""
-    yield in_worker.prepare
+    from airflow_joblib.taskflow import logs
+
+    with logs.of_workers() as worker_logs:
+        yield Steps((in_worker.prepare, worker_logs))
