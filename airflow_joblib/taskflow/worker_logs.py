@@ -221,15 +221,13 @@ def _install_structlog() -> None:
     structlog.get_config()["processors"][:] = [structlog.contextvars.merge_contextvars, _ship]
 
 
-@dataclass
-class _Named:
-    """What structlog's logger ends in: it has a name, and is never written to."""
+def _named(name: str = "", *_: object) -> Any:
+    """Make what structlog's logger ends in: it has a name, and is written to only if a user has set structlog up."""
+    import structlog
 
-    name: str = ""
-
-
-def _named(name: str = "", *_: object) -> _Named:
-    return _Named(name)
+    logger: Any = structlog.PrintLogger()
+    logger.name = name
+    return logger
 
 
 def _filtering(logger: Any, *args: Any, **kwargs: Any) -> Any:
