@@ -363,4 +363,6 @@ def _defaults() -> Defaults:
     from airflow_joblib.taskflow import configuration, services
 
     defaults = Defaults.read(configuration.option)
-    return replace(defaults, services=services.of_run) if services.inside_task() else defaults
+    if not services.inside_task():
+        return defaults
+    return replace(defaults, services=services.of_run, marks=services.item_marks)

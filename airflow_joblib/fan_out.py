@@ -74,6 +74,7 @@ class _Run:
     def __init__(self, call: Call, options: Options, defaults: Defaults) -> None:
         self.call = call
         self.services = defaults.services
+        self.marks = defaults.marks
         self.options = options
         self.backend = options.backend or defaults.backend
         self.n_jobs = options.n_jobs if options.n_jobs is not None else defaults.n_jobs
@@ -103,7 +104,7 @@ class _Run:
             chunks = self._check(head, self.packer, workers)
         source = self._source(chunks, rest, len(head))
         began = time.perf_counter()
-        with Progress(self.name, total) as progress:
+        with self.marks(), Progress(self.name, total) as progress:
             workers = self._execute(source, workers, progress)
             progress.finish(self.done, workers, time.perf_counter() - began)
         return [value for first in sorted(self.results) for value in self.results[first]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from types import MappingProxyType
@@ -95,12 +95,14 @@ class Defaults:
         backend: Name of the backend.
         memory_budget: Mebibytes of pickled items kept between their check and their dispatch.
         services: What worker processes are given for the length of a run; no option of the section.
+        marks: What marks log records of this process's own threads with their item meanwhile; no option either.
     """
 
     n_jobs: int = -1
     backend: str = "loky"
     memory_budget: int = 256
     services: Services = _no_services
+    marks: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @classmethod
     def read(cls, get: Callable[[str], str | None]) -> Defaults:

@@ -17,11 +17,12 @@ from structlog.stdlib import ProcessorFormatter
 
 from airflow_joblib.taskflow.log_channel import Receiver
 from airflow_joblib.taskflow.worker_logs import Levels, Logs
+from airflow_joblib.worker import current_item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["of_workers"]
+__all__ = ["item_marks", "of_workers"]
 
 #: Characters of a line that a worker has not ended yet, beyond which it is taken for one.
 _LONGEST_LINE = 1 << 20
@@ -35,6 +36,32 @@ def of_workers() -> Iterator[Logs]:
     """Take the workers' logs; gives what each worker runs first."""
     with Receiver(TaskLog().take) as receiver:
         yield Logs(receiver.address, receiver.key, os.getpid(), _levels())
+
+
+@contextmanager
+def item_marks() -> Iterator[None]:
+    """Add the item to what this process's own threads log while they run one."""
+    chains = [structlog.get_config()["processors"], *_chains_of_logging()]
+    for chain in chains:  # in its place: loggers keep the list itself
+        chain.insert(0, _add_item)
+    try:
+        yield
+    finally:
+        for chain in chains:
+            chain.remove(_add_item)
+
+
+def _chains_of_logging() -> list[list[Any]]:
+    formatters = {id(handler.formatter): handler.formatter for handler in logging.root.handlers}
+    chains = [getattr(formatter, "foreign_pre_chain", None) for formatter in formatters.values()]
+    return [chain for chain in chains if isinstance(chain, list)]
+
+
+def _add_item(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    index = current_item()
+    if index is not None:
+        event.setdefault("item", index)
+    return event
 
 
 def _levels() -> Levels:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Levels", "Logs", "mask_secret"]
 
 _MASKERS = "airflow.sdk._shared.secrets_masker.secrets_masker"
+#: What is loud while Airflow is imported, which in the task has been long ago.
+_LOUD = ("airflow.configuration", "airflow.settings")
 _LEVELS = {
     "debug": 10,
     "info": 20,
@@ -103,12 +105,19 @@ class Logs:
         sys.stdout, sys.stderr = _stream(1, "task.stdout"), _stream(2, "task.stderr")
         _take_all_loggers()
         _install()
+        _set_loud(logging.WARNING)
         when_imported("structlog", _install_structlog)
         # Airflow sets logging up anew while it is imported, and masks settings that are those of no task.
         when_imported("airflow", _after_airflow)
 
 
+def _set_loud(level: int) -> None:
+    for name in _LOUD:
+        logging.getLogger(name).setLevel(level)
+
+
 def _after_airflow() -> None:
+    _set_loud(logging.NOTSET)
     _install()
     if "structlog" in sys.modules:
         _install_structlog()

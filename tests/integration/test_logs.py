@@ -60,6 +60,15 @@ def test_all_that_an_item_says(said: Callable[[str], list[dict[str, Any]]], back
     assert len(events) == 6 * 7
 
 
+def test_items_of_threads(said: Callable[[str], list[dict[str, Any]]]) -> None:
+    """What a thread logs has its item too; what it prints has not, since it goes straight to the task's stream."""
+    events = [event for task_id in ("speak_threading", "structlog_threading") for event in said(task_id)]
+    for event in events:
+        assert ("item" in event) == event["logger"].startswith(("shop", "py.warnings"))
+        if event["event"].startswith("last of"):
+            assert event["event"] == f"last of {event['item']}"
+
+
 @pytest.mark.parametrize("backend", PROCESSES)
 def test_same_as_from_a_thread(said: Callable[[str], list[dict[str, Any]]], backend: str) -> None:
     """What a process says differs from what a thread says in what the process knows more of, and in nothing else."""
@@ -70,7 +79,6 @@ def test_same_as_from_a_thread(said: Callable[[str], list[dict[str, Any]]], back
 
     for kind in ("speak", "structlog"):
         threads, processes = said(f"{kind}_threading"), said(f"{kind}_{backend}")
-        # Threads print at once: so many lines may come as one, and without an item to know them by.
         assert sorted(map(repr, map(sorted_items, map(comparable, threads)))) == sorted(
             map(repr, map(sorted_items, map(comparable, processes)))
         )

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from airflow_joblib import decorator, parallel_task
+from airflow_joblib.options import Defaults
 from airflow_joblib.taskflow import log_channel, log_data
 from airflow_joblib.taskflow.log_channel import Receiver, Sender
 from airflow_joblib.taskflow.worker_logs import Levels, Logs
-from tests.unit.helpers import eventually, run_python
+from tests.unit.helpers import PROCESSES, eventually, run_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -367,7 +369,7 @@ def raise_chain() -> None:
     except TypeError:
         second = ValueError("second")
         second.add_note("a note")
-        raise second
+        raise second  # noqa: B904 - its context is what is looked at
 
 
 def raise_group() -> None:
@@ -409,9 +411,9 @@ class TestWorker:
 
     def test_imports_neither_airflow_nor_structlog(self) -> None:
         """A worker that logs imports neither."""
-        code = "import logging, sys; logging.getLogger().error('x'); print(sorted({'airflow', 'structlog'} & {*sys.modules}))"
+        code = "import logging, sys; logging.getLogger().error('x'); print({'airflow', 'structlog'} & {*sys.modules})"
         lines, _ = in_worker(code)
-        assert lines.data[-1]["message"] == "[]\n"
+        assert lines.data[-1]["message"] == "set()\n"
 
     def test_levels(self) -> None:
         """Loggers take what the task's do."""
@@ -458,7 +460,7 @@ class TestWorker:
 
     def test_binary_and_unfinished_output(self) -> None:
         """What is written as bytes, and what has no line's end, is sent as well."""
-        code = "import os, sys\nsys.stdout.buffer.write('gr\u00fcn'.encode()); sys.stdout.flush(); print(sys.stdout.fileno())\n"
+        code = "import sys\nsys.stdout.buffer.write('gr\u00fcn'.encode()); print(sys.stdout.fileno())\n"
         lines, _ = in_worker(code)
         assert "".join(entry["message"] for entry in lines.data) == "gr\u00fcn1\n"
 
@@ -503,7 +505,7 @@ class TestWorker:
         assert lines.data[2]["name"] == "password"
 
     def test_forked_worker(self) -> None:
-        """A forked worker sends nothing to the handlers it inherits, not even with their locks held by another thread."""
+        """A forked worker sends nothing to the handlers it inherits, whose locks another thread may hold."""
         code = (
             "import logging, os, sys, threading, structlog\n"
             "from airflow_joblib.taskflow.worker_logs import Levels, Logs\n"
@@ -530,3 +532,89 @@ class TestWorker:
         assert [entry["message"].strip() for entry in lines.data] == ["stdlib", "cached", "printed"]
         assert "cached" not in done.stdout + done.stderr
         assert done.stderr == ""
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
+    """Take what the workers of this test's runs send."""
+    taken = Lines()
+
+    @contextmanager
+    def services() -> Iterator[Logs]:
+        with Receiver(taken) as receiver:
+            yield Logs(receiver.address, receiver.key, os.getpid(), Levels())
+
+    monkeypatch.setattr(decorator, "_defaults", lambda: Defaults(services=services))
+    return taken
+
+
+@pytest.mark.parametrize("backend", PROCESSES)
+class TestRun:
+    def test_items_are_named(self, lines: Lines, backend: str) -> None:
+        """Each line has the index of its item, and is there when the run's result is."""
+
+        def speak(number: int) -> None:
+            print("printed", number)
+            logging.getLogger("shop").info("logged %d", number)
+
+        parallel_task(n_jobs=2, backend=backend)(speak)(range(100))
+        for item in range(100):
+            own = [entry["message"] for entry in lines.data if entry.get("item") == item]
+            assert own == [f"printed {item}\n", f"logged {item}"]
+
+    def test_a_failure_in_a_flood(self, lines: Lines, backend: str) -> None:
+        """The run ends soon, and what was said until then is whole, in order and without a gap."""
+        lines.delay = 0.0002
+
+        def flood(number: int) -> None:
+            log = logging.getLogger("shop")
+            if number:
+                time.sleep(1)
+                raise KeyError(number)
+            for line in range(10_000_000):
+                log.info("%d", line)
+
+        began = time.monotonic()
+        with pytest.raises(KeyError):
+            parallel_task(n_jobs=2, batch_size=1, backend=backend)(flood)([0, 1])
+        assert time.monotonic() - began < 15
+        whole = [json.loads(line)["message"] for line in lines.lines if line.endswith(b"}")]
+        assert len(whole) >= len(lines.lines) - 1
+        assert whole == [str(line) for line in range(len(whole))]
+        assert len(whole) > 100
+
+    def test_a_killed_worker(self, lines: Lines, backend: str) -> None:
+        """What it said before it was killed is there."""
+
+        def die(number: int) -> None:
+            print("last words", number)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        with pytest.raises(Exception, match="ended before it gave back"):
+            parallel_task(n_jobs=2, batch_size=1, backend=backend)(die)([0, 1])
+        assert {entry["message"] for entry in lines.data} & {"last words 0\n", "last words 1\n"}
+
+    def test_a_task_that_is_killed(self, backend: str, tmp_path: Path) -> None:
+        """A worker whose task is gone neither hangs on its log nor raises."""
+        note = tmp_path / "note"
+        code = (
+            "import os, signal, sys, time\n"
+            "from contextlib import contextmanager\n"
+            "from airflow_joblib import decorator, parallel_task\n"
+            "from airflow_joblib.options import Defaults\n"
+            "from airflow_joblib.taskflow.log_channel import Receiver\n"
+            "from airflow_joblib.taskflow.worker_logs import Levels, Logs\n"
+            "@contextmanager\n"
+            "def services():\n"
+            "    with Receiver(lambda number, line: time.sleep(0.02)) as receiver:\n"
+            "        yield Logs(receiver.address, receiver.key, os.getpid(), Levels())\n"
+            "decorator._defaults = lambda: Defaults(services=services)\n"
+            "def flood(number):\n"
+            "    if number: time.sleep(3); os.kill(os.getppid(), signal.SIGKILL)\n"
+            "    for _ in range(20_000): print('x' * 100)\n"
+            f"    open({str(note)!r} + str(number), 'w').close()\n"
+            "    os._exit(0)\n"
+            f"parallel_task(n_jobs=2, batch_size=1, backend={backend!r})(flood)([0, 1])\n"
+        )
+        subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL, timeout=60)
+        assert eventually(lambda: {path.name for path in tmp_path.iterdir()} == {"note0", "note1"}, seconds=15)
