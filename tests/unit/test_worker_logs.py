@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -616,5 +617,8 @@ class TestRun:
             "    os._exit(0)\n"
             f"parallel_task(n_jobs=2, batch_size=1, backend={backend!r})(flood)([0, 1])\n"
         )
-        subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL, timeout=60)
-        assert eventually(lambda: {path.name for path in tmp_path.iterdir()} == {"note0", "note1"}, seconds=15)
+        with tempfile.TemporaryDirectory(prefix="a", dir="/tmp") as folder:  # whose path is short
+            environment = {**os.environ, "TMPDIR": folder}
+            command = [sys.executable, "-c", code]
+            subprocess.run(command, check=False, stdout=subprocess.DEVNULL, timeout=60, env=environment)
+            assert eventually(lambda: {path.name for path in tmp_path.iterdir()} == {"note0", "note1"}, seconds=15)
