@@ -359,9 +359,9 @@ def _defaults() -> Defaults:
     """Read ``[joblib]``: through Airflow where it is loaded, from the environment where it is not."""
     if _DAG_CONTEXT not in sys.modules:
         return Defaults.read(environment)
-    from airflow_joblib.taskflow import configuration, ending, services
+    from airflow_joblib.taskflow import configuration, services
 
     defaults = Defaults.read(configuration.option)
     if not services.inside_task():
         return defaults
-    return replace(defaults, services=services.of_run, watched=ending.watched)
+    return replace(defaults, services=services.of_run, watched=services.watched)

@@ -118,6 +118,7 @@ class Worker:
 
     def run(self, items: Sequence[Any], first: int, halted: Callable[[], bool] = bool) -> Report:
         """Run a chunk, up to the first failure or until *halted* says so."""
+        around = getattr(_local, "report", None)  # where an item of another fan-out runs this one
         report = _local.report = Report(first, os.getpid())
         began = time.perf_counter()
         try:
@@ -125,7 +126,7 @@ class Worker:
             if report.failure is None:
                 self._run_items(items, report, halted)
         finally:
-            _local.report = None
+            _local.report = around
         report.seconds = time.perf_counter() - began
         return report
 

@@ -23,13 +23,25 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["CONTEXT", "TASK_RUNNER", "Prepare"]
+__all__ = ["CONTEXT", "TASK_RUNNER", "Prepare", "Steps"]
 
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 CONTEXT = "airflow.sdk.definitions._internal.contextmanager"
 _DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 #: These look for the supervisor only if the task runner's module is loaded, and in the database otherwise.
 _LOOK_FOR_RUNNER = ("airflow.models.connection", "airflow.models.variable")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a worker runs first, one after another. Equal to its copy, as long as its parts are."""
+
+    steps: tuple[Callable[[], None], ...]
+
+    def __call__(self) -> None:
+        """Run them."""
+        for step in self.steps:
+            step()
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.taskflow import in_worker
+from airflow_joblib.taskflow.in_worker import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["inside_task", "of_run"]
+__all__ = ["inside_task", "of_run", "watched"]
 
 
 def inside_task() -> bool:
@@ -20,13 +21,23 @@ def inside_task() -> bool:
 
 
 @contextmanager
+def watched() -> Iterator[Callable[[], None]]:
+    """Watch a run in the task's process: end it from outside, mark its threads' log records with their item."""
+    from airflow_joblib.taskflow import ending, logs
+
+    with ending.watched() as check, logs.item_marks():
+        yield check
+
+
+@contextmanager
 def of_run() -> Iterator[Callable[[], None]]:
     """Serve the workers of one run; gives what each of them runs first."""
+    from airflow_joblib.taskflow import logs
     from airflow_joblib.taskflow.messages import Answers
     from airflow_joblib.taskflow.relay import Relay
 
-    with Relay(Answers(_supervisor())) as relay:
-        yield in_worker.Prepare(relay.address, relay.key, _context())
+    with Relay(Answers(_supervisor())) as relay, logs.of_workers() as worker_logs:
+        yield Steps((in_worker.Prepare(relay.address, relay.key, _context()), worker_logs))
 
 
 def _supervisor() -> Any:

@@ -37,7 +37,10 @@ def airflow(
 ) -> Iterator[AirflowInstance]:
     """A running Airflow that has the example DAGs and whatever `add_dag` adds; must leave no process."""
     home = tmp_path_factory.mktemp("home")
-    environment = {"AIRFLOW__JOBLIB__N_JOBS": WORKERS}
+    environment = {
+        "AIRFLOW__JOBLIB__N_JOBS": WORKERS,
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "shop.loud=DEBUG shop.silent=CRITICAL",
+    }
     with AirflowInstance(home, [DAGS, added_dags], env=environment, database=airflow_database) as instance:
         yield instance
     assert not instance.killed
