@@ -149,7 +149,7 @@ class TestManyRequests:
 
     def test_nothing_is_left(self, airflow: AirflowInstance, many: DagRunResult) -> None:
         """No relay's socket is left when its run is over."""
-        assert result(airflow, many, "look_for_sockets") == []
+        assert result(airflow, many, "look_for_socket") == [False]
 
 
 def told(number: int) -> str:
