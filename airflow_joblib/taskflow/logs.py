@@ -15,7 +15,7 @@ from airflow.sdk.log import mask_secret
 from structlog.processors import CallsiteParameterAdder, ExceptionRenderer
 from structlog.stdlib import ProcessorFormatter
 
-from airflow_joblib.taskflow.log_channel import Receiver
+from airflow_joblib.taskflow.log_receiver import Receiver
 from airflow_joblib.taskflow.worker_logs import Levels, Logs
 from airflow_joblib.worker import current_item
 

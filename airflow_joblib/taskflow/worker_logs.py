@@ -1,6 +1,6 @@
 """The worker's side of its log: whatever an item says goes to the task's process. Imports no Airflow.
 
-``logging``, structlog where it is imported, ``print``, warnings and secrets to be masked all end in :func:`_send`.
+``logging``, structlog where it is imported, ``print``, warnings and secrets to be masked all end in :func:`send`.
 Where the task can't be reached any more, what is said goes to the error stream, and no item gets an error for it.
 """
 
@@ -16,31 +16,22 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from airflow_joblib.taskflow import log_data
-from airflow_joblib.taskflow.log_channel import Sender, close_inherited
+from airflow_joblib.taskflow.log_channel import Sender
+from airflow_joblib.taskflow.log_receiver import close_inherited
 from airflow_joblib.taskflow.on_import import when_imported
 from airflow_joblib.worker import current_item
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-__all__ = ["Levels", "Logs", "mask_secret"]
+__all__ = ["Levels", "Logs", "fall_back", "mask_secret", "send"]
 
 _MASKERS = "airflow.sdk._shared.secrets_masker.secrets_masker"
 #: What is loud while Airflow is imported, which in the task has been long ago.
 _LOUD = ("airflow.configuration", "airflow.settings")
-_LEVELS = {
-    "debug": 10,
-    "info": 20,
-    "warn": 30,
-    "warning": 30,
-    "error": 40,
-    "exception": 40,
-    "fatal": 50,
-    "critical": 50,
-}
 
 _sender: Sender | None = None
 _levels: Levels
@@ -111,6 +102,12 @@ class Logs:
         when_imported("airflow", _after_airflow)
 
 
+def _install_structlog() -> None:
+    from airflow_joblib.taskflow import worker_structlog
+
+    worker_structlog.install(_levels)
+
+
 def _set_loud(level: int) -> None:
     for name in _LOUD:
         logging.getLogger(name).setLevel(level)
@@ -124,7 +121,7 @@ def _after_airflow() -> None:
     when_imported(_MASKERS, _watch_masker)
 
 
-def _send(**data: Any) -> bool:
+def send(**data: Any) -> bool:
     """Send; False if the task can't be reached any more."""
     index = current_item()
     if index is not None:
@@ -132,7 +129,8 @@ def _send(**data: Any) -> bool:
     return _sender is not None and _sender.send(log_data.encode(data))
 
 
-def _fall_back(text: str, descriptor: int = 2) -> None:
+def fall_back(text: str, descriptor: int = 2) -> None:
+    """Write to a standard stream of the process."""
     with suppress(OSError):
         os.write(descriptor, text.encode("utf-8", "backslashreplace"))
 
@@ -146,7 +144,7 @@ def mask_secret(secret: str, name: str | None = None) -> None:
     """
     if (secret, name) not in _masked:
         _masked.add((secret, name))
-        _send(kind="secret", secret=secret, name=name)
+        send(kind="secret", secret=secret, name=name)
 
 
 # logging
@@ -157,12 +155,12 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sent = _send(kind="logging", **_of_record(record))
+            sent = send(kind="logging", **_of_record(record))
         except Exception:  # noqa: BLE001 - as logging's own handlers do
             self.handleError(record)
             return
         if not sent:
-            _fall_back(f"{record.levelname} {record.name}: {self.format(record)}\n")
+            fall_back(f"{record.levelname} {record.name}: {self.format(record)}\n")
 
 
 def _of_record(record: logging.LogRecord) -> dict[str, Any]:
@@ -209,69 +207,10 @@ def _show_warning(  # noqa: PLR0913, PLR0917 - the signature of warnings.showwar
     fields = {"category": category.__name__, "filename": filename, "lineno": lineno}
     if file is not None:
         otherwise(message, category, filename, lineno, file, line)
-    elif _levels.of_structlog("py.warnings") <= logging.WARNING and not _send(
+    elif _levels.of_structlog("py.warnings") <= logging.WARNING and not send(
         kind="warning", message=str(message), created=time.time(), fields=fields
     ):
-        _fall_back(warnings.formatwarning(message, category, filename, lineno, line))
-
-
-# structlog
-
-
-def _install_structlog() -> None:
-    """Take over what structlog's loggers say, those that hold the task's set-up in a forked worker too."""
-    import structlog
-
-    if not structlog.is_configured():
-        structlog.configure(
-            processors=[], wrapper_class=cast("Any", _filtering), logger_factory=_named, cache_logger_on_first_use=False
-        )
-    # Loggers keep the list itself, so that it has to be changed in its place.
-    structlog.get_config()["processors"][:] = [structlog.contextvars.merge_contextvars, _ship]
-
-
-def _named(name: str = "", *_: object) -> Any:
-    """Make what structlog's logger ends in: it has a name, and is written to only if a user has set structlog up."""
-    import structlog
-
-    logger: Any = structlog.PrintLogger()
-    logger.name = name
-    return logger
-
-
-def _filtering(logger: Any, *args: Any, **kwargs: Any) -> Any:
-    """Make a logger of structlog that takes what the task's would take."""
-    import structlog
-
-    name = kwargs.get("context", {}).get("logger_name") or getattr(logger, "name", "")
-    # structlog knows no levels but these.
-    level = max(known for known in (0, 10, 20, 30, 40, 50) if known <= max(_levels.of_structlog(str(name)), 0))
-    wrapper: Any = structlog.make_filtering_bound_logger(level)
-    return wrapper(logger, *args, **kwargs)
-
-
-def _ship(logger: Any, method: str, event: Mapping[str, Any]) -> Any:
-    """Send an event of structlog, as its last processor."""
-    import structlog
-
-    fields, frame = dict(event), log_data.caller()
-    data = {
-        "logger": str(fields.pop("logger_name", None) or getattr(logger, "name", None) or ""),
-        "level": _LEVELS.get(method, logging.INFO),
-        "message": _message(fields),
-        "created": time.time(),
-        "place": log_data.call_site(frame),
-        **log_data.error_of(fields.pop("exc_info", method == "exception")),
-        "stack": log_data.stack_of(frame) if fields.pop("stack_info", False) else None,
-    }
-    if not _send(kind="structlog", fields=fields, **data):
-        _fall_back(f"{method.upper()} {data['logger']}: {data['message']} {fields}\n{data.get('error_text', '')}\n")
-    raise structlog.DropEvent
-
-
-def _message(fields: dict[str, Any]) -> str:
-    message, args = str(fields.pop("event", "")), fields.pop("positional_args", ())
-    return message % args if args else message
+        fall_back(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 # print
@@ -293,14 +232,16 @@ class _Lines(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         text = self._decoder.decode(bytes(data))
-        if text and not _send(kind="stream", logger=self._logger, message=text, created=time.time()):
-            _fall_back(text, self._descriptor)
+        if text and not send(kind="stream", logger=self._logger, message=text, created=time.time()):
+            fall_back(text, self._descriptor)
         return len(data)
 
 
 def _stream(descriptor: int, logger: str) -> TextIO:
-    buffer = io.BufferedWriter(_Lines(descriptor, logger))
-    return io.TextIOWrapper(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    # Without a buffer between: its lock would be held while a line is sent, which has one of its own.
+    return io.TextIOWrapper(
+        cast("BinaryIO", _Lines(descriptor, logger)), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
 
 
 # secrets

@@ -22,8 +22,9 @@ import pytest
 
 from airflow_joblib import decorator, parallel_task
 from airflow_joblib.options import Defaults
-from airflow_joblib.taskflow import log_channel, log_data
-from airflow_joblib.taskflow.log_channel import Receiver, Sender
+from airflow_joblib.taskflow import log_channel, log_data, log_receiver
+from airflow_joblib.taskflow.log_channel import Sender
+from airflow_joblib.taskflow.log_receiver import Receiver
 from airflow_joblib.taskflow.worker_logs import Levels, Logs
 from tests.unit.helpers import PROCESSES, eventually, run_python
 
@@ -146,7 +147,7 @@ class TestChannel:
 
     def test_without_the_key_nobody_is_heard(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Neither a worker with another key nor garbage gets a line through; a worker's arrive all the same."""
-        monkeypatch.setattr(log_channel, "_PATIENCE", 0.5)
+        monkeypatch.setattr(log_receiver, "PATIENCE", 0.5)
         lines = Lines()
         with Receiver(lines) as receiver, connected(receiver) as sender:
             assert not Sender(receiver.address, b"another").connect()
@@ -181,7 +182,7 @@ class TestChannel:
 
     def test_a_line_without_end_is_cut_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Who sends more than a line may have is dropped."""
-        monkeypatch.setattr(log_channel, "LONGEST", 1 << 20)
+        monkeypatch.setattr(log_receiver, "LONGEST", 1 << 20)
         lines = Lines()
         with Receiver(lines) as receiver, connected(receiver) as endless, connected(receiver) as other:
             assert eventually(lambda: not endless.send(b"x" * 100_000))
@@ -259,7 +260,7 @@ class TestChannel:
             reading, writing = os.pipe()
             child = os.fork()
             if child == 0:
-                log_channel.close_inherited()
+                log_receiver.close_inherited()
                 os.write(writing, json.dumps([is_open(number) for number in inherited]).encode())
                 os._exit(0)
             os.waitpid(child, 0)
@@ -603,7 +604,7 @@ class TestRun:
             "from contextlib import contextmanager\n"
             "from airflow_joblib import decorator, parallel_task\n"
             "from airflow_joblib.options import Defaults\n"
-            "from airflow_joblib.taskflow.log_channel import Receiver\n"
+            "from airflow_joblib.taskflow.log_receiver import Receiver\n"
             "from airflow_joblib.taskflow.worker_logs import Levels, Logs\n"
             "@contextmanager\n"
             "def services():\n"
