@@ -126,6 +126,12 @@ class ItemSignature:
             raise InvalidOptionError(msg)
 
     def _check_factory(self, name: str, factory: Callable[..., Any]) -> None:
+        if inspect.isgeneratorfunction(factory) or inspect.iscoroutinefunction(factory):
+            msg = (
+                f"per_worker[{name!r}] is no plain function, so calling it makes nothing. Decorate it with "
+                "contextlib's contextmanager."
+            )
+            raise InvalidOptionError(msg)
         shared = set(self.full.parameters) - {self.item} - set(self.factories)
         needed = {key for key, entry in _parameters(factory).items() if entry.default is Parameter.empty}
         if unknown := sorted(needed - shared):
@@ -141,20 +147,32 @@ class ItemSignature:
         Raises:
             TypeError: An argument is missing, unknown or given twice.
         """
-        name = function_name(self.function)
-        if twice := sorted(set(kwargs) & set(self.factories)):
-            msg = f"{name}() got {twice[0]!r} from two sources: the call and per_worker. Keep one."
-            raise TypeError(msg)
-        try:
-            given = self.public.bind(*args, **kwargs).arguments
-            if self.item not in given:  # it has a default
-                msg = f"missing a required argument: {self.item!r}"
-                raise TypeError(msg)  # noqa: TRY301
-        except TypeError as error:
-            msg = f"{name}() {error}. It takes {self.public}, the items for {self.item!r}."
-            raise TypeError(msg) from None
+        given = self.given(args, kwargs)
+        missing = [name for name, entry in self.public.parameters.items() if name not in given and _required(entry)]
+        if self.item not in given or missing:
+            what = f"missing a required argument: {(missing or [self.item])[0]!r}"
+            raise self._wrong(what)
         items, given[self.item] = given[self.item], _ITEM
         return items, self._call(given)
+
+    def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by the parameter that takes them; some may be missing.
+
+        Raises:
+            TypeError: An argument is unknown or given twice.
+        """
+        if twice := sorted(set(kwargs) & set(self.factories)):
+            what = f"got {twice[0]!r} from two sources: the call and per_worker. Keep one"
+            raise self._wrong(what)
+        try:
+            return dict(self.public.bind_partial(*args, **kwargs).arguments)
+        except TypeError as error:
+            raise self._wrong(str(error)) from None
+
+    def _wrong(self, what: str) -> TypeError:
+        return TypeError(
+            f"{function_name(self.function)}() {what}. It takes {self.public}, the items for {self.item!r}."
+        )
 
     def _call(self, given: Mapping[str, Any]) -> Call:
         """Pass by name whatever can be, since a resource may stand between two arguments."""
@@ -188,6 +206,10 @@ class ItemSignature:
         before, after = tuple(args[:place]), tuple(args[place + 1 :])
         del labels[place]
         return Call(self.function, before, None, after, shared, self.factories, tuple(labels))
+
+
+def _required(entry: Parameter) -> bool:
+    return entry.default is Parameter.empty and entry.kind not in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
 
 
 def _signature(function: Callable[..., Any]) -> Signature:

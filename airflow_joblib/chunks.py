@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_joblib.exceptions import NotPicklableError
@@ -43,7 +44,7 @@ def check_items(items: object, name: str) -> Iterable[Any]:
         advice = "Its values would be lost. Pass list(mapping.items()), and take the pair apart in the function."
     elif kind.__name__ == "DataFrame" and hasattr(kind, "itertuples"):
         advice = 'It would give its column names. Pass frame.to_dict("records") or list(frame.itertuples()).'
-    elif not isinstance(items, Iterable):
+    elif not isinstance(items, Iterable) and not hasattr(kind, "__getitem__"):
         advice = "Pass a list, or anything else that can be iterated."
     if advice is not None:
         msg = f"The items for {name!r} can't be a {kind.__name__}. {advice}"
@@ -115,10 +116,9 @@ class Packer:
         Raises:
             NotPicklableError: An item can't travel.
         """
-        try:
+        with suppress(Exception):  # raised below, outside: its context would show values
             return self._dumps(chunk)
-        except Exception:  # noqa: BLE001
-            raise NotPicklableError(explain_items(chunk.items, chunk.first)) from None
+        raise NotPicklableError(explain_items(chunk.items, chunk.first))
 
     def _dumps(self, chunk: ItemChunk) -> bytes:
         data = dumps(chunk.items, self.classes, collect=self._collect, verify=True)

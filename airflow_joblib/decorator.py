@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import sys
 from dataclasses import replace
-from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 from airflow_joblib.call import ItemSignature, function_name
@@ -183,6 +182,14 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         own, others = _split(options)
         return type(self)(self.function, replace(self.options, **own), {**self.task_options, **others})
 
+    def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by the parameter that takes them; some may be missing.
+
+        Raises:
+            TypeError: An argument is unknown or given twice.
+        """
+        return self._signature.given(args, kwargs)
+
     def uses_processes(self) -> bool:
         """Tell whether its workers are processes, so that everything has to be pickled."""
         return uses_processes(self.options.backend or _defaults().backend)
@@ -198,11 +205,10 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         check_function(self.function, self.options.per_worker)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        """Bind a decorated method to its object, as a function would be."""
-        if instance is None:
-            return self
-        bound = MethodType(self.function, instance)
-        return type(self)(bound, self.options, self.task_options)
+        """Bind a decorated method to its object, as the function itself would be; a partial, say, doesn't bind."""
+        bind = getattr(type(self.function), "__get__", None)
+        bound = self.function if bind is None else bind(self.function, instance, owner)
+        return self if bound is self.function else type(self)(bound, self.options, self.task_options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what it was made from."""
@@ -316,8 +322,11 @@ def _decorate(function: Any, options: Options, task_options: Mapping[str, Any]) 
     if isinstance(function, ParallelTask):
         msg = f"{function.__name__} is a parallel task already. Use .override(...) to change its options."
         raise TypeError(msg)
-    if hasattr(function, "operator_class") and hasattr(function, "kwargs"):  # what @task and its kin return
+    if isinstance(getattr(function, "__dict__", {}).get("operator_class"), type):  # what @task and its kin return
         function, task_options = _taken_over(function, task_options)
+    if isinstance(function, classmethod):
+        msg = "@parallel_task can't decorate a class method: nothing would pass the class. Use a static method."
+        raise TypeError(msg)
     if not callable(function) or isinstance(function, type):
         msg = f"@parallel_task decorates a function that handles one item, not {_described(function)}."
         raise TypeError(msg)
@@ -335,6 +344,9 @@ def _taken_over(task: Any, task_options: Mapping[str, Any]) -> tuple[Any, dict[s
         raise TypeError(msg)
     if isinstance(task.function, ParallelTask):
         msg = f"{task.function.__name__} is a parallel task already. Drop one of the two @parallel_task."
+        raise TypeError(msg)
+    if given := sorted({"op_args", "op_kwargs"} & task.kwargs.keys()):
+        msg = f"The @task has its arguments already ({given[0]}). Give them to the parallel task: .partial(...)."
         raise TypeError(msg)
     return task.function, {**task.kwargs, **task_options}
 

@@ -62,12 +62,8 @@ def fan_out(call: Call, items: object, options: Options, defaults: Defaults, ite
         Exception: The first item's failure, as the item raised it.
     """
     run = _Run(call, options, defaults)
-    workers = run.workers()
-    head, rest = draw(check_items(items, item_name), ahead=max(64, 2 * workers))
-    if not head:
-        return []
-    with sent_by_value(modules_by_value([call.function, *call.factories.values()])):
-        return run.run(head, rest, workers)
+    with defaults.watched() as run.check:
+        return run.start(check_items(items, item_name))
 
 
 class _Run:
@@ -76,7 +72,6 @@ class _Run:
     def __init__(self, call: Call, options: Options, defaults: Defaults) -> None:
         self.call = call
         self.services = defaults.services
-        self.watched = defaults.watched
         self.check: Callable[[], None] = lambda: None
         self.options = options
         self.backend = options.backend or defaults.backend
@@ -87,6 +82,15 @@ class _Run:
         self.done = 0
         self.payload = b""
         self.name = function_name(call.function)
+
+    def start(self, items: Iterable[Any]) -> list[Any]:
+        """Draw the first items, and run if there are any."""
+        workers = self.workers()
+        head, rest = draw(items, ahead=2 * workers)
+        if not head:
+            return []
+        with sent_by_value(modules_by_value([self.call.function, *self.call.factories.values()])):
+            return self.run(head, rest, workers)
 
     def workers(self) -> int:
         """Return how many workers are asked for."""
@@ -107,16 +111,20 @@ class _Run:
             chunks = self._check(head, self.packer, workers)
         source = self._source(chunks, rest, len(head))
         began = time.perf_counter()
-        with self.watched() as self.check, Progress(self.name, total) as progress:
+        with Progress(self.name, total) as progress:
             workers = self._execute(source, workers, progress)
             progress.finish(self.done, workers, time.perf_counter() - began)
         return [value for first in sorted(self.results) for value in self.results[first]]
 
     def _at_most(self, total: int, workers: int) -> int:
-        """Return no more workers than items, and say so where their number was asked for."""
-        if 0 < total < workers and self.n_jobs > 0:
-            self._warn_fewer(total, workers, f"there are only {total} items" if total > 1 else "there is only one item")
-        return min(total, workers)
+        """Return no more workers than chunks there can be, and say so where their number was asked for."""
+        size = 1 if self.options.batch_size == "auto" else self.options.batch_size
+        chunks = -(-total // size)
+        if chunks < workers and self.n_jobs > 0:
+            what = ("item" if size == 1 else f"batch of {size}", "items" if size == 1 else f"batches of {size}")
+            why = f"there is only one {what[0]}" if chunks == 1 else f"there are only {chunks} {what[1]}"
+            self._warn_fewer(chunks, workers, why)
+        return min(chunks, workers)
 
     def _warn_fewer(self, workers: int, asked: int, why: str) -> None:
         plural = "worker" if workers == 1 else "workers"
@@ -157,11 +165,15 @@ class _Run:
         while chunks:
             yield chunks.pop()
         while rest is not None:
-            items = list(itertools.islice(rest, self.sizes.next()))
+            items = list(itertools.islice(rest, self._next_size()))
             if not items:
                 return
             yield ItemChunk(first, items, self.packer)
             first += len(items)
+
+    def _next_size(self) -> int:
+        size = self.sizes.next()
+        return size if self.packer is None or self.options.batch_size != "auto" else self.packer.fit(size)
 
     def _execute(self, source: Iterator[ItemChunk], workers: int, progress: Progress) -> int:
         """Run every chunk and return the number of workers that did."""
@@ -171,8 +183,8 @@ class _Run:
             try:
                 with self._pool(workers) as pool:
                     self._drive(pool, source, progress)
-            except FewerWorkersError:
-                self._warn_fewer(1, workers, "this process is marked as daemonic and may not start others")
+            except FewerWorkersError as fewer:
+                self._warn_fewer(1, workers, str(fewer))
             else:
                 return workers
         self._run_here(source, progress)
@@ -190,8 +202,9 @@ class _Run:
         classes = dumps(list(self.packer.classes))
         with self.services() as prepare:
             local = self.backend in {"loky", "multiprocessing"}
-            payload = worker.Payload(self.payload, classes, prepare, os.getpid() if local else 0)
-            with ProcessPool(payload, self.backend, workers, options) as processes:
+            payload = worker.Payload(self.payload, classes, prepare, os.getpid(), local)
+            resources = bool(self.call.factories)
+            with ProcessPool(payload, self.backend, workers, options, resources=resources) as processes:
                 yield processes
 
     def _drive(self, pool: Pool, source: Iterator[ItemChunk], progress: Progress) -> None:
@@ -212,9 +225,16 @@ class _Run:
         here = worker.Worker(self.call)
         try:
             for chunk in source:
-                self._take(here.run(chunk.items, chunk.first), progress)
-        finally:
-            here.close()
+                self._take(here.run(chunk.items, chunk.first, self._goes_on), progress)
+        except BaseException:
+            worker.close_after_failure(here)
+            raise
+        here.close()
+
+    def _goes_on(self) -> bool:
+        """Look, between two items, whether the run must end; it does so by an exception."""
+        self.check()
+        return False
 
     def _take(self, report: Report, progress: Progress) -> None:
         if report.failure is not None:

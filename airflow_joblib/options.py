@@ -263,11 +263,11 @@ def _check_n_jobs(value: object) -> None:
 
 
 def _check_backend(value: object, name: str) -> None:
+    if value in BACKENDS or (isinstance(value, str) and value in _registered_backends()):
+        return
     if value in ENGINES:
         msg = f"{name} {value!r} is not available yet. Use one of {', '.join(BACKENDS)}."
         raise InvalidOptionError(msg)
-    if value in BACKENDS or (isinstance(value, str) and value in _registered_backends()):
-        return
     near = difflib.get_close_matches(str(value), BACKENDS, n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     msg = (
@@ -283,7 +283,10 @@ def uses_processes(backend: str) -> bool:
         return backend in {"loky", "multiprocessing"}
     from joblib.parallel import BACKENDS as REGISTERED
 
-    return not getattr(REGISTERED.get(backend), "supports_sharedmem", False)
+    kind = REGISTERED.get(backend)
+    if kind is not None and not isinstance(kind, type):  # a factory
+        kind = kind()
+    return not getattr(kind, "supports_sharedmem", False)
 
 
 def _registered_backends() -> tuple[str, ...]:

@@ -95,7 +95,7 @@ class Pool:
             raise self._unsuitable(error) if isinstance(error, TypeError | AssertionError) else error from None
         if self.n_jobs != 1 and isinstance(self._backend, joblib.parallel.SequentialBackend):
             self._parallel.__exit__(None, None, None)
-            raise FewerWorkersError
+            raise FewerWorkersError("joblib's backend would run everything in one process")
 
     @property
     def _backend(self) -> Any:
@@ -195,20 +195,25 @@ class ThreadPool(Pool):
                 while self._jobs:
                     self.next_report()
                 if self._call.factories:
-                    self._close_workers()
+                    self._close_workers(failed)
         finally:
             super()._stop(failed)
 
-    def _close_workers(self) -> None:
+    def _close_workers(self, failed: type[BaseException] | None) -> None:
         """Leave every thread's resources in that thread: each takes one of these calls and waits for the others."""
         barrier = threading.Barrier(self.n_jobs)
         for ticket in range(self.n_jobs):
-            self._submit(ticket, functools.partial(self._close_worker, barrier))
+            self._submit(ticket, functools.partial(self._close_worker, barrier, failed))
         while self._jobs:
             self.next_report()
 
-    def _close_worker(self, barrier: threading.Barrier) -> None:
+    def _close_worker(self, barrier: threading.Barrier, failed: type[BaseException] | None) -> None:
         with suppress(threading.BrokenBarrierError):
             barrier.wait(timeout=GRACE)
         if hasattr(self._local, "worker"):
-            self._local.worker.close()
+            close = (
+                self._local.worker.close
+                if failed is None
+                else functools.partial(worker.close_after_failure, self._local.worker)
+            )
+            close()

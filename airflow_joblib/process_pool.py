@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import multiprocessing
 import os
 import re
@@ -20,9 +21,9 @@ import joblib
 import psutil
 
 from airflow_joblib import worker
-from airflow_joblib.exceptions import WorkerLostError
+from airflow_joblib.exceptions import ParallelTaskError, WorkerLostError
 from airflow_joblib.picklability.pickler import loads
-from airflow_joblib.pool import GRACE, WATCH, Pool
+from airflow_joblib.pool import GRACE, WATCH, FewerWorkersError, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,12 @@ __all__ = ["ProcessPool"]
 
 # joblib keeps one pool of loky workers for the whole process and replaces it when asked for another one.
 _one_at_a_time = threading.RLock()
+_here = threading.local()
+
+_CLOSE_FAILED = (
+    "All items ended well, but leaving a per_worker resource failed in a worker: its traceback is in the log above. "
+    "What it should have done on leaving, such as a commit, may not have happened. Do that in each item."
+)
 
 #: As loky writes it: ``{SIGKILL(-9), EXIT(1)}``.
 _EXIT_CODE = re.compile(r"\((-?\d+)\)")
@@ -42,8 +49,17 @@ _EXIT_CODE = re.compile(r"\((-?\d+)\)")
 class ProcessPool(Pool):
     """Workers that are processes, which get the call once, when they start."""
 
-    def __init__(self, payload: worker.Payload, backend: str, n_jobs: int, backend_options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        payload: worker.Payload,
+        backend: str,
+        n_jobs: int,
+        backend_options: Mapping[str, Any],
+        *,
+        resources: bool = False,
+    ) -> None:
         self._payload = payload
+        self._resources = resources
         self._starts = backend in {"loky", "multiprocessing"}
         settings = {"initializer": worker.start, "initargs": (payload,)} if self._starts else {}
         self._processes: list[Any] = []
@@ -51,8 +67,14 @@ class ProcessPool(Pool):
 
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
+        if getattr(_here, "loky", False) and not self._replaces_workers():
+            raise FewerWorkersError("the items of another fan-out are drawn from it, which has joblib's loky workers")
         with _one_at_a_time, _not_daemonic():
-            yield
+            _here.loky = not self._replaces_workers()
+            try:
+                yield
+            finally:
+                _here.loky = False
 
     def _start(self) -> None:
         with _hidden_main() if self._replaces_workers() else nullcontext():
@@ -63,6 +85,12 @@ class ProcessPool(Pool):
         if self._starts:
             return functools.partial(worker.run_chunk, chunk.data, chunk.first)
         return functools.partial(worker.run_chunk_anywhere, self._payload, chunk.data, chunk.first)
+
+    def _submit(self, ticket: int, task: Callable[[], Any]) -> None:
+        try:
+            super()._submit(ticket, task)
+        except BrokenExecutor as error:
+            raise self._lost(_EXIT_CODE.findall(str(error))) from None
 
     def _report(self, result: bytes) -> Report:
         return loads(result)  # type: ignore[no-any-return]
@@ -99,8 +127,12 @@ class ProcessPool(Pool):
         msg = f"A worker process of the backend {self._name!r} {how} before it gave back its items."
         return WorkerLostError(msg)
 
-    def _stop(self, failed: type[BaseException] | None) -> None:  # noqa: ARG002
-        """End every worker: ask, so that it leaves its resources and runs ``finally``, then kill."""
+    def _stop(self, failed: type[BaseException] | None) -> None:
+        """End every worker: ask, so that it leaves its resources and runs ``finally``, then kill.
+
+        Where all went well resources get the time that they take; else the task must end.
+        """
+        patience = math.inf if failed is None and self._resources else GRACE
         workers = list({process.pid: process for process in [*self._processes, *self._living()]}.values())
         offspring = _offspring(workers)
         self._disown()
@@ -108,7 +140,7 @@ class ProcessPool(Pool):
         if self._replaces_workers():  # else it would replace the workers that leave
             stopping.start()
             stopping.join(WATCH / 10)
-        for process in _ask_to_leave(workers):
+        for process in _ask_to_leave(workers, patience):
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)  # loky's processes have no kill()
         for process in offspring:
@@ -120,6 +152,8 @@ class ProcessPool(Pool):
         for process in workers:
             process.join(WATCH)
         self._processes = []
+        if failed is None and any(process.exitcode == worker.CLOSE_FAILED for process in workers):
+            raise ParallelTaskError(_CLOSE_FAILED)
 
     def _disown(self) -> None:
         """Take loky's workers out of its hands: as soon as one has left it would kill those still leaving."""
@@ -153,13 +187,13 @@ def _offspring(workers: list[Any]) -> list[psutil.Process]:
     return found
 
 
-def _ask_to_leave(workers: list[Any]) -> list[Any]:
-    """Ask until all have left or the grace is over, and return those that have not.
+def _ask_to_leave(workers: list[Any], patience: float) -> list[Any]:
+    """Ask until all have left or *patience*, in seconds, is over, and return those that have not.
 
     More than once, since between two items a worker's pool may catch what unwinds it. Waits for sentinels, since
     whoever waits for the process itself takes its exit status from its pool.
     """
-    alive, until = {process.sentinel: process for process in workers}, time.monotonic() + GRACE
+    alive, until = {process.sentinel: process for process in workers}, time.monotonic() + patience
     while alive and time.monotonic() < until:
         for process in alive.values():
             process.terminate()

@@ -12,6 +12,7 @@ Errors come back as values, never as exceptions of the pool: an exception that c
 from __future__ import annotations
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import reprlib
@@ -25,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_joblib.exceptions import NotPicklableError, ParallelTaskError
+from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskError
 from airflow_joblib.picklability.pickler import dotted_name, dumps, loads
 
 if TYPE_CHECKING:
@@ -46,7 +47,14 @@ __all__ = [
     "start",
 ]
 
+log = logging.getLogger("airflow_joblib")
+
 _PR_SET_PDEATHSIG = 1
+
+_ALONE = "Return plain data, or set batch_size=1."
+
+#: Exit code of a worker whose resources could not be left.
+CLOSE_FAILED = 70
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 100
@@ -59,13 +67,15 @@ class Payload(NamedTuple):
         call: The pickled call.
         classes: The pickled classes that items refer to by key.
         prepare: What the worker runs first; can be pickled.
-        parent: Process id of the task; 0 where the workers are not its children.
+        task: Process id of the task.
+        local: Whether the workers are the task's children.
     """
 
     call: bytes
     classes: bytes = b""
     prepare: Callable[[], None] | None = None
-    parent: int = 0
+    task: int = 0
+    local: bool = False
 
 
 @dataclass(slots=True)
@@ -168,6 +178,14 @@ class Worker:
         self._stack.close()
 
 
+def close_after_failure(worker: Worker) -> None:
+    """Leave a worker's resources when the run has failed already: what that raises must not hide why."""
+    try:
+        worker.close()
+    except Exception:
+        log.exception("Leaving the per_worker resources failed as well.")
+
+
 def _shown(item: object) -> str:
     """Return an item as text for a message, cut short."""
     try:
@@ -219,8 +237,8 @@ def start(payload: Payload) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _leave)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
-    if payload.parent:
-        _end_with(payload.parent)
+    if payload.local:
+        _end_with(payload.task)
     if payload.prepare is not None:
         payload.prepare()
 
@@ -277,10 +295,24 @@ def close() -> None:
 
 
 def _close_for_good() -> None:
-    """Leave the resources of a process that is about to end, whatever signal comes from now on."""
+    """Leave the resources of a process that is about to end, whatever signal comes from now on.
+
+    Where that fails nobody is left to take the exception: it is printed, and the exit code tells the task.
+    """
     global _closing  # noqa: PLW0603
     _closing = True
-    close()
+    try:
+        close()
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+        _flush()
+        os._exit(CLOSE_FAILED)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
 
 
 def run_chunk(data: bytes, first: int) -> bytes:
@@ -297,15 +329,9 @@ def run_chunk(data: bytes, first: int) -> bytes:
 
 def _exit() -> None:
     """End this process, having left its resources."""
-    try:
-        _close_for_good()
-    except BaseException:  # noqa: BLE001 - nobody is left to take it
-        traceback.print_exc()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):
-                stream.flush()
-        os._exit(128 + signal.SIGTERM)
+    _close_for_good()
+    _flush()
+    os._exit(128 + signal.SIGTERM)
 
 
 def _report(data: bytes, first: int) -> Report:
@@ -328,10 +354,18 @@ def _receive() -> Call:
 
 def run_chunk_anywhere(payload: Payload, data: bytes, first: int) -> bytes:
     """Run a chunk on a backend that can't be told to call :func:`start` in its workers."""
+    if os.getpid() == payload.task:  # its workers are in the task's own process, whose signals are not ours
+        return _pack(_worker_of_thread(payload).run(loads(data), first))
     if _payload != payload:
         close()
         start(payload)
     return run_chunk(data, first)
+
+
+def _worker_of_thread(payload: Payload) -> Worker:
+    if getattr(_local, "payload", None) != payload:
+        _local.payload, _local.worker = payload, Worker(loads(payload.call), catch=BaseException)
+    return _local.worker  # type: ignore[no-any-return]
 
 
 def _pack(report: Report) -> bytes:
@@ -354,7 +388,12 @@ def _cut_at_culprit(report: Report) -> Report:
             index = report.first + offset
             report.failure = ItemError(index, NotPicklableError(find_culprits(value, f"result of item {index}")))
             del report.values[offset:]
-            break
+            return report
+    culprit = Culprit(
+        f"results from item {report.first} on", "list", "each can be pickled, but not all together.", _ALONE
+    )
+    report.failure = ItemError(report.first, NotPicklableError([culprit]))
+    report.values.clear()
     return report
 
 

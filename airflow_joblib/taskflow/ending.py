@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskKilledError", "watched"]
 
+_SIGTERM = "The task was asked to end (SIGTERM); the run was ended, and its workers with it."
+_NO_SUPERVISOR = "The supervisor of this task has ended; the run was ended, and its workers with it."
+
 
 class TaskKilledError(BaseException):
     """The task was ended from outside while its items ran. No ``Exception``: no item may take it for its own."""
@@ -28,23 +31,29 @@ class TaskKilledError(BaseException):
 def watched() -> Iterator[Callable[[], None]]:
     """Let SIGTERM, and the end of the supervisor, end what runs in this block.
 
-    Gives a function to call now and then, which raises once the supervisor is gone.
+    Gives a function to call now and then, which raises once either has happened: the exception that the signal raises
+    may get lost in a destructor, or in code of the user that catches everything.
     """
     supervisor = os.getppid()
+    with _sigterm() as asked:
 
-    def check() -> None:
-        if os.getppid() != supervisor:
-            msg = "The supervisor of this task has ended; the run was ended, and its workers with it."
-            raise TaskKilledError(msg)
+        def check() -> None:
+            if asked():
+                raise TaskKilledError(_SIGTERM)
+            if os.getppid() != supervisor:
+                raise TaskKilledError(_NO_SUPERVISOR)
 
-    with _sigterm_raises():
         yield check
+        if asked():
+            raise TaskKilledError(_SIGTERM)
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def _sigterm() -> Iterator[Callable[[], bool]]:
+    """Let SIGTERM raise, once; gives a function that tells whether it has come."""
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals; what it does with them is not ours to change
+        yield lambda: bool(came)  # only the main thread gets signals; what it does with them is not ours to change
         return
     previous: Any = signal.getsignal(signal.SIGTERM)
     task = os.getpid()
@@ -54,11 +63,12 @@ def _sigterm_raises() -> Iterator[None]:
             os._exit(128 + number)
         if callable(previous):
             previous(number, frame)
-        msg = "The task was asked to end (SIGTERM); the run was ended, and its workers with it."
-        raise TaskKilledError(msg)
+        if not came:  # a second one must not interrupt the clean-up
+            came.append(number)
+            raise TaskKilledError(_SIGTERM)
 
     signal.signal(signal.SIGTERM, end)
     try:
-        yield
+        yield lambda: bool(came)
     finally:
         signal.signal(signal.SIGTERM, previous)

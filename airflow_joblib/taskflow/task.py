@@ -65,10 +65,17 @@ def make_task(parallel: Parallel, args: tuple[Any, ...], kwargs: Mapping[str, An
         TypeError: The arguments don't fit, or the items can't be taken one by one.
         NotPicklableError: The function, or something it refers to, can't reach a worker process.
     """
-    given = parallel.__signature__.bind_partial(*args, **kwargs).arguments
+    given = parallel.given(args, kwargs)
     if parallel.item in given:
         _check_literal(given[parallel.item], parallel.item)
-    return airflow_task(parallel, given)(*args, **kwargs)  # type: ignore[no-any-return]
+    task = airflow_task(parallel, given)
+    try:
+        return task(*args, **kwargs)  # type: ignore[no-any-return]
+    except TypeError as error:
+        if not str(error).startswith("missing a required argument"):
+            raise
+        msg = f"{parallel.__name__}() {error}. It takes {parallel.__signature__}, the items for {parallel.item!r}."
+        raise TypeError(msg) from None
 
 
 def _check_literal(items: Any, name: str) -> None:

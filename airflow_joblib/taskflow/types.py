@@ -8,6 +8,7 @@ from airflow.sdk import XComArg
 
 if TYPE_CHECKING:
     import inspect
+    from collections.abc import Mapping
 
 __all__ = ["Parallel", "Upstream", "XComArg"]
 
@@ -30,6 +31,10 @@ class Parallel(Protocol):
     @property
     def item(self) -> str:
         """Name of the parameter that takes the item."""
+        ...
+
+    def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by parameter."""
         ...
 
     def uses_processes(self) -> bool:

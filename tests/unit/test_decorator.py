@@ -242,7 +242,7 @@ def generator(item: int) -> Iterator[int]:
         (Account, "decorates a function that handles one item, not the class Account"),
         (dict, "not the class dict"),
         (3, "not an object of type int"),
-        (classmethod(lambda cls, item: item), "not an object of type classmethod"),
+        (classmethod(lambda cls, item: item), "can't decorate a class method"),
         (parallel_task(scale), r"scale is a parallel task already\. Use \.override\(\.\.\.\) to change its options"),
     ],
     ids=lambda value: str(value)[:30],

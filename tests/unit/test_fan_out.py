@@ -204,9 +204,9 @@ class TestWorkers:
         started: list[int] = []
         pool = ProcessPool
 
-        def counted(payload: Any, backend: str, n_jobs: int, options: Any) -> Any:
+        def counted(payload: Any, backend: str, n_jobs: int, options: Any, **more: Any) -> Any:
             started.append(n_jobs)
-            return pool(payload, backend, n_jobs, options)
+            return pool(payload, backend, n_jobs, options, **more)
 
         monkeypatch.setattr(fan_out, "ProcessPool", counted)
         assert task(square_or_repeat, backend="multiprocessing", n_jobs=50)([1, 2]) == [2, 4]
@@ -868,15 +868,54 @@ class TestPerWorker:
 
     @processes
     def test_tear_down_fails_in_processes(self, backend: str, capfd: pytest.CaptureFixture[str]) -> None:
-        """A tear-down that fails in a worker process leaves its traceback on the error stream; the results stand."""
+        """A tear-down that fails in a worker process is the run's failure, its traceback on the error stream."""
 
         @contextmanager
         def connect() -> Iterator[None]:
             yield
             raise ConnectionError("lost")
 
-        assert task(lambda item, conn: item, backend=backend, per_worker={"conn": connect})(range(4)) == [0, 1, 2, 3]
+        with pytest.raises(ParallelTaskError, match="leaving a per_worker resource failed"):
+            task(lambda item, conn: item, backend=backend, per_worker={"conn": connect})(range(4))
         assert "ConnectionError: lost" in capfd.readouterr().err
+
+    @processes
+    def test_long_tear_down(self, backend: str, tmp_path: Path) -> None:
+        """After a good run a tear-down gets the time that it takes, beyond what a worker gets to leave otherwise."""
+
+        @contextmanager
+        def connect() -> Iterator[None]:
+            yield
+            time.sleep(4)
+            note(tmp_path / "log", "left")
+
+        assert task(lambda item, conn: item, backend=backend, per_worker={"conn": connect})([1, 2]) == [1, 2]
+        assert set(notes(tmp_path / "log")) == {"left"}
+
+    @local
+    def test_tear_down_fails_too(self, backend: str) -> None:
+        """A tear-down that fails after an item did hides nothing: what leaves the run is the item's own exception."""
+
+        @contextmanager
+        def connect() -> Iterator[None]:
+            yield
+            raise ConnectionError("lost")
+
+        def fail(item: int, conn: None) -> None:
+            raise LookupError(item)
+
+        with pytest.raises(LookupError):
+            task(fail, backend=backend, per_worker={"conn": connect})([1, 2, 3])
+
+    def test_a_fan_out_as_items(self) -> None:
+        """Items may be drawn from another fan-out; on loky the inner one runs in this process, with a warning."""
+        inner, outer = task(square_or_repeat, backend="loky"), task(square_or_repeat, backend="loky")
+
+        def items() -> Iterator[int]:
+            yield from range(50)
+            yield from inner([1, 2, 3])
+
+        assert outer(items()) == [outer.function(item) for item in [*range(50), *map(inner.function, [1, 2, 3])]]
 
     def test_tear_down_fails_in_threads(self) -> None:
         """A tear-down that fails after all items is the run's failure, and the other threads leave theirs first."""

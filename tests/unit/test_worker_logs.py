@@ -592,12 +592,12 @@ class TestRun:
             print("last words", number)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        with pytest.raises(Exception, match="ended before it gave back"):
+        with pytest.raises(Exception, match="before it gave back its items"):
             parallel_task(n_jobs=2, batch_size=1, backend=backend)(die)([0, 1])
         assert {entry["message"] for entry in lines.data} & {"last words 0\n", "last words 1\n"}
 
     def test_a_task_that_is_killed(self, backend: str, tmp_path: Path) -> None:
-        """A worker whose task is gone neither hangs on its log nor raises."""
+        """A worker that waits for its task to read goes with the task."""
         note = tmp_path / "note"
         code = (
             "import os, signal, sys, time\n"
@@ -612,14 +612,14 @@ class TestRun:
             "        yield Logs(receiver.address, receiver.key, os.getpid(), Levels())\n"
             "decorator._defaults = lambda: Defaults(services=services)\n"
             "def flood(number):\n"
-            "    if number: time.sleep(3); os.kill(os.getppid(), signal.SIGKILL)\n"
+            "    if number: time.sleep(3); os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)\n"
+            f"    open({str(note)!r} + str(number), 'w').write(str(os.getpid()))\n"
             "    for _ in range(20_000): print('x' * 100)\n"
-            f"    open({str(note)!r} + str(number), 'w').close()\n"
-            "    os._exit(0)\n"
             f"parallel_task(n_jobs=2, batch_size=1, backend={backend!r})(flood)([0, 1])\n"
         )
         with tempfile.TemporaryDirectory(prefix="a", dir="/tmp") as folder:  # whose path is short
             environment = {**os.environ, "TMPDIR": folder}
             command = [sys.executable, "-c", code]
             subprocess.run(command, check=False, stdout=subprocess.DEVNULL, timeout=60, env=environment)
-            assert eventually(lambda: {path.name for path in tmp_path.iterdir()} == {"note0", "note1"}, seconds=15)
+            (waiting,) = tmp_path.iterdir()
+            assert eventually(lambda: not psutil.pid_exists(int(waiting.read_text())), seconds=15)
