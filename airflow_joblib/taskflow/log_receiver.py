@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import selectors
-import shutil
 import socket
 import struct
 import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
 from contextvars import copy_context
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_joblib.taskflow import folder
 from airflow_joblib.taskflow.log_channel import LONGEST, NONCE, PATIENCE, check, proof
 
 if TYPE_CHECKING:
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Receiver", "close_inherited"]
 
 _CHUNK = 1 << 16
-#: Bytes that the path of a socket may have on every system.
-_LONGEST_PATH = 100
 
 
 class _Connection:
@@ -87,11 +83,8 @@ class Receiver:
         self.key = secrets.token_bytes(32)
         self._handle = handle
         self._closing = False
-        self._folder = tempfile.mkdtemp(prefix="airflow-joblib-")  # 0700
-        if len(self._folder) > _LONGEST_PATH - 2:
-            shutil.rmtree(self._folder)
-            self._folder = tempfile.mkdtemp(prefix="airflow-joblib-", dir="/tmp")
-        self.address = str(Path(self._folder, "s"))
+        self._folder = folder.make("s")
+        self.address = str(self._folder / "s")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._wake, self._woken = socket.socketpair()
         self._connections: dict[int, _Connection] = {}
@@ -116,7 +109,7 @@ class Receiver:
             self._thread.join()
         finally:
             _of_this_process.remove(self)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            folder.remove(self._folder)
 
     def _run(self) -> None:
         try:
@@ -145,12 +138,17 @@ class Receiver:
 
     def _accept(self) -> None:
         with suppress(OSError):  # as who has connected has gone
-            channel, _ = self._listener.accept()
+            self._take_in(self._listener.accept()[0])
+
+    def _take_in(self, channel: socket.socket) -> None:
+        try:
             if not _same_user(channel):
-                channel.close()
-                return
+                raise PermissionError
             self._connections[channel.fileno()] = _Connection(channel, self.key)
-            self._selector.register(channel, selectors.EVENT_READ)
+        except OSError:
+            channel.close()
+            raise
+        self._selector.register(channel, selectors.EVENT_READ)
 
     def _read(self, number: int) -> None:
         try:

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
-import tempfile
 import threading
 import time
 import weakref
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from joblib.externals.loky.backend import resource_tracker
-
+from airflow_joblib.taskflow import folder
 from airflow_joblib.taskflow import line as lines
 
 if TYPE_CHECKING:
@@ -28,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Relay"]
 
-#: The longest path of a Unix socket is 107 bytes on Linux.
-_LONGEST = 107
 #: Seconds that a request under way gets when the relay closes.
 _GRACE = 5.0
 _PAUSE = 0.05
@@ -56,14 +50,14 @@ class Relay:
         self._closed = False
 
     def __enter__(self) -> Self:
-        self._folder = _folder()
+        self._folder = folder.make("relay")
         try:
             self.address = str(self._folder / "relay")
             self._listener = socket.socket(socket.AF_UNIX)
             self._listener.bind(self.address)
             self._listener.listen(128)
         except BaseException:
-            _remove(self._folder)
+            folder.remove(self._folder)
             raise
         _open.add(self)
         self._start(self._accept)
@@ -75,7 +69,7 @@ class Relay:
         for end in (self._listener, *tuple(self._lines)):
             with suppress(OSError):  # not connected any more
                 end.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
-        _remove(self._folder)
+        folder.remove(self._folder)
         until = time.monotonic() + _GRACE
         for thread in tuple(self._threads):
             thread.join(max(0.0, until - time.monotonic()))
@@ -122,21 +116,6 @@ def _request(line: socket.socket) -> bytes:
     except lines.LongFrameError:
         line.shutdown(socket.SHUT_RD)  # what follows can't be told from frames; the error still goes out
         return b""
-
-
-def _folder() -> Path:
-    """Make a folder for this user alone, which joblib's tracker removes if this process is killed."""
-    folder = tempfile.mkdtemp(prefix="airflow-joblib-")
-    if len(os.fsencode(folder)) + len("/relay") > _LONGEST:
-        Path(folder).rmdir()
-        folder = tempfile.mkdtemp(prefix="airflow-joblib-", dir="/tmp")  # fresh, mode 0700
-    resource_tracker.register(folder, "folder")
-    return Path(folder)
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    resource_tracker.unregister(str(folder), "folder")
 
 
 def _forget_all() -> None:

@@ -46,6 +46,11 @@ class Running(NamedTuple):
         return len(list(self.folder.glob("*.ended")))
 
 
+def shared_memory() -> set[Path]:
+    """What joblib has in shared memory."""
+    return set(Path("/dev/shm").glob("joblib_memmapping_folder_*"))
+
+
 @pytest.fixture(scope="module")
 def mortal(airflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowInstance]:
     """An Airflow of its own, since some of its executor's processes are killed here."""
@@ -53,10 +58,14 @@ def mortal(airflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     dag_files = Path(__file__).parent / "dag_files"
     folder = tmp_path_factory.mktemp("mortal_dags")
     (folder / "endings.py").write_text((dag_files / "endings.py").read_text())
-    with AirflowInstance(home, [folder], database=airflow_database) as instance:
+    (home / "tmp").mkdir()
+    before = shared_memory()
+    with AirflowInstance(home, [folder], env={"TMPDIR": str(home / "tmp")}, database=airflow_database) as instance:
         instance.wait_for_dags("endings_loky", "endings_timeout_sequential")
         yield instance
     assert not instance.leftovers()
+    assert not list((home / "tmp").glob("airflow-joblib-*"))
+    assert not shared_memory() - before
 
 
 @pytest.fixture

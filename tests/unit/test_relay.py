@@ -19,7 +19,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_joblib.taskflow import line as lines
-from airflow_joblib.taskflow import relay as relay_module
 from airflow_joblib.taskflow.relay import Relay
 from tests.unit.helpers import eventually
 
@@ -354,7 +353,7 @@ with Relay(bytes) as relay:
         """Where the folder for temporary files has too long a path for a socket, another is taken."""
         deep = tmp_path / ("x" * 100)
         deep.mkdir()
-        monkeypatch.setattr(relay_module.tempfile, "tempdir", str(deep))  # type: ignore[attr-defined]
+        monkeypatch.setattr("tempfile.tempdir", str(deep))
         with Relay(echo) as relay, lines.connect(relay.address, relay.key) as line:
             assert ask(line, HELLO) == b"answer to hello"
         assert not list(deep.iterdir())
