@@ -15,13 +15,12 @@ import stat
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib.taskflow.on_import import when_imported
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
+    from collections.abc import Callable, Mapping
 
 __all__ = ["CONTEXT", "TASK_RUNNER", "Prepare", "Steps"]
 
@@ -67,17 +66,21 @@ class Prepare:
         _let_go_of_stdin()
         if os.environ.get(_DATABASE, "").startswith("airflow-db-not-allowed:"):
             os.environ[_DATABASE] = "sqlite://"
-        changes = {TASK_RUNNER: self._set_supervisor, CONTEXT: self._set_context}
-        _when_imported({**changes, **dict.fromkeys(_LOOK_FOR_RUNNER, _promise_runner)})
+        when_imported(TASK_RUNNER, self._set_supervisor)
+        when_imported(CONTEXT, self._set_context)
+        for name in _LOOK_FOR_RUNNER:
+            when_imported(name, _promise_runner)
 
-    def _set_supervisor(self, runner: Any) -> None:
+    def _set_supervisor(self) -> None:
         from airflow_joblib.taskflow.stand_in import StandIn
 
+        runner: Any = sys.modules[TASK_RUNNER]
         runner.SUPERVISOR_COMMS = StandIn(self.address, self.key, getattr(runner, "SUPERVISOR_COMMS", None))
 
-    def _set_context(self, module: Any) -> None:
+    def _set_context(self) -> None:
         from airflow_joblib.taskflow.context import WorkerContext
 
+        module: Any = sys.modules[CONTEXT]
         module._CURRENT_CONTEXT[:] = [] if self.context is None else [WorkerContext(self.context)]  # noqa: SLF001
 
 
@@ -90,7 +93,7 @@ def _let_go_of_stdin() -> None:
             os.close(nothing)
 
 
-def _promise_runner(_: ModuleType) -> None:
+def _promise_runner() -> None:
     """Make the task runner's module look loaded; the first look at it loads it. Loading it now could be a circle."""
     if TASK_RUNNER in sys.modules:
         return
@@ -99,41 +102,3 @@ def _promise_runner(_: ModuleType) -> None:
         spec.loader = importlib.util.LazyLoader(spec.loader)
         module = sys.modules[TASK_RUNNER] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-
-
-def _when_imported(changes: Mapping[str, Callable[[ModuleType], None]]) -> None:
-    """Change each module now if it is loaded, as in a fork of the task's process, else right after its import."""
-    later = {name: change for name, change in changes.items() if name not in sys.modules}
-    for name in changes.keys() - later.keys():
-        changes[name](sys.modules[name])
-    sys.meta_path.insert(0, _Watcher(later))
-
-
-class _Watcher(MetaPathFinder):
-    """Waits for modules to be imported, then changes them."""
-
-    def __init__(self, changes: dict[str, Callable[[ModuleType], None]]) -> None:
-        self._changes = changes
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Find those modules as the other finders do, and no others."""
-        del path, target
-        change = self._changes.pop(fullname, None)
-        if change is None:
-            return None
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            _after_execution(spec.loader, change)
-        return spec
-
-
-def _after_execution(loader: Any, change: Callable[[ModuleType], None]) -> None:
-    execute = loader.exec_module
-
-    def exec_module(module: ModuleType) -> None:
-        execute(module)
-        change(module)
-
-    loader.exec_module = exec_module
