@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from airflow_joblib.exceptions import NotPicklableError
 from airflow_joblib.picklability.by_value import importable, modules_by_value, sent_by_value
+from airflow_joblib.picklability.dependencies import Dependencies, dependencies, no_dependencies
 from airflow_joblib.picklability.pickler import RefusedError, UnimportableError, dotted_name, dumps, loads
 
 if TYPE_CHECKING:
@@ -33,16 +34,20 @@ if TYPE_CHECKING:
     from airflow_joblib.exceptions import Culprit
 
 __all__ = [
+    "Dependencies",
     "RefusedError",
     "UnimportableError",
     "check_function",
+    "dependencies",
     "dotted_name",
     "dumps",
+    "explain_call",
     "explain_items",
     "explain_shared",
     "importable",
     "loads",
     "modules_by_value",
+    "no_dependencies",
     "sent_by_value",
 ]
 
@@ -69,6 +74,18 @@ def check_function(function: Callable[..., object], factories: Mapping[str, Call
     raise NotPicklableError(culprits) from None
 
 
+def explain_call(function: Callable[..., object], error: Exception) -> Culprit:
+    """Return why a call could not be pickled, each part of which can.
+
+    Args:
+        function: The call's.
+        error: What pickling it has raised.
+    """
+    from airflow_joblib.picklability import explanation  # late: a worker explains nothing
+
+    return explanation.explain_call(function, error)
+
+
 def explain_shared(shared: Mapping[str, object]) -> list[Culprit]:
     """Return why the shared arguments could not be pickled, at least one culprit.
 
@@ -80,13 +97,13 @@ def explain_shared(shared: Mapping[str, object]) -> list[Culprit]:
     return explanation.explain_shared(shared)
 
 
-def explain_items(items: Sequence[object], first_index: int) -> list[Culprit]:
+def explain_items(items: Sequence[object], indices: Sequence[int]) -> list[Culprit]:
     """Return why these items could not be pickled, at least one culprit.
 
     Args:
         items: The items. Call inside ``sent_by_value``, after pickling them has failed.
-        first_index: Position of the first of them in the whole input.
+        indices: Their positions in the whole input.
     """
     from airflow_joblib.picklability import explanation  # late: a worker explains nothing
 
-    return explanation.explain_items(items, first_index)
+    return explanation.explain_items(items, indices)

@@ -3,7 +3,8 @@
 Airflow loads a DAG file as ``unusual_prefix_<sha1>_<stem>``, a name that only the process which loaded it knows. So a
 function's own module travels by value wherever it is the user's own code: then the function behaves under the
 executor, in a test that imports the DAG file by name and in a notebook in the same way. Installed packages go by
-reference, as do the user's other modules, which a worker imports from the same ``sys.path``.
+reference. The user's other modules do so too where a worker imports them from the same ``sys.path``; for workers that
+don't, see :mod:`.dependencies`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
 
-__all__ = ["importable", "instance_dict", "modules_by_value", "sent_by_value"]
+__all__ = ["findable_part", "importable", "instance_dict", "is_own", "modules_by_value", "sent_by_value"]
 
 #: What Airflow puts before the name of a module that it made from a DAG file.
 DAG_FILE_PREFIX = "unusual_prefix_"
@@ -84,8 +85,46 @@ def _installed(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     if file is None:
         return module.__name__ in sys.builtin_module_names
+    return _is_installed_file(file)
+
+
+#: What the folders of installed packages are called, be they Python's own, a user's or another environment's.
+_PACKAGE_FOLDERS = frozenset({"site-packages", "dist-packages"})
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_installed_file(file: str) -> bool:
     path = Path(file).resolve()
-    return any(path.is_relative_to(root) for root in _installed_roots())
+    in_packages = not _PACKAGE_FOLDERS.isdisjoint(path.parts)
+    return in_packages or any(path.is_relative_to(root) for root in _installed_roots())
+
+
+def is_own(name: str) -> bool:
+    """Tell whether a module is the user's own code, and so in no worker that has only what is installed.
+
+    Args:
+        name: Its dotted name. Nothing is imported to find out.
+    """
+    top = name.partition(".")[0]
+    if name.startswith(DAG_FILE_PREFIX) or name == "__main__":
+        return True
+    if top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
+        return False
+    for each in (top, name):  # a package whose parts lie apart has no file; a module made by hand has no place at all
+        places = _places(each)
+        if places and any(places):
+            return not any(map(_is_installed_file, filter(None, places)))
+    return name in sys.modules
+
+
+def _places(name: str) -> list[str | None]:
+    """Return where a module is: its file, or the folders of one that has none."""
+    module = sys.modules.get(name)
+    spec = getattr(module, "__spec__", None) if module is not None else None if "." in name else _find_spec(name, None)
+    file = getattr(module, "__file__", None) or (spec.origin if spec is not None and spec.has_location else None)
+    if file is not None:
+        return [file]
+    return list(getattr(module, "__path__", None) or (spec and spec.submodule_search_locations) or ())
 
 
 @contextmanager
@@ -144,6 +183,20 @@ def _findable(name: str) -> bool:
     return True
 
 
+def findable_part(name: str) -> str:
+    """Return as much of a module's dotted name as has a place of its own; nothing is imported to find out."""
+    parts = name.split(".")
+    path, found = None, 0
+    for depth in range(len(parts)):
+        spec = _find_spec(".".join(parts[: depth + 1]), path)
+        if spec is None:
+            break
+        path, found = spec.submodule_search_locations, depth + 1
+        if path is None:
+            break
+    return ".".join(parts[:found])
+
+
 def _grown_by_parent(parent: str, part: str) -> bool:
     """Tell whether *parent*, itself importable, makes the submodule *part* when imported, as ``os.path``."""
     return bool(parent) and hasattr(sys.modules.get(parent), part)
@@ -152,7 +205,14 @@ def _grown_by_parent(parent: str, part: str) -> bool:
 def _find_spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
-        spec: ModuleSpec | None = find(name, path, None) if find else None
+        spec = _asked(find, name, path) if find else None
         if spec is not None:
             return spec
     return None
+
+
+def _asked(find: Callable[..., ModuleSpec | None], name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    try:
+        return find(name, path, None)
+    except KeyError:  # a package without a file looks for its parent among what is loaded; nothing else needs the name
+        return find(name.rpartition(".")[2], path, None)

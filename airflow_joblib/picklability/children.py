@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 
 from airflow_joblib.picklability.by_value import instance_dict
+from airflow_joblib.picklability.dependencies import current
 from airflow_joblib.picklability.pickler import Pickler, dotted_name
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def _of_function(function: types.FunctionType) -> Iterator[Child]:
     yield from _named("annotation", state.get("__annotations__") or {})
     for module in state.get("_cloudpickle_submodules", ()):
         yield Child(f"module {module.__name__}", module)
+    for module in needs.imported_by(function) if (needs := current()) else ():
+        yield Child(f"import {module.__name__}", module)
 
 
 def _of_closure(function: types.FunctionType) -> Iterator[Child]:
@@ -150,6 +153,9 @@ def _of_partial(partial: functools.partial[object]) -> Iterator[Child]:
 
 
 def _of_module(module: types.ModuleType) -> Iterator[Child]:
+    if (needs := current()) and needs.owns(module):
+        yield from _named("attribute", needs.sent_of(module))
+        return
     reduced: Any = Pickler.dispatch_table[types.ModuleType](module)
     for part in reduced[1][1:]:  # the name, and of a module by value its attributes
         yield from _named("attribute", part)

@@ -16,7 +16,7 @@ from airflow_joblib.picklability.pickler import dotted_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["explain_function", "explain_items", "explain_shared"]
+__all__ = ["explain_call", "explain_function", "explain_items", "explain_shared"]
 
 ONLY_TOGETHER_REASON = "each part of it can be pickled alone, but not all of it together."
 
@@ -45,19 +45,24 @@ def _name_of(function: Any) -> str:
     return name if type(name) is str else kind.__name__
 
 
+def explain_call(function: object, error: Exception) -> Culprit:
+    """Return why a call of *function*, each part of which can be pickled, could not be when that raised *error*."""
+    reason = f"{ONLY_TOGETHER_REASON} Pickling it has raised {type(error).__name__}."
+    return Culprit(f"the call of {_name_of(function)}", dotted_name(type(function)), reason, WAY_OUT)
+
+
 def explain_shared(shared: Mapping[str, object]) -> list[Culprit]:
     """Return why the shared arguments could not be pickled."""
     roots = [Child(f"argument {name!r}", value) for name, value in shared.items()]
     return find_all_culprits(roots) or [_only_together("shared arguments", shared)]
 
 
-def explain_items(items: Sequence[object], first_index: int) -> list[Culprit]:
-    """Return why *items*, the first of which is number *first_index* of the input, could not be pickled."""
-    roots = [Child(f"item {index}", item) for index, item in enumerate(items, first_index)]
+def explain_items(items: Sequence[object], indices: Sequence[int]) -> list[Culprit]:
+    """Return why *items*, which have these *indices* in the input, could not be pickled."""
+    roots = [Child(f"item {index}", item) for index, item in zip(indices, items, strict=True)]
     if len(roots) == 1:
         return find_all_culprits(roots) or [_only_together(roots[0].label, items[0])]
-    last = first_index + len(roots) - 1
-    return find_all_culprits(roots) or [_only_together(f"items {first_index} to {last}", items)]
+    return find_all_culprits(roots) or [_only_together(f"items {indices[0]} to {indices[-1]}", items)]
 
 
 def _only_together(path: str, value: object) -> Culprit:

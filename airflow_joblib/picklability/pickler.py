@@ -19,15 +19,15 @@ import functools
 import io
 import pickle
 import sys
-import uuid
-import weakref
 from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from airflow_joblib.picklability.by_value import importable
+from airflow_joblib.picklability.by_value import importable, is_own
+from airflow_joblib.picklability.dependencies import current
+from airflow_joblib.picklability.keys import class_of_key, key_of, receive_class, set_class_state
 from airflow_joblib.picklability.named import FROM_PARTS, reduce_cached_property
 
 if TYPE_CHECKING:
@@ -37,14 +37,16 @@ __all__ = ["Pickler", "RefusedError", "UnimportableError", "dotted_name", "dumps
 
 loads = pickle.loads
 
-_keys: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
-_classes: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
-_fresh: weakref.WeakSet[type] = weakref.WeakSet()
-
 #: Packages whose objects load without running code of the user.
 _TRUSTED = frozenset(
     {"builtins", "collections", "datetime", "decimal", "fractions", "functools", "ipaddress", "numpy", "operator"}
     | {"pandas", "pathlib", "polars", "pyarrow", "re", "types", "typing", "uuid", "zoneinfo", "pendulum", "_io"}
+)
+
+#: What every call is sent as: were it unsure, all arguments would be loaded in the task each time.
+_OWN = frozenset(
+    {"airflow_joblib.call", "airflow_joblib.outcomes"}
+    | {f"airflow_joblib.picklability.{name}" for name in ("dependencies", "sent_modules")}
 )
 
 #: Methods that loading an object calls, if its type has its own: ``__getattr__`` too, in search of a ``__setstate__``.
@@ -84,11 +86,25 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         unsure: Whether loading runs code of the user.
     """
 
-    def __init__(self, file: io.BytesIO, by_key: set[type] | None = None, *, collect: bool = False) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+    def __init__(
+        self,
+        file: io.BytesIO,
+        by_key: set[type] | None = None,
+        *,
+        collect: bool = False,
+        buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
+    ) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=buffer_callback)
         self.by_key: set[type] = set() if by_key is None else by_key
         self.collect = collect
         self.unsure = False
+        self.needs = current()
+        self._version = self.needs.version if self.needs else 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether what was pickled has all that it needs of the user's modules; else it has to be pickled again."""
+        return self.needs is None or self.needs.settled(self._version)
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce *obj*, or leave it to pickle with ``NotImplemented``."""
@@ -96,12 +112,25 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         if issubclass(kind, type):
             return self._reduce_class(obj)
         if kind is FunctionType:
-            return self._reduce_reference(obj, obj.__module__)
+            return self._reduce_function(obj)
         if kind is ModuleType:
-            return self._reduce_reference(obj, obj.__name__)
+            return self._reduce_module(obj)
+        if kind is BuiltinFunctionType and self.needs is not None and type(obj.__module__) is str:
+            self._refer(obj.__module__)
         if _refused(kind):
             return _reduce_stream(obj)
         return self._reduce_other(obj, kind)
+
+    def _reduce_function(self, function: FunctionType) -> Any:
+        reduced = self._reduce_reference(function, function.__module__)
+        if self.needs is None or reduced is NotImplemented:
+            return reduced
+        return self.needs.reduce_function(function, reduced)
+
+    def _reduce_module(self, module: ModuleType) -> Any:
+        if self.needs is not None and self.needs.owns(module):
+            return self.needs.reduce_module(module)
+        return self._reduce_reference(module, module.__name__)
 
     def _reduce_other(self, obj: Any, kind: Any) -> Any:
         if kind is functools.cached_property:
@@ -118,37 +147,51 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         if type(reduced) is not str:
             return reduced
         module = pickle.whichmodule(obj, reduced)  # type: ignore[attr-defined]  # as pickle itself finds it
-        known = module != "__main__" and importable(module)
+        known = module != "__main__" and importable(module) and not (self.needs is not None and is_own(module))
         if type(obj) in FROM_PARTS and not (known and _found(obj, module, reduced)):
             return FROM_PARTS[type(obj)](obj)
         if not known:
             raise UnimportableError(module)
+        if self.needs is not None:
+            self.needs.refer(module)
         return reduced
 
     def _reduce_class(self, cls: type) -> Any:
         if cls in self.by_key:
-            return _class_of_key, (_keys[cls],)
+            return class_of_key, (key_of(cls),)
         reduced = self._reduce_reference(cls, cls.__module__)
         if not _by_value(reduced):
             return reduced
         if self.collect:
             self.by_key.add(cls)
-            return _class_of_key, (_key_of(cls),)
+            return class_of_key, (key_of(cls),)
         make, args, state, _, _, set_state = reduced
         return (
-            _receive_class,
-            (_key_of(cls), make, _with_slots(cls, args)),
+            receive_class,
+            (key_of(cls), make, _with_slots(cls, args)),
             (set_state, state),
             None,
             None,
-            _set_class_state,
+            set_class_state,
         )
 
     def _reduce_reference(self, obj: Any, module: str | None) -> Any:
+        if self.needs is not None and module:
+            self.needs.meet(module)
         reduced = super().reducer_override(obj)
-        if reduced is NotImplemented and module and not _travels(obj) and not importable(module):
-            raise UnimportableError(module)
+        if reduced is NotImplemented and module and not _travels(obj):
+            if not importable(module):
+                raise UnimportableError(module)
+            if self.needs is not None:
+                self._refer(module)
         return reduced
+
+    def _refer(self, module: str) -> None:
+        """Take note of a module that workers must have, in which nothing of the user's own can be."""
+        assert self.needs is not None  # noqa: S101 - as the caller saw
+        if is_own(module):
+            raise UnimportableError(module)
+        self.needs.refer(module)
 
 
 def _found(obj: object, module: str, name: str) -> bool:
@@ -185,37 +228,6 @@ def _travels(obj: object) -> bool:
     return name == "__main__" or name not in sys.modules or name in cloudpickle.list_registry_pickle_by_value()
 
 
-def _key_of(cls: type) -> str:
-    key = _keys.get(cls)
-    if key is None:
-        key = _keys[cls] = uuid.uuid4().hex
-        _classes[key] = cls
-    return key
-
-
-def _class_of_key(key: str) -> type:
-    return _classes[key]
-
-
-def _receive_class(key: str, make: Callable[..., type], args: tuple[Any, ...]) -> type:
-    """Return the class that *key* stands for in this process, made now if it is new here."""
-    cls = _classes.get(key)
-    if cls is None:
-        cls = make(*args)
-        _keys[cls] = key
-        _classes[key] = cls
-        _fresh.add(cls)
-    return cls
-
-
-def _set_class_state(cls: type, state: tuple[Callable[[type, Any], None], Any]) -> None:
-    """Fill in a class that was just made; one that was here before is left as it is."""
-    if cls in _fresh:
-        _fresh.discard(cls)
-        set_state, values = state
-        set_state(cls, values)
-
-
 def _reduce_stream(obj: object) -> Any:
     """Reduce what must not travel: the standard streams to the worker's own, and anything else not at all."""
     for name in ("stdout", "stderr"):
@@ -226,6 +238,8 @@ def _reduce_stream(obj: object) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _refused(kind: type) -> bool:
+    if kind.__module__ in _OWN:
+        return False
     from airflow_joblib.picklability.advice import is_refused  # late: a worker needs no advice
 
     return is_refused(kind)
@@ -234,7 +248,7 @@ def _refused(kind: type) -> bool:
 @functools.lru_cache(maxsize=4096)
 def _loads_plainly(kind: type) -> bool:
     """Tell whether loading an object of this type runs no code of the user."""
-    if kind.__module__.partition(".")[0] in _TRUSTED or issubclass(kind, Enum):
+    if kind.__module__.partition(".")[0] in _TRUSTED or kind.__module__ in _OWN or issubclass(kind, Enum):
         return True
     if kind in {BuiltinFunctionType, MethodType}:
         return True
@@ -285,10 +299,16 @@ def dumps(obj: object, by_key: set[type] | None = None, *, collect: bool = False
     Raises:
         Exception: Whatever pickling or loading raises.
     """
-    with io.BytesIO() as file:
-        pickler = Pickler(file, by_key, collect=collect)
-        pickler.dump(obj)
-        data = file.getvalue()
+    pickler, data = _dump(obj, by_key, collect=collect)
+    while not pickler.settled:
+        pickler, data = _dump(obj, by_key, collect=collect)
     if verify and pickler.unsure:
         loads(data)
     return data
+
+
+def _dump(obj: object, by_key: set[type] | None, *, collect: bool) -> tuple[Pickler, bytes]:
+    with io.BytesIO() as file:
+        pickler = Pickler(file, by_key, collect=collect)
+        pickler.dump(obj)
+        return pickler, file.getvalue()

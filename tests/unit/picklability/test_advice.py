@@ -120,7 +120,7 @@ def test_own_advice(name: str, closing: ExitStack) -> None:
     """A real object of a known type is blamed itself, not the lock inside it, and told what to do."""
     make, advice = OBJECTS[name]
     value = make(closing)
-    (culprit,) = explain_items([{"x": value}], 0)
+    (culprit,) = explain_items([{"x": value}], [0])
     assert culprit.path == "item 0 → ['x']"
     assert advice in culprit.advice
     assert culprit.advice != WAY_OUT
@@ -193,7 +193,7 @@ def test_refuses_what_would_pickle_but_must_not_travel(dotted: str, by_value: No
     """Such an object is a culprit, though it could be pickled."""
     kind = type("Mine", (named(dotted),), {})
     assert is_refused(kind)
-    (culprit,) = explain_items([[kind()]], 0)
+    (culprit,) = explain_items([[kind()]], [0])
     assert culprit.path == "item 0 → [0]"
     assert culprit.reason == KNOWN[dotted][0]
 

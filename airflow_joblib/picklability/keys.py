@@ -1,0 +1,49 @@
+"""Keys of classes that travel by value: what stands for a class wherever it is known already."""
+
+from __future__ import annotations
+
+import uuid
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["class_of_key", "key_of", "receive_class", "set_class_state"]
+
+_keys: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
+_classes: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
+_fresh: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+def key_of(cls: type) -> str:
+    """Return the key of a class, made now if it has none."""
+    key = _keys.get(cls)
+    if key is None:
+        key = _keys[cls] = uuid.uuid4().hex
+        _classes[key] = cls
+    return key
+
+
+def class_of_key(key: str) -> type:
+    """Return the class of a key, which is known here."""
+    return _classes[key]
+
+
+def receive_class(key: str, make: Callable[..., type], args: tuple[Any, ...]) -> type:
+    """Return the class that *key* stands for in this process, made now if it is new here."""
+    cls = _classes.get(key)
+    if cls is None:
+        cls = make(*args)
+        _keys[cls] = key
+        _classes[key] = cls
+        _fresh.add(cls)
+    return cls
+
+
+def set_class_state(cls: type, state: tuple[Callable[[type, Any], None], Any]) -> None:
+    """Fill in a class that was just made; one that was here before is left as it is."""
+    if cls in _fresh:
+        _fresh.discard(cls)
+        set_state, values = state
+        set_state(cls, values)
