@@ -1,0 +1,125 @@
+"""The files of one call: written once and merged by tiers, so that a long run leaves dozens and not thousands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from airflow_joblib.checkpoint.digests import FUNCTION_DIGITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_joblib.checkpoint.folders import Folder
+
+__all__ = ["Segments"]
+
+#: Files of one tier that are merged into one of the next.
+TIER = 16
+#: Bytes beyond which a file is not merged any more: the work of merging would show.
+LARGEST = 2 << 20
+#: Files that are read at a time where each takes its time.
+READERS = 8
+
+_NAME = re.compile(r"(?P<key>[0-9a-f]{48})-\d-[0-9a-f]{16}-(?P<items>\d+)-[0-9a-f]+-[0-9a-f]{8}\.items")
+_UNFINISHED = re.compile(r"(?P<key>[0-9a-f]{48})-.*\.items\.[0-9a-f]{8}\.tmp")
+
+
+@dataclass(slots=True)
+class Segments:
+    """The files of one call in a folder.
+
+    Attributes:
+        folder: Where they are.
+        key: The call's key, with which their names begin.
+        others: Finished items of the same function with other shared arguments, as :meth:`read` has seen them.
+        foreign: Names of files that are nobody's, as :meth:`read` has seen them.
+    """
+
+    folder: Folder
+    key: str
+    others: int = 0
+    foreign: list[str] = field(default_factory=list)
+    _tiers: defaultdict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def read(self) -> Iterator[tuple[str, bytes | Exception]]:
+        """Yield name and content of each file of the call, the oldest first, or why it can't be read."""
+        names = sorted(self._own_names(), key=_order)
+        if not self.folder.slow:
+            yield from zip(names, map(self._content, names), strict=True)
+            return
+        with ThreadPoolExecutor(READERS) as readers:
+            yield from zip(names, readers.map(self._content, names), strict=True)
+
+    def _content(self, name: str) -> bytes | Exception:
+        try:
+            return self.folder.read(name)
+        except Exception as error:  # noqa: BLE001 - whatever a remote storage raises
+            return error
+
+    def _own_names(self) -> list[str]:
+        own = []
+        for name in self.folder.names():
+            found = _NAME.fullmatch(name)
+            if found and found["key"] == self.key:
+                own.append(name)
+            elif found and found["key"][:FUNCTION_DIGITS] == self.key[:FUNCTION_DIGITS]:
+                self.others += int(found["items"])
+            elif not found and not _UNFINISHED.fullmatch(name):
+                self.foreign.append(name)
+        return own
+
+    def sound(self, name: str, size: int) -> None:
+        """Note that a file that was read is as it should be, and so may be merged with others."""
+        if size < LARGEST:
+            self._tiers[_tier(name)].append(name)
+
+    def write(self, data: bytes, items: int) -> None:
+        """Write a new file with the frames of so many items, and merge what has come together."""
+        self._write(data, items, 0)
+        for tier in range(9):
+            if len(self._tiers[tier]) >= TIER:
+                self._merge(tier)
+
+    def _write(self, data: bytes, items: int, tier: int) -> None:
+        unique = f"{os.getpid():x}-{secrets.token_hex(4)}"
+        name = f"{self.key}-{tier}-{time.time_ns():016x}-{items}-{unique}.items"
+        self.folder.write(name, data)
+        self.sound(name, len(data))
+
+    def _merge(self, tier: int) -> None:
+        """Merge files of a tier; if this ends half-way their frames are there twice, and are known by their ids."""
+        names, self._tiers[tier] = self._tiers[tier], []
+        with contextlib.suppress(Exception):  # then they stay as they are, which is no worse than many files
+            data = b"".join(self.folder.read(name) for name in names)
+            self._write(data, sum(map(_items, names)), tier + 1)
+            for name in names:
+                self.folder.remove(name)
+
+    def clear(self, *, others: bool) -> None:
+        """Remove the call's files, or those of all calls, and the folder if it is empty then."""
+        self._tiers.clear()
+        for name in self.folder.names():
+            found = _NAME.fullmatch(name) or _UNFINISHED.fullmatch(name)
+            if found and (others or found["key"] == self.key):
+                self.folder.remove(name)
+        self.folder.remove_empty()
+
+
+def _order(name: str) -> str:
+    return name.split("-", 2)[2]
+
+
+def _tier(name: str) -> int:
+    return int(name.split("-")[1])
+
+
+def _items(name: str) -> int:
+    return int(name.split("-")[3])

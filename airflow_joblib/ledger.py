@@ -1,0 +1,265 @@
+"""What became of every item of a run: results, failures, skips, and what is to be tried again."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.call import function_name
+from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError, WorkerLostError
+from airflow_joblib.failures import Failures, explained
+from airflow_joblib.lost_workers import ending
+from airflow_joblib.options import ENGINES
+from airflow_joblib.outcomes import ItemError, shown_place
+from airflow_joblib.retries import Retries
+from airflow_joblib.worker import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_joblib.call import Call
+    from airflow_joblib.chunks import ItemChunk
+    from airflow_joblib.host import Host
+    from airflow_joblib.kept import Kept
+    from airflow_joblib.lost_workers import Dead, LostWorkersError
+    from airflow_joblib.options import Options
+    from airflow_joblib.outcomes import Report
+
+__all__ = ["Ledger"]
+
+log = logging.getLogger("airflow_joblib")
+
+#: Workers that one item may end before it has failed.
+_KILLS = 2
+
+
+class Ledger:
+    """The items of one run and what became of them.
+
+    Attributes:
+        results: The results so far, in input order, None where there is none.
+        total: Number of items; None as long as a lazy input has more to give.
+        done: Items that have a result, those that were skipped included.
+        earlier: Those of them that an earlier try has done.
+        skipped: Items that were skipped.
+        failures: Items that failed for good.
+        retries: Items that wait for another try.
+    """
+
+    def __init__(self, call: Call, options: Options, host: Host, kept: Kept) -> None:
+        self._call = call
+        self._host = host
+        self._kept = kept
+        self._limit = options.item_timeout or 0.0
+        self._most_tries = 1 + options.item_retries
+        self._tolerant = bool(options.max_failures)
+        self._tries: dict[int, int] = {}
+        self._kills: dict[int, int] = {}
+        self._skip: ItemError | None = None
+        self._idle_losses = 0
+        self._checked = False
+        self._told = False
+        self.name = function_name(call.function)
+        self.results: list[Any] = []
+        self.total: int | None = None
+        self.done = 0
+        self.earlier = 0
+        self.skipped = 0
+        self.failures = Failures(self.name, options.max_failures)
+        self.retries = Retries(options.item_retries, options.item_retry_delay)
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether every item ran, once."""
+        return not (self._tries or self._kills or self.failed)
+
+    @property
+    def failed(self) -> int:
+        """Items that failed for good."""
+        return len(self.failures.records)
+
+    def draw(self, items: list[Any]) -> tuple[Sequence[int], list[Any]]:
+        """Take up the next items of the input; gives the positions, and the items, of those that are to run."""
+        first = len(self.results)
+        self.results.extend([None] * len(items))
+        indices = range(first, first + len(items))
+        if not self._kept.any:
+            return indices, items
+        todo = [index for index, item in zip(indices, items, strict=True) if not self._take_kept(index, item)]
+        if self.earlier and not self._told and (todo or self.total is not None):
+            self._told = True
+            total = f"{len(self.results):,}" if self.total is not None else f"the first {len(self.results):,}"
+            log.info("%s: %s of %s items done by an earlier try", self.name, f"{self.earlier:,}", total)
+        return todo, [items[index - first] for index in todo]
+
+    def _take_kept(self, index: int, item: object) -> bool:
+        kept = self._kept.take(index, item)
+        if kept is None:
+            return False
+        if kept.skipped:
+            self._skip = self._skip or ItemError(index, kept.value, shown(item))
+        else:
+            self.results[index] = kept.value
+        self.done += 1
+        self.earlier += 1
+        self.skipped += kept.skipped
+        return True
+
+    def take(self, chunk: ItemChunk, report: Report) -> None:
+        """Enter a report.
+
+        Raises:
+            TypeError: The first result can't be in an XCom.
+            TooManyFailuresError: More items failed than are tolerated.
+            Exception: An item's failure that ends the run.
+        """
+        self._idle_losses = 0
+        ran = len(report.values)
+        self._keep_results(chunk.indices[:ran], report)
+        self.skipped += len(report.skipped)
+        self._skip = self._skip or report.skip
+        failed = {failure.index for failure in report.failures}
+        self.done += ran - len(failed - {-1})
+        self._kept.add(chunk, report, failed)
+        for failure in report.failures:
+            self._fail(failure, chunk, report.worker)
+        if not self._checked:
+            self._check_first_result(chunk.indices, report, failed)
+
+    def _check_first_result(self, indices: Sequence[int], report: Report, failed: set[int]) -> None:
+        for index, value in zip(indices, report.values, strict=False):
+            if index not in failed and index not in report.skipped:
+                self._checked = True
+                self._host.check_result(self._call, index, value)
+                return
+
+    def _keep_results(self, indices: Sequence[int], report: Report) -> None:
+        if isinstance(indices, range) and indices:
+            self.results[indices[0] : indices[-1] + 1] = report.values
+        else:
+            for index, value in zip(indices, report.values, strict=True):
+                self.results[index] = value
+
+    def _fail(self, failure: ItemError, chunk: ItemChunk, worker: int) -> None:
+        """Let an item that failed wait for another try, or take note that it failed for good."""
+        index = failure.index
+        tries = self._tries[index] = self._tries.get(index, 0) + 1
+        started = tries + self._kills.get(index, 0) - isinstance(failure.error, WorkerLostError)
+        item = chunk.items[chunk.indices.index(index)] if index >= 0 else None
+        if index >= 0 and not failure.item:  # the worker could not load it
+            failure.item = shown(item)
+        if failure.verdict == "end":
+            with suppress(Exception):  # which must not take this one's place
+                self._publish()
+            raise explained(failure, started, worker)
+        if failure.verdict == "retry":
+            wait = self.retries.plan(index, item, tries)
+            if wait is not None:
+                error = failure.error
+                what = (self.name, index, tries, self._most_tries, wait, type(error).__name__, error)
+                log.info("%s: item %d failed on try %d of %d and is tried again in %.1f s: %s: %s", *what)
+                return
+        if not self._tolerant:
+            raise explained(failure, started, worker)
+        self.failures.add(failure, started, worker)
+        try:
+            self.failures.check(self.total)
+        except TooManyFailuresError:
+            with suppress(Exception):
+                self._publish()
+            raise
+
+    def lose(self, lost: LostWorkersError) -> Iterable[ItemChunk]:
+        """Take note of workers that were lost, and give the chunks that must run again.
+
+        The item that a worker ran when it ended comes alone, so that it takes no other one with it again.
+
+        Raises:
+            WorkerLostError: An item ended two workers and no failure is tolerated, or no worker lives to run any.
+        """
+        self._say_lost(lost)
+        blamed = {dead.item: dead for dead in lost.dead if dead.item is not None}
+        if not blamed:
+            self._idle_losses += 1
+            if self._idle_losses >= _KILLS:
+                raise self._unblamed(lost)
+        for chunk in lost.unfinished:
+            start = 0
+            for offset, index in enumerate(chunk.indices):
+                if index in blamed and offset >= start:
+                    if start < offset:
+                        yield chunk.part(start, offset)
+                    start = min(offset + blamed[index].among, len(chunk.items))
+                    yield from self._suspect(chunk.part(offset, start), blamed[index])
+            if start < len(chunk.items):
+                yield chunk.part(start) if start else chunk
+
+    def _suspect(self, some: ItemChunk, dead: Dead) -> Iterable[ItemChunk]:
+        """Blame an item for the end of its worker; of several, each has to run alone to tell which it was."""
+        return some.pieces(1) if len(some.items) > 1 else self._blame(some, dead)
+
+    def _blame(self, alone: ItemChunk, dead: Dead) -> Iterable[ItemChunk]:
+        """Blame an item for the end of its worker; gives it as a chunk of its own if it may run again."""
+        index, item = alone.first, shown(alone.items[0])
+        if dead.overdue:
+            self._fail(ItemError(index, ItemTimeoutError(self._limit, index, item), item), alone, dead.pid)
+            return
+        kills = self._kills[index] = self._kills.get(index, 0) + 1
+        if kills < _KILLS:
+            yield alone
+            return
+        memory = "" if dead.memory is None else f" It used {dead.memory / 2**20:,.0f} MiB of memory when last seen."
+        message = (
+            f"Item {index} ({item}) ended its worker process for the second time: the process {ending(dead.exit_code)}."
+            f"{memory}"
+        )
+        error = WorkerLostError(message, index, dead.exit_code)
+        self._fail(ItemError(index, error, item, verdict="fail"), alone, dead.pid)
+
+    def _say_lost(self, lost: LostWorkersError) -> None:
+        number = sum(len(chunk.items) for chunk in lost.unfinished)
+        again = "1 unfinished item runs" if number == 1 else f"{number:,} unfinished items run"
+        how = " and ".join(sorted({ending(dead.exit_code) for dead in lost.dead})) or "ended"
+        ran = ", ".join(shown_place(dead.item, dead.among) for dead in lost.dead if dead.item is not None)
+        log.warning(
+            "%s: a worker process of the backend %r %s%s; %s again in fresh workers.",
+            self.name,
+            lost.backend,
+            how,
+            f" while it ran item {ran}" if ran else "",
+            again,
+        )
+
+    def _unblamed(self, lost: LostWorkersError) -> WorkerLostError:
+        if lost.backend in ENGINES:  # which don't tell what a worker ran when it ended
+            where = ", ".join(f"{chunk.indices[0]} to {chunk.indices[-1]}" for chunk in lost.unfinished)
+            message = (
+                f"Workers of the {lost.backend} cluster ended, and did so again when others took over. It may be one "
+                f"of the items they had that ends them, for want of memory or by a crash: {where}. Their logs may say."
+            )
+            return WorkerLostError(message, -1, None)
+        how = " and ".join(sorted({ending(dead.exit_code) for dead in lost.dead})) or "ended"
+        message = (
+            f"The worker processes of the backend {lost.backend!r} end before they run an item; the last one {how}. "
+            "Look at what the function's module and its per_worker functions do when they are loaded."
+        )
+        return WorkerLostError(message, -1, lost.dead[0].exit_code if lost.dead else None)
+
+    def finish(self) -> list[Any]:
+        """Return the results when all items are done.
+
+        Raises:
+            TooManyFailuresError: More items failed than are tolerated.
+            Exception: The AirflowSkipException of the first item that was skipped, where all were.
+        """
+        self._publish()
+        self.failures.check(len(self.results))
+        if self._skip is not None and self.skipped == len(self.results):
+            self._kept.clear()
+            raise explained(self._skip, self._tries.get(self._skip.index, 0) + 1, 0)
+        return self.results
+
+    def _publish(self) -> None:
+        if self._tolerant:
+            self._host.publish_failures(sorted(self.failures.records, key=lambda record: record["index"]))
