@@ -1,0 +1,83 @@
+"""The task's end of the channel by which Dask's workers ask; :mod:`.dask_worker` has the other."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.engines.dask_worker import OPERATION, Ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from distributed import Client
+
+__all__ = ["asked"]
+
+#: Requests that are answered at a time; the supervisor takes one after another.
+_AT_A_TIME = 4
+
+
+@contextmanager
+def asked(client: Client, answer: Callable[[bytes], bytes]) -> Iterator[Ask]:
+    """Answer what workers ask while this is entered; gives what they call.
+
+    Args:
+        client: The connection to the cluster.
+        answer: Answers a request; must not raise.
+    """
+    ask = Ask(client.id)
+    threads = ThreadPoolExecutor(_AT_A_TIME, "airflow-joblib answers")
+    channel = _Channel(client, ask.key, answer, threads)
+    # Dask keeps a few events of this topic anyway, and forgets them after the client.
+    client.subscribe_topic(client.id, channel.rung)
+    try:
+        yield ask
+    finally:
+        channel.closed = True
+        if client.status == "running":
+            client.unsubscribe_topic(client.id)
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _Channel:
+    """Lives on the client's event loop."""
+
+    def __init__(self, client: Client, key: str, answer: Callable[[bytes], bytes], threads: ThreadPoolExecutor) -> None:
+        self.closed = False
+        self._client = client
+        self._key = key
+        self._make_answer = answer
+        self._threads = threads
+        self._busy: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def rung(self, event: tuple[float, Any]) -> None:
+        """Look what a worker wants that has rung the bell."""
+        _, told = event
+        if isinstance(told, dict) and told.get("channel") == self._key:
+            self._start(self._exchange(str(told["address"])))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _exchange(self, address: str, *answers: tuple[str, bytes]) -> None:
+        """Hand a worker its answers, and begin to answer what else it asks."""
+        message = {"op": OPERATION, "key": self._key, "answers": list(answers)}
+        scheduler: Any = self._client.scheduler
+        with suppress(Exception):  # the worker has gone; or rings again
+            for number, request in await scheduler.proxy(msg=message, worker=address):
+                if number not in self._busy and not self.closed:
+                    self._busy.add(number)
+                    self._start(self._answer(address, number, request))
+
+    async def _answer(self, address: str, number: str, request: bytes) -> None:
+        try:
+            made = await asyncio.get_running_loop().run_in_executor(self._threads, self._make_answer, request)
+            await self._exchange(address, (number, made))
+        finally:
+            self._busy.discard(number)

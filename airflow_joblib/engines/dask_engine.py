@@ -1,0 +1,121 @@
+"""Dask: a scheduler somewhere, or a local cluster for the run, both over TLS.
+
+``backend_options``: *address* of the scheduler (``tls://host:8786``); *tls_ca_file*, *tls_client_cert* and
+*tls_client_key*, paths or PEM texts; *timeout* in seconds. Without an address: as many local workers as asked for.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from distributed import Client, LocalCluster, Security
+from joblib._dask import DaskDistributedBackend
+
+from airflow_joblib.engines import dask_channel, dask_worker
+from airflow_joblib.engines.engine import Engine, Options, check_software, software, unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from airflow_joblib.outcomes import Payload
+
+__all__ = ["connect"]
+
+_TLS = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+
+#: Else two tasks on one machine would want the same port for what the scheduler shows by HTTP, and be warned of it.
+_NO_FIXED_PORT = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+
+
+@contextmanager
+def connect(given: Mapping[str, Any], n_jobs: int) -> Iterator[Engine]:
+    """Connect to the scheduler, or start a cluster of one's own."""
+    options = Options("dask", given)
+    address, timeout = options.take("address"), options.timeout()
+    tls = {name: value for name in _TLS if (value := options.take(name))}
+    options.finish()
+    with ExitStack() as stack:
+        if address is None:
+            # On loopback too: else whoever is on this machine could run code as the task's user.
+            cluster = LocalCluster(
+                n_workers=n_jobs,
+                threads_per_worker=1,
+                host="tls://127.0.0.1",
+                security=True,
+                dashboard_address=None,
+                scheduler_kwargs=_NO_FIXED_PORT,
+            )
+            client = stack.enter_context(stack.enter_context(cluster).get_client())
+        else:
+            client = stack.enter_context(_client(address, tls, timeout))
+        yield _Dask(client, address or "a local cluster", timeout)
+
+
+def _client(address: str, tls: Mapping[str, str], timeout: float) -> Client:
+    security = Security(require_encryption=True, **tls) if tls else None
+    try:
+        return Client(address, security=security, timeout=timeout, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        start = "`dask scheduler`, with the same TLS files" if tls else "`dask scheduler`"
+        raise unreachable("dask", address, timeout, str(error) or type(error).__name__, start) from None
+
+
+class _Dask(Engine):
+    name = "dask"
+    single = True
+    dispatch_seconds = 0.02
+
+    def __init__(self, client: Client, place: str, timeout: float) -> None:
+        self.place = place
+        self._client = client
+        try:
+            client.wait_for_workers(1, timeout=timeout)
+        except TimeoutError:
+            start = f"`dask worker {place}`"
+            raise unreachable("dask", place, timeout, "its scheduler has no worker", start) from None
+        self._check_software()
+        self.slots = sum(client.ncores().values())
+        self._run = self._scattered = ""
+        self._payload: Payload
+
+    def _check_software(self) -> None:
+        # Dask's own request, which pickles nothing that another Python could choke on.
+        found = self._client.get_versions(packages=[name for name in software() if name != "python"])
+        check_software("dask", {name: there["packages"] for name, there in found["workers"].items()})
+
+    def everywhere(self, function: Callable[[], Any]) -> Mapping[str, Any]:
+        return self._client.run(function)  # type: ignore[no-any-return]
+
+    def backend(self, run: str, payload: Payload) -> Any:
+        self._run, self._payload = run, payload
+        backend = DaskDistributedBackend(client=self._client)
+        # To every worker. Not by joblib, which has it hashed: that takes seconds for a hundred megabytes.
+        given = dask_worker.without_copies(payload)
+        (future,) = self._client.scatter([given], broadcast=True, hash=False)
+        backend._scatter, backend.data_futures = [payload], {id(payload): future}  # noqa: SLF001
+        self._scattered = str(future.key)
+        return backend
+
+    def task(self, data: bytes, indices: Sequence[int]) -> tuple[Callable[..., bytes], tuple[Any, ...]]:
+        # The backend knows the payload by its identity, and puts what it has scattered in its place.
+        return dask_worker.run_chunk, (self._run, self._scattered, self._payload, data, indices)
+
+    def asked(self, answer: Callable[[bytes], bytes]) -> AbstractContextManager[Callable[[bytes], bytes]]:
+        return dask_channel.asked(self._client, answer)
+
+    def why_gone(self) -> str | None:
+        return None if self._client.status == "running" else f"the connection is {self._client.status}"
+
+    def why_lost(self, job: Any) -> str | None:
+        error = job.exception() if job.done() and not job.cancelled() else None
+        return None if error is None else f"{type(error).__name__}: {error}"
+
+    def leave(self, *, resources: bool, failed: bool) -> Iterable[str]:
+        del resources, failed
+        if self._client.status != "running":
+            return []
+        return [
+            text for told in self._client.run(dask_worker.leave, self._run, on_error="ignore").values() for text in told
+        ]

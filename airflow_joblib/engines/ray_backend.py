@@ -1,0 +1,224 @@
+"""Ray's backend for joblib and its pool of actors, driven so that chunks start as soon as one actor is there."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.util.joblib.ray_backend import RayBackend
+from ray.util.multiprocessing.pool import Pool, PoolTaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
+
+__all__ = ["Backend", "has_actors"]
+
+log = logging.getLogger("airflow_joblib")
+
+#: Chunks that an actor has at a time: the one that it runs, and the next.
+_AHEAD = 2
+#: A CPU for each actor, lest Ray puts them all on one node; and a thread more than for its chunks, for the run's end.
+_ACTOR = {"num_cpus": 1, "max_concurrency": _AHEAD + 1}
+#: Seconds after which it is said that there is no actor yet.
+_PATIENCE = 10.0
+#: Seconds after which to look whether the cluster is still there.
+_LOOK = 1.0
+
+_here = threading.local()
+
+
+def has_actors() -> bool:
+    """Tell whether this thread has actors already, for another fan-out."""
+    return getattr(_here, "actors", False)
+
+
+class _Actors(Pool):
+    """Ray's pool, which waits for none of its actors: two pools that wait for all could wait for each other.
+
+    Nor does it refuse to ask for more than there are CPUs, as after the end of a node.
+    """
+
+    def _init_ray(self, processes: int, ray_address: str | None = None) -> int:
+        del ray_address
+        return processes
+
+    def _start_actor_pool(self, processes: int) -> None:
+        self._actor_pool = [self._new_actor_entry() for _ in range(processes)]
+
+
+class Backend(RayBackend):
+    """Ray's backend, which gives a chunk to the actor that has the least to do, and is told when it is done.
+
+    Ray's own gives chunks to its actors in turn, and has a thread for each that asks time and again.
+
+    Args:
+        gone: Tells why the cluster is no more, or None.
+    """
+
+    def __init__(self, gone: Callable[[], str | None]) -> None:
+        super().__init__()
+        self._gone = gone
+
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        """Return *n_jobs*: one actor is fine, in whichever thread."""
+        return n_jobs
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **_: object) -> int:
+        """Start the actors. Not as Ray does, which changes joblib's own pool for the whole process."""
+        self.parallel = parallel
+        self._pool = _Actors(n_jobs, ray_remote_args=_ACTOR)
+        self._dispatcher = _Dispatcher(self._pool)
+        _here.actors = True
+        return n_jobs
+
+    def submit(self, func: Callable[[], Any], callback: Callable[[Any], None]) -> None:
+        """Hand a batch over; the callback gets its result, or the error."""
+        self._dispatcher.submit(func, callback)
+
+    def ask_all(self, function: Callable[..., Any], *args: object, timeout: float | None) -> list[Any]:
+        """Return what a function returns in every actor's process that is there; None for one that didn't answer."""
+        return self._dispatcher.ask_all(function, args, timeout, self._gone)
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001, FBT002 - joblib's signature
+        """End the actors."""
+        del ensure_ready
+        self.terminate()
+
+    def terminate(self) -> None:
+        """End the actors."""
+        pool: Any = self._pool
+        self._pool = None  # type: ignore[assignment]
+        if pool is not None:
+            _here.actors = False
+            self._dispatcher.end()
+            for actor, _ in () if self._gone() else pool._actor_pool:  # noqa: SLF001
+                with suppress(Exception):
+                    ray.kill(actor)
+
+
+class _Dispatcher:
+    """Hands batches to the actors of a pool, as they come up and have room."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._size = len(pool._actor_pool)  # noqa: SLF001
+        self._busy: dict[int, int] = {}
+        self._waiting: deque[tuple[Any, Callable[[Any], None]]] = deque()
+        self._lock = threading.Lock()
+        self._missing: deque[int] = deque()
+        self._spares = 2 * self._size
+        self._broken: BaseException | None = None
+        self._changed = threading.Event()
+        self._ended = False
+        threading.Thread(target=self._tend, name="airflow-joblib actors", daemon=True).start()
+        for place in range(self._size):
+            self._await(place)
+
+    def submit(self, batch: Any, callback: Callable[[Any], None]) -> None:
+        """Give a batch to an actor, now or when one has room."""
+        self._waiting.append((batch, callback))
+        self._dispatch()
+
+    def ask_all(
+        self, function: Callable[..., Any], args: Iterable[Any], timeout: float | None, gone: Callable[[], str | None]
+    ) -> list[Any]:
+        """Run a function in every actor's process that is there; wait no longer than the cluster is."""
+        with self._lock:
+            places = sorted(self._busy)
+        actors = [self._pool._actor_pool[place][0] for place in places]  # noqa: SLF001
+        asked = [actor.run_batch.remote(function, [(args, {})]) for actor in actors]
+        until, left = float("inf") if timeout is None else time.monotonic() + timeout, list(asked)
+        while left and time.monotonic() < until:
+            if gone():
+                return [None] * len(asked)
+            left = ray.wait(left, num_returns=len(left), timeout=min(_LOOK, max(0.0, until - time.monotonic())))[1]
+        return [None if ref in left else _answer(ref) for ref in asked]
+
+    def end(self) -> None:
+        """Hand over nothing more."""
+        self._waiting.clear()
+        self._ended = True
+        self._changed.set()
+
+    def _await(self, place: int) -> None:
+        actor, _ = self._pool._actor_pool[place]  # noqa: SLF001
+        actor.ping.remote().future().add_done_callback(functools.partial(self._up, place))
+
+    def _up(self, place: int, future: Future[Any]) -> None:
+        error = future.exception()
+        if error is None:
+            with self._lock:
+                self._busy[place] = 0
+        elif self._spares:  # on a node that is gone, which the head has not noticed yet
+            self._spares -= 1
+            self._missing.append(place)
+        else:
+            self._broken = error
+        self._changed.set()
+
+    def _replace(self) -> None:
+        """Start an actor in the place of each that has not come up."""
+        while self._missing:
+            place = self._missing.popleft()
+            self._pool._actor_pool[place] = self._pool._new_actor_entry()  # noqa: SLF001
+            self._await(place)
+
+    def _tend(self) -> None:
+        """Hand over what waits, when an actor comes up or has room: Ray's own threads that tell so must not."""
+        if not self._changed.wait(_PATIENCE):
+            log.info("No worker of the Ray cluster is there yet: it may have no CPU free, until others end.")
+        while not self._ended:
+            self._changed.wait()
+            self._changed.clear()
+            with suppress(Exception):  # that the cluster is lost is for the run to see
+                self._replace()
+                self._dispatch()
+
+    def _dispatch(self) -> None:
+        while (due := self._take()) is not None:
+            place, batch, callback = due
+            try:
+                ref = self._pool._run_batch(place, batch, [((), {})])  # noqa: SLF001
+                ref.future().add_done_callback(functools.partial(self._done, place, callback))
+            except Exception as error:  # noqa: BLE001 - of a cluster that is lost
+                callback(error)
+        while self._broken and not self._busy and self._waiting:
+            _, callback = self._waiting.popleft()
+            callback(self._broken)
+
+    def _take(self) -> tuple[int, Any, Callable[[Any], None]] | None:
+        """Take a batch that waits, for the actor with the least to do. Sending it must not hold the lock."""
+        with self._lock:
+            place = min(self._busy, key=self._busy.__getitem__, default=None)
+            if place is None or self._busy[place] >= _AHEAD or not self._waiting:
+                return None
+            if self._busy[place] and len(self._waiting) <= self._size - len(self._busy):
+                return None  # one each for those that are still to come up
+            self._busy[place] += 1
+            return place, *self._waiting.popleft()
+
+    def _done(self, place: int, callback: Callable[[Any], None], future: Future[Any]) -> None:
+        with self._lock:
+            self._busy[place] -= 1
+        error = future.exception()
+        callback(_unwrapped(future.result()) if error is None else error)
+        if self._waiting:
+            self._changed.set()
+
+
+def _unwrapped(results: list[Any]) -> Any:
+    (result,) = results
+    return result.underlying if isinstance(result, PoolTaskError) else result
+
+
+def _answer(ref: Any) -> Any:
+    with suppress(ray.exceptions.RayError):
+        return _unwrapped(ray.get(ref))
+    return None

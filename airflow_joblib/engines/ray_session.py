@@ -1,0 +1,269 @@
+"""This process's connection to a Ray cluster, of which Ray allows it one at a time; or a cluster of its own.
+
+::
+
+    session ─► token in a file without a name ─► ray.init, in a thread of its own ─► used by runs, one or several
+       exit ─► ray.shutdown, by the last one ─► environment, loggers and warnings as they were
+
+The thread stays for as long as the connection does: a local cluster's processes are killed with the thread that has
+started them. It also leaves the task its handler of SIGTERM, which Ray would take in the main thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from airflow_joblib.engines import ray_sweeper
+from airflow_joblib.engines.engine import check_reachable, unreachable
+from airflow_joblib.engines.own_thread import OwnThread
+from airflow_joblib.exceptions import ClusterError
+from airflow_joblib.shared_memory import SharedMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from concurrent.futures import Future
+
+__all__ = ["session"]
+
+_START = "`ray start --head`"
+_SETTINGS = {
+    # Seconds for which the head keeps what a client has on the cluster when that is gone without a word; Ray has 30.
+    "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "5",
+    # Seconds for a local cluster to start, on a busy machine; Ray has 30.
+    "RAY_gcs_server_port_wait_time_s": "60",
+    # Nobody has asked Ray to tell its makers of a local cluster.
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+_TRIES = 3
+#: Seconds that the connection gets to close, of a cluster that may be gone.
+_PATIENCE = 10.0
+#: Bytes that are left of a socket's path for the folder of a local cluster.
+_LONGEST = 40
+
+_lock = threading.Lock()
+
+
+class _Connection:
+    """The connection, and for how many runs it is there."""
+
+    def __init__(self) -> None:
+        self.where: tuple[str | None, str | None] | None = None
+        self.runs = 0
+        self.stack = ExitStack()
+
+
+_ours = _Connection()
+
+
+@contextmanager
+def session(address: str | None, token: str | None, timeout: float, n_jobs: int) -> Iterator[None]:
+    """Be connected to a cluster, or start one. A Ray that the task has initialized itself is used as it is.
+
+    Args:
+        address: Where the cluster is; None for a local one.
+        token: What it asks for.
+        timeout: Seconds to wait for an answer.
+        n_jobs: CPUs of a local one.
+
+    Raises:
+        ClusterError: It doesn't answer, or this process is connected to another one.
+    """
+    with _lock:
+        if not _ours.runs and not ray.is_initialized():
+            with ExitStack() as undo:
+                _open(undo, address, token, timeout, n_jobs)
+                _ours.stack, _ours.where = undo.pop_all(), (address, token)
+        elif _ours.runs and _ours.where not in (None, (address, token)):
+            msg = (
+                "This process is connected to another Ray cluster, for a fan-out that still runs, and Ray allows it "
+                "one at a time. Run them one after another, or in tasks of their own."
+            )
+            raise ClusterError(msg)
+        _ours.runs += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _ours.runs -= 1
+            if not _ours.runs:
+                _ours.where = None
+                _ours.stack.close()
+
+
+def _open(undo: ExitStack, address: str | None, token: str | None, timeout: float, n_jobs: int) -> None:
+    if address is not None:
+        check_reachable(address, timeout, "ray", _START)
+    undo.enter_context(_quiet())
+    undo.enter_context(_no_other())
+    undo.enter_context(_authenticated(token if address else secrets.token_hex(32)))
+    settings: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address is None:
+        settings |= {"address": "local", "num_cpus": n_jobs, "include_dashboard": False}
+        undo.enter_context(_loopback())
+    home = _Home(undo) if address is None else None
+    settings |= {"_temp_dir": home.path} if home else {}
+    thread = OwnThread("airflow-joblib Ray", bool, InterruptedError)
+    undo.callback(thread.end)
+    began = thread.submit(functools.partial(_init, settings))
+    undo.callback(_close, thread, began, home)
+    try:
+        began.result()
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise _refused(error, address or "this machine", timeout) from error
+
+
+def _init(settings: Mapping[str, Any]) -> None:
+    with _environment({name: os.environ.get(name, value) for name, value in _SETTINGS.items()}):
+        for left in reversed(range(_TRIES)):
+            try:
+                ray.init(**settings, configure_logging=False)
+                logging.getLogger("ray").setLevel(logging.CRITICAL)  # which a client sets all the same
+            except ConnectionError as error:  # the head starts a process for each client, which a busy one may fail at
+                if not left or "UNAUTHENTICATED" in str(error).upper():
+                    raise
+            else:
+                return
+
+
+def _close(thread: OwnThread, began: Future[None], home: _Home | None) -> None:
+    with suppress(Exception):  # what a lost cluster has to say has been said
+        thread.submit(ray.shutdown).result(_PATIENCE)
+        if home is not None and began.exception() is None:
+            home.done = True
+
+
+def _refused(error: Exception, address: str, timeout: float) -> ClusterError:
+    """Return the error for a cluster that Ray couldn't connect to, which is another version or doesn't answer."""
+    text = str(error).strip()
+    versions = {name: re.findall(rf"{name}:? *(\d[\w.]*)", text) for name in ("Ray", "Python")}
+    if "ersion" in text and any(len(set(found)) > 1 for found in versions.values()):
+        python = "{}.{}.{}".format(*sys.version_info)
+        msg = (
+            f"The ray cluster at {address} has Python {versions['Python'][0]} and Ray {versions['Ray'][0]}, the task "
+            f"has Python {python} and Ray {ray.__version__}: Ray wants both to be the same. Nothing has run. Start "
+            f"the cluster with Python {python} and pip install 'ray=={ray.__version__}', or the task with its versions."
+        )
+        return ClusterError(msg)
+    told = re.findall(r'details = "(.+)"', text) or [text.rpartition("\n")[2]]
+    return unreachable("ray", address, timeout, told[0].rstrip("."), _START)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+@contextmanager
+def _authenticated(token: str | None) -> Iterator[None]:
+    """Let Ray find the token in a file without a name: the environment would hand it to every child."""
+    if token is None:
+        yield
+        return
+    data = token.encode()
+    with SharedMemory(len(data)) as file:  # which ends with this process, however it does
+        file.memory[:] = data
+        with _environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": file.path}):
+            _read_environment()
+            try:
+                yield
+            finally:
+                file.memory[:] = bytes(len(data))
+        _read_environment()
+
+
+def _read_environment() -> None:
+    """Have Ray look at the environment again, which it read when it was imported; there is no public way."""
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")  # first: else a thread of Ray's own may look for a token that is gone
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ray from telling on stderr what it does and tries again; what goes wrong the run says itself."""
+    logger = logging.getLogger("ray")
+    level, handlers, propagate = logger.level, logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.CRITICAL)
+    # Of what Ray will do in versions to come, and that chunks of items are large.
+    spoken = "ignore", None, Warning, re.compile(r"ray\."), 0
+    warnings.filters.insert(0, spoken)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            warnings.filters.remove(spoken)  # type: ignore[attr-defined]
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+@contextmanager
+def _no_other() -> Iterator[None]:
+    """Keep Ray from starting a local cluster when it is asked for something after it has lost this one."""
+    from ray._private import auto_init_hook
+
+    before = auto_init_hook.enable_auto_connect
+    auto_init_hook.enable_auto_connect = False
+    try:
+        yield
+    finally:
+        auto_init_hook.enable_auto_connect = before
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Have a local cluster listen on this machine alone, as Ray does on others than Linux."""
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with _environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+class _Home:
+    """The folder of a local cluster for its sockets and logs, which goes with the task, however that ends.
+
+    Attributes:
+        path: Where it is.
+        done: Whether the cluster has ended; what is left of it otherwise is killed.
+    """
+
+    def __init__(self, undo: ExitStack) -> None:
+        base = tempfile.gettempdir()
+        self.path = tempfile.mkdtemp(prefix="airflow-joblib-ray-", dir=base if len(base) <= _LONGEST else "/tmp")  # noqa: S108
+        self.done = False
+        self._sweeper = subprocess.Popen(  # noqa: S603 - our own
+            [sys.executable, "-I", "-S", ray_sweeper.__file__, self.path, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        undo.callback(self._leave)
+
+    def _leave(self) -> None:
+        self._sweeper.communicate(ray_sweeper.DONE if self.done else None)

@@ -1,0 +1,1 @@
+"""What a fan-out does on real clusters."""

@@ -1,0 +1,158 @@
+"""The channel by which workers ask the task's process."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_joblib.engine_pool import connected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.harness.clusters import Cluster
+
+    Source = Callable[[str], Any]
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
+
+#: The engines that have a channel.
+channels = pytest.mark.parametrize("engine", ["dask", "ray"], indirect=True)
+
+ASK = """
+import threading, time
+from concurrent.futures import ThreadPoolExecutor
+
+@parallel_task(batch_size=1, **OPTIONS)
+def work(item, ask, count):
+    with ThreadPoolExecutor(4) as threads:  # of which each has many turns
+        told = list(threads.map(lambda turn: ask(b"%d of %d" % (turn, item)), range(count)))
+    assert told == [b"answer to %d of %d" % (turn, item) for turn in range(count)]
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        ask(b"")
+        times.append(time.perf_counter() - began)
+    return times
+"""
+
+
+def answer(request: bytes) -> bytes:
+    """Answer, from a thread that is none of the run's."""
+    assert threading.current_thread() is not threading.main_thread()
+    return b"answer to " + request
+
+
+@channels
+def test_answers(engine: str, cluster: Cluster, source: Source) -> None:
+    """Each request gets its own answer, from several workers and threads at a time, and soon."""
+    module = source(ASK)
+    with connected(engine, cluster.options, 2) as connection, connection.asked(answer) as ask:
+        assert ask is not None
+        times = [each for item in module.work(range(4), ask=ask, count=40) for each in item]
+    print(f"median of a request: {1000 * statistics.median(times):.1f} ms")
+    assert statistics.median(times) < 0.1  # 10 ms on a machine that has nothing else to do
+
+
+@channels
+def test_large(engine: str, cluster: Cluster, source: Source) -> None:
+    """A request and an answer may have megabytes."""
+    module = source("""
+@parallel_task(**OPTIONS)
+def work(item, ask):
+    return len(ask(bytes(item)))
+""")
+    with connected(engine, cluster.options, 2) as connection, connection.asked(lambda data: data * 2) as ask:
+        assert module.work([0, 1, 8_000_000], ask=ask) == [0, 2, 16_000_000]
+
+
+@channels
+def test_slow_answer(engine: str, cluster: Cluster, source: Source) -> None:
+    """A request that takes long is answered once, and holds up no other."""
+    asked: list[bytes] = []
+
+    def slowly(request: bytes) -> bytes:
+        asked.append(request)
+        time.sleep(3 if request == b"0" else 0)
+        return request
+
+    module = source("""
+import time
+
+@parallel_task(batch_size=1, **OPTIONS)
+def work(item, ask):
+    began = time.monotonic()
+    ask(b"%d" % item)
+    return time.monotonic() - began
+""")
+    with connected(engine, cluster.options, 2) as connection, connection.asked(slowly) as ask:
+        slow, *others = module.work(range(4), ask=ask)
+    assert slow > 2.9
+    assert max(others) < 2
+    assert sorted(asked) == [b"0", b"1", b"2", b"3"]
+
+
+@channels
+def test_interrupted_while_it_waits(engine: str, cluster: Cluster, source: Source) -> None:
+    """An item that waits for an answer ends with the run, and leaves no request."""
+    module = source("""
+@parallel_task(batch_size=1, **OPTIONS)
+def work(item, ask):
+    if item == 1:
+        ask(b"never")
+    raise ValueError("ends the run")
+""")
+    release = threading.Event()
+
+    def never(request: bytes) -> bytes:
+        release.wait(60)
+        return request
+
+    with connected(engine, cluster.options, 2) as connection:
+        with connection.asked(never) as ask:
+            began = time.monotonic()
+            with pytest.raises(ValueError, match="ends the run"):
+                module.work([1, 2], ask=ask)
+            assert time.monotonic() - began < 20
+            release.set()
+        assert not left_waiting(engine, source)
+
+
+def left_waiting(engine: str, source: Source) -> list[Any]:
+    """Return what still waits for an answer somewhere on the cluster that is connected."""
+    if engine == "ray":
+        import ray
+
+        return [name for name in ray.util.list_named_actors(all_namespaces=True) if "airflow" in str(name)]
+    module = source("""
+@parallel_task(**OPTIONS)
+def work(item):
+    from airflow_joblib.engines import dask_worker
+    return list(dask_worker._waiting)
+""")
+    return [request for item in module.work(range(4)) for request in item]
+
+
+@pytest.mark.parametrize("engine", ["ray"], indirect=True)
+def test_ray_wants_the_key(engine: str, cluster: Cluster, source: Source) -> None:
+    """Whoever finds the mailbox, but has not the run's key, gets no answer."""
+    module = source("""
+@parallel_task(item_timeout=2, max_failures=1, **OPTIONS)
+def work(item, ask):
+    return ask[item](b"request")
+""")
+    asked: list[bytes] = []
+
+    def note(request: bytes) -> bytes:
+        asked.append(request)
+        return b"answer"
+
+    with connected(engine, cluster.options, 2) as connection, connection.asked(note) as ask:
+        forged = dataclasses.replace(ask, key=bytes(16))  # type: ignore[type-var]
+        assert module.work([0, 1], ask=[ask, forged]) == [b"answer", None]
+    assert asked == [b"request"]

@@ -1,0 +1,283 @@
+"""What becomes of a run on a cluster when something of it dies, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from airflow_joblib import ClusterError, WorkerLostError
+from airflow_joblib.engine_pool import connected
+from tests.harness.clusters import ENGINES
+from tests.harness.processes import kill_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.harness.clusters import Cluster
+
+    Source = Callable[[str], Any]
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
+engines = pytest.mark.parametrize("engine", ["dask", "ray"], indirect=True)
+
+#: The process without which there is no cluster.
+HEADS = {"dask": "scheduler", "ray": "head"}
+SECRET = "a-secret-that-is-shared-by-all-items"
+SLOW = """
+import os, time
+from pathlib import Path
+
+@parallel_task(batch_size=1, **OPTIONS)
+def work(item, folder, secret):
+    Path(folder, f"{item}.{os.getpid()}").touch()
+    try:
+        for _ in range(SECONDS * 100):
+            time.sleep(0.01)
+    finally:
+        Path(folder, f"{item}.over").touch()
+    Path(folder, f"{item}.done").touch()
+    return item, os.getpid()
+"""
+#: A task's process: the items' folder is its argument.
+TASK = (
+    """
+import sys
+from pathlib import Path
+from airflow_joblib import parallel_task
+
+OPTIONS = GIVEN
+SECONDS = 60
+"""
+    + SLOW
+    + """
+if __name__ == "__main__":
+    work(range(4), folder=sys.argv[1], secret=SECRET)
+"""
+)
+
+
+def on(engine: str, cluster: Cluster | None) -> dict[str, Any]:
+    """Return the options that name a cluster; without one, two workers of the run's own."""
+    return {"backend": engine, **({"backend_options": cluster.options} if cluster else {"n_jobs": 2})}
+
+
+def states_of(engine: str, cluster: Cluster) -> list[dict[str, list[str]]]:
+    """Return what the cluster's workers hold of runs."""
+    with connected(engine, cluster.options, 2) as connection:
+        return _states_on_ray() if engine == "ray" else _states_on_dask(vars(connection)["_client"])
+
+
+def _states_on_dask(client: Any) -> list[dict[str, list[str]]]:
+    def state(dask_worker: Any) -> dict[str, list[str]]:
+        from airflow_joblib.engines import dask_worker as ours
+        from airflow_joblib.engines import remote
+
+        return {
+            "data": [str(key) for key in dask_worker.data],
+            "runs": [*remote._runs, *ours._chunks, *ours._waiting],
+            "threads": [thread.name for thread in threading.enumerate() if "airflow-joblib" in thread.name],
+            "handlers": [name for name in dask_worker.handlers if "airflow" in name],
+        }
+
+    return list(client.run(state).values())
+
+
+def _states_on_ray() -> list[dict[str, list[str]]]:
+    """Return the CPUs that runs hold, whose processes end with them, and the mailboxes."""
+    import ray
+
+    held = ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0.0)
+    mailboxes = [str(name) for name in ray.util.list_named_actors(all_namespaces=True)]
+    return [{"CPUs": ["held"] * int(held), "mailboxes": mailboxes}]
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and all below it, as a machine that goes off does."""
+    process = psutil.Process(pid)
+    kill_all([process, *process.children(recursive=True)])
+
+
+def wait_until(happened: Callable[[], Any], seconds: float) -> Any:
+    """Return what happens first that is true; fails after so many seconds."""
+    until = time.monotonic() + seconds
+    while not (found := happened()):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+def workers_of(folder: Path, count: int = 1) -> set[int]:
+    """Return the process ids of workers that have begun an item, once there are as many."""
+    pids = {int(file.suffix[1:]) for file in folder.iterdir() if file.suffix[1:].isdigit()}
+    return pids if len(pids) >= count else set()
+
+
+@engines
+@pytest.mark.parametrize("killed", [1, 2])
+def test_worker_killed(source: Source, tmp_path: Path, killed: int) -> None:
+    """Items of a killed worker run again, with what all share, even where no worker is left that has had it."""
+    module = source(f"SECONDS = 1\n{SLOW}")
+
+    def kill() -> None:
+        pids = wait_until(lambda: workers_of(tmp_path, 2), 60)
+        for pid in list(pids)[:killed]:
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    results = module.work(range(8), folder=str(tmp_path), secret=SECRET)
+    killer.join()
+    assert [item for item, _ in results] == list(range(8))
+    assert len(workers_of(tmp_path)) > 2
+
+
+@engines
+@pytest.mark.parametrize(
+    ("killers", "message"),
+    [((3,), r"Item 3 \(3\) ended its worker process for the second time"), ((2, 3), "cluster ended.* 3 to 3")],
+)
+def test_items_that_kill(source: Source, killers: tuple[int, ...], message: str) -> None:
+    """An item that ends every worker has failed; where it may have been one of several, the run says which."""
+    module = source("""
+import os, signal, time
+
+@parallel_task(batch_size=1, **OPTIONS)
+def work(item, killers):
+    if item in killers and os.environ["AIRFLOW_HARNESS_INSTANCE"]:
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+""")
+    with pytest.raises(WorkerLostError, match=message):
+        module.work(range(4), killers=killers)
+
+
+@engines
+def test_one_worker(source: Source) -> None:
+    """One item, or one worker, is no reason to run it in the task's process."""
+    module = source("""
+import os
+
+@parallel_task(**OPTIONS)
+def work(item):
+    return item, os.getpid()
+""")
+    (only,) = module.work([7])
+    assert only[1] != os.getpid()
+    assert os.getpid() not in {pid for _, pid in module.work.override(n_jobs=1)(range(5))}
+
+
+@engines
+def test_head_killed(engine: str, dag_file: Callable[[str], Any], tmp_path: Path) -> None:
+    """The run fails within seconds, and says what is lost."""
+    items = tmp_path / "items"
+    items.mkdir()
+    with ENGINES[engine](tmp_path / "cluster") as cluster:
+        options = f"OPTIONS = {on(engine, cluster)!r}\nSECONDS = 60\n"
+        module = dag_file(f"from airflow_joblib import parallel_task\n{options}{SLOW}")
+        killed: list[float] = []
+
+        def kill() -> None:
+            wait_until(lambda: workers_of(items, 2), 60)
+            killed.append(time.monotonic())
+            kill_tree(cluster.pid(HEADS[engine]))
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(ClusterError, match=rf"The {engine} cluster at .* is lost"):
+            module.work(range(8), folder=str(items), secret=SECRET)
+        print(f"failed after {time.monotonic() - killed[0]:.1f} s")
+        assert time.monotonic() - killed[0] < 20
+        killer.join()
+        if engine == "ray":  # whose workers go on until their node has given up
+            wait_until(lambda: len(list(items.glob("*.over"))) == 2, 30)
+            print(f"items interrupted after {time.monotonic() - killed[0]:.1f} s")
+        wait_until(lambda: not any(map(psutil.pid_exists, workers_of(items))), 120)  # as the engine has it
+        print(f"workers gone after {time.monotonic() - killed[0]:.1f} s")
+    assert not list(items.glob("*.done"))
+
+
+@pytest.mark.parametrize("engine", ["ray"], indirect=True)
+def test_node_killed(engine: str, dag_file: Callable[[str], Any], tmp_path: Path) -> None:
+    """The items of a node that is gone run on what is left of the cluster."""
+    items = tmp_path / "items"
+    items.mkdir()
+    with ENGINES[engine](tmp_path / "cluster") as cluster:
+        options = f"OPTIONS = {on(engine, cluster)!r}\nSECONDS = 2\n"
+        module = dag_file(f"from airflow_joblib import parallel_task\n{options}{SLOW}")
+
+        def kill() -> None:
+            wait_until(lambda: workers_of(items, 2), 60)
+            kill_tree(cluster.pid("first"))
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        results = module.work(range(8), folder=str(items), secret=SECRET)
+        killer.join()
+    assert [item for item, _ in results] == list(range(8))
+    assert len(workers_of(items)) > 2
+
+
+@pytest.fixture
+def task(engine: str, tmp_path: Path) -> Iterator[Callable[[Cluster | None], subprocess.Popen[bytes]]]:
+    """Start a task in a process of its own, whose items run when this returns."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(cluster: Cluster | None) -> subprocess.Popen[bytes]:
+        file, items = tmp_path / "task.py", tmp_path / "items"
+        items.mkdir()
+        file.write_text(TASK.replace("GIVEN", repr(on(engine, cluster))).replace("SECRET", repr(SECRET)))
+        started.append(subprocess.Popen([sys.executable, str(file), str(items)]))
+        wait_until(lambda: workers_of(items, 2), 60)
+        return started[0]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(5)
+
+
+@engines
+def test_task_killed(
+    engine: str,
+    cluster: Cluster,
+    task: Callable[[Cluster | None], subprocess.Popen[bytes]],
+    source: Source,
+    tmp_path: Path,
+) -> None:
+    """Items that run on the cluster are interrupted, what the run had there is gone, and others find it free."""
+    process = task(cluster)
+    pids = workers_of(tmp_path / "items")
+    assert all(any(state.values()) for state in states_of(engine, cluster))
+    process.kill()
+    began = time.monotonic()
+    other = source("@parallel_task(batch_size=1, **OPTIONS)\ndef work(item):\n    return item * 2\n")
+    assert other.work(range(10)) == [2 * item for item in range(10)]
+    print(f"others had their results after {time.monotonic() - began:.1f} s")
+    assert time.monotonic() - began < 30
+    assert {pid for pid in pids if psutil.pid_exists(pid)} == (set() if engine == "ray" else pids)
+    assert not list((tmp_path / "items").glob("*.done"))
+    assert not any(any(state.values()) for state in states_of(engine, cluster))
+
+
+@engines
+def test_local_cluster_of_a_killed_task(
+    engine: str, task: Callable[[Cluster | None], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """A cluster that the run has started is gone with its task."""
+    process = task(None)
+    offspring = psutil.Process(process.pid).children(recursive=True)
+    assert workers_of(tmp_path / "items") <= {child.pid for child in offspring}
+    process.kill()
+    process.wait(5)
+    _, alive = psutil.wait_procs(offspring, timeout=10)
+    assert not alive

@@ -1,0 +1,252 @@
+"""What becomes of a run on Spark when something of it dies, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import psutil
+import pytest
+
+from airflow_joblib import ClusterError, WorkerLostError
+from tests.engines.test_faults import SECRET, SLOW, TASK, wait_until, workers_of
+from tests.harness.clusters import spark_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.harness.clusters import Cluster
+
+    Source = Callable[[str], Any]
+
+pytest.importorskip("joblibspark", reason="Spark is not installed.")
+pytestmark = [pytest.mark.server, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
+
+KILLS = """
+import os, signal, time
+from pathlib import Path
+
+@parallel_task(batch_size=1, **OPTIONS)
+def work(item, killers, folder):
+    Path(folder, f"{item}.{os.getpid()}").touch()
+    if item in killers and os.environ["AIRFLOW_HARNESS_INSTANCE"]:
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.5)
+    return item
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Spark cluster with two workers, which start an executor again when it is killed."""
+    with spark_cluster(tmp_path_factory.mktemp("faults")) as started:
+        yield started
+
+
+def on(cluster: Cluster | None) -> dict[str, Any]:
+    """Return the options that name a cluster; without one, two workers of the run's own."""
+    return {"backend": "spark", "backend_options": cluster.options if cluster else {}, "n_jobs": 2}
+
+
+@pytest.fixture
+def source_on(dag_file: Callable[[str], Any]) -> Callable[[Cluster, str], Any]:
+    """Load a DAG file whose parallel tasks have a cluster as ``OPTIONS``."""
+    return lambda cluster, text: dag_file(
+        f"from airflow_joblib import parallel_task\nOPTIONS = {on(cluster)!r}\n{text}"
+    )
+
+
+@pytest.fixture
+def source(cluster: Cluster, source_on: Callable[[Cluster, str], Any]) -> Source:
+    """Load a DAG file whose parallel tasks have the cluster as ``OPTIONS``."""
+    return lambda text: source_on(cluster, text)
+
+
+def executor_of(pid: int) -> psutil.Process:
+    """Return the Java process that a Python worker is of; between them is the one that forks."""
+    (_, executor, *_) = psutil.Process(pid).parents()
+    assert "CoarseGrainedExecutorBackend" in " ".join(executor.cmdline())
+    return executor
+
+
+def runs_of(folder: Path) -> list[int]:
+    """Return each item as often as it was begun."""
+    return sorted(int(file.stem) for file in folder.iterdir() if file.suffix[1:].isdigit())
+
+
+class Killer:
+    """Kills in a thread of its own, as soon as items run in two workers."""
+
+    def __init__(self, folder: Path, kill: Callable[[list[int]], object]) -> None:
+        self.at = 0.0
+        self._thread = threading.Thread(target=self._run, args=(folder, kill))
+
+    def _run(self, folder: Path, kill: Callable[[list[int]], object]) -> None:
+        pids = sorted(wait_until(lambda: workers_of(folder, 2), 120))
+        self.at = time.monotonic()
+        kill(pids)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+
+
+@pytest.mark.parametrize("what", ["worker", "executor"])
+def test_worker_killed(source: Source, tmp_path: Path, what: str) -> None:
+    """The item of a killed worker runs again, and none of the others does."""
+    module = source(f"SECONDS = 1\n{SLOW}")
+
+    def kill(pids: list[int]) -> None:
+        os.kill(pids[0] if what == "worker" else executor_of(pids[0]).pid, signal.SIGKILL)
+
+    with Killer(tmp_path, kill):
+        results = module.work(range(8), folder=str(tmp_path), secret=SECRET)
+    assert [item for item, _ in results] == list(range(8))
+    assert len(runs_of(tmp_path)) == 9
+
+
+@pytest.mark.parametrize("killers", [(3,), (2, 3)])
+def test_items_that_kill(source: Source, tmp_path: Path, killers: tuple[int, ...]) -> None:
+    """An item that ends its worker twice has failed, whatever ran beside it; Spark itself doesn't run it again."""
+    module = source(KILLS)
+    with pytest.raises(WorkerLostError, match=r"Item [23] \([23]\) ended its worker process for the second time"):
+        module.work(range(4), killers=killers, folder=str(tmp_path))
+    assert max(runs_of(tmp_path).count(item) for item in killers) == 2
+
+
+def test_items_that_kill_are_tolerated(source: Source, tmp_path: Path) -> None:
+    """With a limit of failures the run goes on without them."""
+    work = source(KILLS).work.override(max_failures=1)
+    assert work(range(6), killers=(3,), folder=str(tmp_path)) == [0, 1, 2, None, 4, 5]
+    assert runs_of(tmp_path) == [0, 1, 2, 3, 3, 4, 5]
+
+
+def test_chunk_with_an_item_that_kills(source: Source, tmp_path: Path) -> None:
+    """Of a chunk whose worker ended the items run one by one, which shows the one that ends it."""
+    work = source(KILLS).work.override(batch_size=3)
+    with pytest.raises(WorkerLostError, match=r"Item 3 \(3\) ended its worker process for the second time"):
+        work(range(6), killers=(3,), folder=str(tmp_path))
+
+
+def test_worker_and_master_go_away(source_on: Callable[[Cluster, str], Any], tmp_path: Path) -> None:
+    """The run goes on with the executors that are left."""
+    items = tmp_path / "items"
+    items.mkdir()
+    with spark_cluster(tmp_path / "cluster") as cluster:
+        module = source_on(cluster, f"SECONDS = 2\n{SLOW}")
+
+        def kill(_: list[int]) -> None:
+            for name in ("first", "master"):
+                os.kill(cluster.pid(name), signal.SIGKILL)
+
+        with Killer(items, kill):
+            results = module.work(range(6), folder=str(items), secret=SECRET)
+    assert [item for item, _ in results] == list(range(6))
+
+
+def test_all_workers_go_away(source_on: Callable[[Cluster, str], Any], tmp_path: Path) -> None:
+    """Without any executor the run fails once it has waited for one, and says so."""
+    items = tmp_path / "items"
+    items.mkdir()
+    with spark_cluster(tmp_path / "cluster") as cluster:
+        cluster.options["timeout"] = 5
+        module = source_on(cluster, f"SECONDS = 60\n{SLOW}")
+
+        def kill(_: list[int]) -> None:
+            for name in ("first", "second"):
+                os.kill(cluster.pid(name), signal.SIGKILL)
+
+        with Killer(items, kill) as killer, pytest.raises(ClusterError, match="no executor has been there for"):
+            module.work(range(6), folder=str(items), secret=SECRET)
+        print(f"failed after {time.monotonic() - killer.at:.1f} s")
+        assert time.monotonic() - killer.at < 60
+    assert not list(items.glob("*.done"))
+
+
+def test_driver_killed(source: Source, tmp_path: Path) -> None:
+    """The run fails within seconds, and its workers end."""
+    module = source(f"SECONDS = 60\n{SLOW}")
+
+    def kill(_: list[int]) -> None:
+        (driver,) = [child for child in psutil.Process().children() if "SparkSubmit" in " ".join(child.cmdline())]
+        driver.kill()
+
+    with (
+        Killer(tmp_path, kill) as killer,
+        pytest.raises(ClusterError, match=r"lost.* driver, a Java process, has ended"),
+    ):
+        module.work(range(6), folder=str(tmp_path), secret=SECRET)
+    assert time.monotonic() - killer.at < 20
+    wait_until(lambda: not any(map(psutil.pid_exists, workers_of(tmp_path))), 30)
+    assert not list(tmp_path.glob("*.done"))
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Iterator[Callable[[Cluster | None], subprocess.Popen[bytes]]]:
+    """Start a task in a process of its own, whose items run when this returns."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(cluster: Cluster | None) -> subprocess.Popen[bytes]:
+        file, items = tmp_path / "task.py", tmp_path / "items"
+        for folder in (items, tmp_path / "temporary"):
+            folder.mkdir()
+        file.write_text(TASK.replace("GIVEN", repr(on(cluster))).replace("SECRET", repr(SECRET)))
+        environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+        started.append(subprocess.Popen([sys.executable, str(file), str(items)], env=environment))
+        wait_until(lambda: workers_of(items, 2), 120)
+        return started[0]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_task_killed(
+    cluster: Cluster,
+    task: Callable[[Cluster | None], subprocess.Popen[bytes]],
+    source: Source,
+    tmp_path: Path,
+    number: int,
+) -> None:
+    """Items are interrupted, all processes of the run end, its files are gone, and others find the cluster free."""
+    process = task(cluster)
+    pids = workers_of(tmp_path / "items")
+    gone = [psutil.Process(pid) for pid in pids] + [executor_of(pid) for pid in pids]
+    gone += psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    process.wait(5)
+    began = time.monotonic()
+    _, alive = psutil.wait_procs(gone, timeout=20)
+    print(f"all gone after {time.monotonic() - began:.1f} s")
+    assert not alive
+    other = source("@parallel_task(batch_size=1, **OPTIONS)\ndef work(item):\n    return item * 2\n")
+    assert other.work(range(10)) == [2 * item for item in range(10)]
+    assert not list((tmp_path / "items").glob("*.done"))
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_local_cluster_of_a_killed_task(
+    task: Callable[[Cluster | None], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """A Spark that the run has started is gone with its task."""
+    process = task(None)
+    offspring = psutil.Process(process.pid).children(recursive=True)
+    assert workers_of(tmp_path / "items") <= {child.pid for child in offspring}
+    process.kill()
+    process.wait(5)
+    _, alive = psutil.wait_procs(offspring, timeout=10)
+    assert not alive
+    assert not list((tmp_path / "items").glob("*.done"))
+    assert not list((tmp_path / "temporary").iterdir())
