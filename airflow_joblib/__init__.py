@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_joblib.decorator import ParallelTask, parallel_task
     from airflow_joblib.exceptions import (
+        ClusterError,
         InvalidOptionError,
         ItemTimeoutError,
         NotPicklableError,
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
         TooManyFailuresError,
         WorkerLostError,
     )
+    from airflow_joblib.split_join import join, split
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ClusterError",
     "InvalidOptionError",
     "ItemTimeoutError",
     "NotPicklableError",
@@ -28,8 +31,12 @@ __all__ = [
     "ParallelTaskError",
     "TooManyFailuresError",
     "WorkerLostError",
+    "join",
     "parallel_task",
+    "split",
 ]
+
+_MODULES = {"ParallelTask": "decorator", "parallel_task": "decorator", "join": "split_join", "split": "split_join"}
 
 
 def __getattr__(name: str) -> object:
@@ -38,8 +45,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(msg)
     from importlib import import_module
 
-    module = "decorator" if name in {"ParallelTask", "parallel_task"} else "exceptions"
-    value = getattr(import_module(f"{__name__}.{module}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'exceptions')}"), name)
     globals()[name] = value
     return value
 

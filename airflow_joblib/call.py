@@ -59,7 +59,8 @@ class Call:
 
     def of_item(self, resources: Mapping[str, Any]) -> Callable[[Any], Any]:
         """Return the function of one item, given the worker's resources."""
-        function = functools.partial(self.function, **self.shared, **resources)
+        named = {**self.shared, **resources}
+        function = functools.partial(self.function, **named) if named else self.function
         if self.name is not None:
             before, name = self.before, self.name
             return lambda item: function(*before, **{name: item})

@@ -6,7 +6,9 @@ worker starts; the bytes are kept and sent. A lazy iterator is cut, checked and 
 
 from __future__ import annotations
 
+import io
 import itertools
+import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,11 +22,17 @@ if TYPE_CHECKING:
 
     from airflow_joblib.exceptions import Culprit
 
-__all__ = ["ItemChunk", "Packer", "Sizes", "check_items", "cut", "draw"]
+__all__ = ["ItemChunk", "Packer", "Sizes", "check_items", "cut", "draw", "load_items"]
 
 #: Aim of one chunk: long enough to hide the cost of sending it, short enough to spread the end evenly.
 _TARGET_SECONDS = 0.1
 _MOST_ITEMS = 4096
+#: Work that is worth a dispatch, which takes a process some 0.2 ms, and a moment until the other one has its turn.
+_LEAST_SECONDS = 0.001
+#: The same for items that take less than this; of others one that turns out slow would hold too many up.
+_QUICK, _LEAST_OF_QUICK = 1e-4, 0.005
+#: What a worker of a cluster hands back at a time, in units of the work that is worth a dispatch.
+_SLICE_IN_DISPATCHES = 3
 #: Bytes of one pickled chunk beyond which chunks are made smaller.
 _MOST_BYTES = 16 << 20
 _FIRST_ITEMS = 32
@@ -62,23 +70,73 @@ def draw(items: Iterable[Any], ahead: int) -> tuple[list[Any], Iterator[Any] | N
 
 
 class ItemChunk:
-    """The items of one dispatch, with their pickle where it was kept."""
+    """The items of one dispatch, with their pickle where it was kept.
 
-    __slots__ = ("_packer", "first", "items", "packed")
+    Args:
+        indices: Positions of the items in the input.
+        items: The items.
+        packer: Pickles them; None where the workers are threads.
+    """
 
-    def __init__(self, first: int, items: Sequence[Any], packer: Packer | None = None) -> None:
-        self.first = first
+    __slots__ = ("_joined", "_packer", "indices", "items", "packed")
+
+    def __init__(self, indices: Sequence[int], items: Sequence[Any], packer: Packer | None = None) -> None:
+        self.indices = indices
         self.items = items
         self.packed: bytes | None = None
         self._packer = packer
+        self._joined: Sequence[ItemChunk] = ()
+
+    @classmethod
+    def joined(cls, chunks: Sequence[ItemChunk]) -> ItemChunk:
+        """Return chunks that follow each other as one, with the pickles that they have."""
+        if len(chunks) == 1:
+            return chunks[0]
+        head, last = chunks[0].indices, chunks[-1].indices
+        count = sum(len(chunk.items) for chunk in chunks)
+        indices: Sequence[int] = range(head[0], last[-1] + 1)
+        if len(indices) != count:  # with gaps, where an earlier try has done some
+            indices = [index for chunk in chunks for index in chunk.indices]
+        whole = cls(indices, [item for chunk in chunks for item in chunk.items], chunks[0]._packer)  # noqa: SLF001
+        whole._joined = chunks
+        return whole
+
+    @property
+    def first(self) -> int:
+        """Position of the first item in the input."""
+        return self.indices[0]
+
+    def part(self, start: int, stop: int | None = None) -> ItemChunk:
+        """Return some of it as a chunk of its own."""
+        return ItemChunk(self.indices[start:stop], self.items[start:stop], self._packer)
+
+    def pieces(self, size: int) -> list[ItemChunk]:
+        """Return it in chunks of no more than *size* items."""
+        if size >= len(self.items):
+            return [self]
+        return [self.part(start, start + size) for start in range(0, len(self.items), size)]
 
     @property
     def data(self) -> bytes:
-        """The pickled items: those that the check made, where they were kept."""
+        """The items as one pickle after another: those that the check made, where they were kept."""
+        if self._joined:
+            return b"".join(chunk.data for chunk in self._joined)
         if self.packed is None:
             assert self._packer is not None  # noqa: S101 - only process pools ask, and they have one
             return self._packer.pack(self)
         return self.packed
+
+
+def load_items(data: bytes) -> list[Any]:
+    """Load the items of a chunk.
+
+    Raises:
+        Exception: Whatever loading raises.
+    """
+    file, items = io.BytesIO(data), []
+    while file.tell() < len(data):
+        items += pickle.load(file)  # noqa: S301 - the task made it
+    return items
 
 
 class Packer:
@@ -104,7 +162,7 @@ class Packer:
         try:
             data = self._dumps(chunk)
         except Exception:  # noqa: BLE001 - pickling runs code of the user
-            self.culprits += explain_items(chunk.items, chunk.first)
+            self.culprits += explain_items(chunk.items, chunk.indices)
             return
         if len(data) <= self._left:
             self._left -= len(data)
@@ -118,7 +176,7 @@ class Packer:
         """
         with suppress(Exception):  # raised below, outside: its context would show values
             return self._dumps(chunk)
-        raise NotPicklableError(explain_items(chunk.items, chunk.first))
+        raise NotPicklableError(explain_items(chunk.items, chunk.indices))
 
     def _dumps(self, chunk: ItemChunk) -> bytes:
         data = dumps(chunk.items, self.classes, collect=self._collect, verify=True)
@@ -133,36 +191,66 @@ class Packer:
 
 
 class Sizes:
-    """How many items go into the next chunk of a lazy iterator, from what the last ones took."""
+    """How many items go into the next chunk of a lazy iterator, from what the last ones took.
+
+    Attributes:
+        dispatch_seconds: Work that is worth a dispatch to a cluster; 0 where the workers are on this machine.
+    """
 
     def __init__(self, batch_size: int | Literal["auto"]) -> None:
+        self.dispatch_seconds = 0.0
         self._fixed = None if batch_size == "auto" else batch_size
         self._size = 1
+        self._least = 1
+        self._each = 0.0
 
     def next(self) -> int:
         """Return the number of items for the next chunk."""
         return self._fixed or self._size
 
+    def least(self, left: int = 1, workers: int = 1) -> int:
+        """Return the number of items below which sending a chunk costs more than its work.
+
+        To a cluster, where that is dear, half of a worker's share of what is *left* goes at once, until that is less.
+        """
+        if self._fixed or not self._each:
+            return 1
+        if not self.dispatch_seconds:
+            return self._least
+        wanted = max(left / (2 * workers), self.dispatch_seconds / self._each)
+        return max(1, int(min(wanted, self.slice_seconds / self._each)))
+
+    @property
+    def slice_seconds(self) -> float:
+        """Seconds after which a worker of a cluster hands back what it has."""
+        return _SLICE_IN_DISPATCHES * self.dispatch_seconds
+
     def learn(self, items: int, seconds: float) -> None:
         """Take note of how long a chunk took."""
         if items:
-            wanted = int(_TARGET_SECONDS * items / max(seconds, 1e-9))
+            wanted = int(max(_TARGET_SECONDS, self.dispatch_seconds) * items / max(seconds, 1e-9))
             self._size = max(1, min(wanted, 2 * self._size, _MOST_ITEMS))
+            self._each = each = max(seconds, 1e-9) / items
+            self._least = max(1, int((_LEAST_OF_QUICK if each < _QUICK else _LEAST_SECONDS) / each))
 
 
 def cut(
-    items: Sequence[Any], workers: int, batch_size: int | Literal["auto"], packer: Packer | None
+    indices: Sequence[int],
+    items: Sequence[Any],
+    workers: int,
+    batch_size: int | Literal["auto"],
+    packer: Packer | None,
 ) -> Iterator[ItemChunk]:
     """Cut items of known number into chunks.
 
     With ``"auto"`` each chunk takes an eighth of a worker's share of what is left, so that chunks shrink to single
     items at the end (guided self-scheduling: Polychronopoulos and Kuck, 1987).
     """
-    first = 0
-    while first < len(items):
-        left = len(items) - first
+    start = 0
+    while start < len(items):
+        left = len(items) - start
         size = max(1, left // (8 * workers)) if batch_size == "auto" else batch_size
         if packer is not None and batch_size == "auto":
             size = packer.fit(size)
-        yield ItemChunk(first, items[first : first + size], packer)
-        first += size
+        yield ItemChunk(indices[start : start + size], items[start : start + size], packer)
+        start += size

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 from airflow_joblib.call import ItemSignature, function_name
+from airflow_joblib.dag_definition import CONTEXT, dag_is_being_defined, materialized
 from airflow_joblib.options import Defaults, Options, environment, option_names, unknown_option, uses_processes
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ Item = TypeVar("Item")
 Result_co = TypeVar("Result_co", covariant=True)
 Params = ParamSpec("Params")
 
-#: Loaded as soon as anything of Airflow's DAG authoring is; without it no DAG is being defined.
-_DAG_CONTEXT = "airflow.sdk.definitions._internal.contextmanager"
 #: Stands for items that are not the first argument.
 _BY_NAME: Any = object()
 
@@ -114,7 +113,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
             WorkerLostError: A worker process ended before it gave back its items.
             Exception: The first item's failure, of its own type, with a note that says which item.
         """
-        if _dag_is_being_defined():
+        if dag_is_being_defined():
             from airflow_joblib.taskflow.task import make_task
 
             return make_task(self, args, kwargs)
@@ -141,7 +140,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         from airflow_joblib.fan_out import fan_out
 
         items, call = self._signature.bind(args, kwargs)
-        return fan_out(call, _materialized(items), self.options, _defaults(), self.item)
+        return fan_out(call, materialized(items), self.options, _defaults(), self.item)
 
     def partial(self, **kwargs: Any) -> Any:
         """Fix arguments that all mapped instances share; ``.expand()`` of what it returns makes the mapped task.
@@ -279,19 +278,24 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
         function: The function, when the decorator is used without parentheses.
         n_jobs: Workers, joblib's meaning: -1 for every CPU this process may use (affinity and cgroup limits counted),
             -2 for all but one. Default: ``[joblib] n_jobs``, else -1.
-        backend: ``"loky"``, ``"multiprocessing"``, ``"threading"``, ``"sequential"`` or any name registered with
-            joblib. Default: ``[joblib] backend``, else ``"loky"``.
-        backend_options: Mapping handed to ``joblib.parallel_config``, as ``{"inner_max_num_threads": 1}``.
+        backend: ``"loky"``, ``"multiprocessing"``, ``"threading"``, ``"sequential"``, a cluster's ``"dask"``,
+            ``"ray"`` or ``"spark"``, or any name registered with joblib. Default: ``[joblib] backend``, else
+            ``"loky"``.
+        backend_options: Mapping handed to ``joblib.parallel_config``, as ``{"inner_max_num_threads": 1}``. For a
+            cluster: where it is, as ``{"address": "tls://host:8786"}`` or ``{"conn_id": "dask_default"}``; without
+            either a local one is started for the run.
         over: Name of the parameter that takes the item. Default: the first one.
         batch_size: Items per dispatch, or ``"auto"``: large chunks first, single items at the end.
         per_worker: Mapping of parameter name to a function that returns a context manager or a plain value, entered
             once per worker and left when the run ends, after a failed item too and then without its exception: what
             commits should do so in each item. That function may take shared arguments, by name.
-        item_retries: Not available yet.
-        item_retry_delay: Not available yet.
-        item_timeout: Not available yet.
-        max_failures: Not available yet: the first failure ends the run.
-        checkpoint: Not available yet.
+        item_retries: Tries after the first for one item. ``AirflowFailException`` is not tried again.
+        item_retry_delay: Seconds, or a timedelta, before an item's first retry; each further one waits twice as long,
+            and up to *item_retry_delay* more at random.
+        item_timeout: Seconds, or a timedelta, that one try of one item may take. With threads it ends Python code only.
+        max_failures: Items that may fail for good before the task fails: a count, or a fraction below 1. Their results
+            are None. Default: the first failure ends the run.
+        checkpoint: True, or where: finished items are kept, and a retried or cleared task runs only the others.
         **options: As above, and options of the Airflow task as for ``@task``: ``task_id``, ``retries``, ``pool``...
 
     Returns:
@@ -355,25 +359,13 @@ def _described(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
 
 
-def _dag_is_being_defined() -> bool:
-    module = sys.modules.get(_DAG_CONTEXT)
-    return module is not None and module.DagContext.get_current() is not None
-
-
-def _materialized(items: Any) -> Any:
-    """Take what a mapped task upstream returned in one request instead of one for each item."""
-    if type(items).__name__ == "LazyXComSequence":
-        return items[:]
-    return items
-
-
 def _defaults() -> Defaults:
     """Read ``[joblib]``: through Airflow where it is loaded, from the environment where it is not."""
-    if _DAG_CONTEXT not in sys.modules:
+    if CONTEXT not in sys.modules:
         return Defaults.read(environment)
     from airflow_joblib.taskflow import configuration, services
 
     defaults = Defaults.read(configuration.option)
     if not services.inside_task():
         return defaults
-    return replace(defaults, services=services.of_run, watched=services.watched)
+    return replace(defaults, host=services.Task())

@@ -7,12 +7,13 @@ and survives pickling. An item's own exception is never wrapped in one of these:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "ClusterError",
     "Culprit",
     "InvalidOptionError",
     "ItemTimeoutError",
@@ -92,12 +93,73 @@ class NotPicklableError(ParallelTaskError, TypeError):
 
 
 class ItemTimeoutError(ParallelTaskError, TimeoutError):
-    """One try of one item took longer than ``item_timeout``. Not raised in this version."""
+    """One try of one item took longer than ``item_timeout``.
+
+    Attributes:
+        seconds: The limit.
+        index: Position of the item in the input; -1 inside the item itself, which may catch this to clean up.
+        item: The item, cut short.
+    """
+
+    def __init__(self, seconds: float = 0.0, index: int = -1, item: str = "") -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.index = index
+        self.item = item
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle its attributes: a TimeoutError would take its arguments for an error number."""
+        return type(self), (self.seconds, self.index, self.item), {"__notes__": getattr(self, "__notes__", [])}
+
+    def __str__(self) -> str:
+        which = "An item" if self.index < 0 else f"Item {self.index} ({self.item})"
+        return f"{which} took longer than its item_timeout of {self.seconds:g} s."
 
 
 class WorkerLostError(ParallelTaskError, RuntimeError):
-    """A worker process ended before it gave back its items."""
+    """A worker process ended before it gave back its items.
+
+    Where one item ended two workers it is about that item; else the workers ended before they could run any.
+
+    Attributes:
+        index: Position of the item in the input; -1 where there is none to blame.
+        exit_code: Exit code of the last worker; negative for the number of a signal, None where it isn't known.
+    """
+
+    def __init__(self, message: str, index: int = -1, exit_code: int | None = None) -> None:
+        super().__init__(message, index, exit_code)
+        self.index = index
+        self.exit_code = exit_code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ClusterError(ParallelTaskError, RuntimeError):
+    """A cluster of Dask, Ray or Spark can't be used: its package is missing, it doesn't answer, or it doesn't fit.
+
+    Raised before anything has run; or when the cluster has gone while items ran.
+    """
 
 
 class TooManyFailuresError(ParallelTaskError, RuntimeError):
-    """More items failed for good than ``max_failures`` tolerates. Not raised in this version."""
+    """More items failed for good than ``max_failures`` tolerates. Caused by a group of the first failures.
+
+    Attributes:
+        failed: Number of items that had failed when the run ended.
+        total: Number of items; None where a lazy input was not drawn to its end.
+        tolerated: Number of failures that were.
+    """
+
+    def __init__(self, failed: int, total: int | None, tolerated: int) -> None:
+        super().__init__(failed, total, tolerated)
+        self.failed = failed
+        self.total = total
+        self.tolerated = tolerated
+
+    def __str__(self) -> str:
+        of = f"{self.failed:,}" if self.total is None else f"{self.failed:,} of {self.total:,}"
+        return (
+            f"{of} items failed for good, and max_failures tolerates {self.tolerated:,}; the run was ended. The first "
+            "of them are above; in a task every one is in the XCom 'failures'."
+        )

@@ -2,47 +2,78 @@
 
 ::
 
-    items ─► check ─► chunks ─► Pool ─► reports ─► results
-               │                  ▲         │
-               └─ nothing ran     └─ next ──┘        a failure ends the run
+    items ─► check ─► chunks ─► workers ─► reports ─► ledger ─► results
+               │         ▲                              │
+               └─ nothing└── retries, what was not run ─┘     a failure ends the run, or is tolerated
+                  ran
 
 At most two chunks a worker are under way, so that lazy items are drawn as they are needed.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import logging
 import os
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import joblib
-
-from airflow_joblib import worker
+from airflow_joblib import inner_threads
 from airflow_joblib.call import function_name
 from airflow_joblib.chunks import ItemChunk, Packer, Sizes, check_items, cut, draw
+from airflow_joblib.engine_pool import EnginePool, connected
 from airflow_joblib.exceptions import NotPicklableError
-from airflow_joblib.options import uses_processes
-from airflow_joblib.picklability import check_function, explain_shared, modules_by_value, sent_by_value
-from airflow_joblib.picklability.pickler import dumps
-from airflow_joblib.pool import FewerWorkersError, ThreadPool
+from airflow_joblib.kept import Kept
+from airflow_joblib.ledger import Ledger
+from airflow_joblib.lost_workers import LostWorkersError
+from airflow_joblib.options import ENGINES, starts_workers, uses_processes
+from airflow_joblib.outcomes import Payload, Rules
+from airflow_joblib.parcel import Parcel
+from airflow_joblib.picklability import Dependencies, dependencies, modules_by_value, no_dependencies, sent_by_value
+from airflow_joblib.pool import WATCH, FewerWorkersError, ThisThread
 from airflow_joblib.process_pool import ProcessPool
 from airflow_joblib.progress import Progress
+from airflow_joblib.summary import Tally
+from airflow_joblib.thread_pool import ThreadPool
+from airflow_joblib.worker import first_time
+from airflow_joblib.worker_process import inside_worker
+from airflow_joblib.workforce import Workforce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from airflow_joblib.call import Call
-    from airflow_joblib.exceptions import Culprit
+    from airflow_joblib.engines.engine import Engine
     from airflow_joblib.options import Defaults, Options
-    from airflow_joblib.pool import Pool
-    from airflow_joblib.worker import ItemError, Report
+    from airflow_joblib.outcomes import Report
+    from airflow_joblib.pool import Workers
 
 __all__ = ["fan_out"]
 
 log = logging.getLogger("airflow_joblib")
+
+#: Seconds after which a worker hands back what it has of a chunk: what is lost with a worker or a task is no more.
+_SLICE = 0.5
+#: The same where finished items are kept, which they must be within a second.
+_KEPT_SLICE = 0.25
+
+_THREADS_GO_ON = (
+    "%s: item_timeout ends Python code in threads, but not a call into C or the operating system, which goes on until "
+    "it returns by itself. A backend of processes can end that as well."
+)
+_NO_INNER_CHECKPOINT = (
+    "%s: keeps no checkpoint, since an item of another fan-out called it. Give that one a checkpoint, which keeps "
+    "whole items."
+)
+
+_CLUSTERS_GO_ON = (
+    "%s: on a cluster item_timeout ends Python code, but not a call into C or the operating system, which goes on "
+    "until it returns by itself. The backend loky can end that as well."
+)
 
 
 def fan_out(call: Call, items: object, options: Options, defaults: Defaults, item_name: str) -> list[Any]:
@@ -58,11 +89,12 @@ def fan_out(call: Call, items: object, options: Options, defaults: Defaults, ite
     Raises:
         TypeError: The items can't be taken one by one.
         NotPicklableError: Something can't reach a worker; nothing has run.
-        WorkerLostError: A worker ended before it gave back its items.
-        Exception: The first item's failure, as the item raised it.
+        WorkerLostError: An item ended two workers, or the workers ended before they ran any.
+        TooManyFailuresError: More items failed than are tolerated.
+        Exception: The first item's failure, as the item raised it, where none is tolerated.
     """
     run = _Run(call, options, defaults)
-    with defaults.watched() as run.check:
+    with defaults.host.watched() as run.check:
         return run.start(check_items(items, item_name))
 
 
@@ -71,74 +103,134 @@ class _Run:
 
     def __init__(self, call: Call, options: Options, defaults: Defaults) -> None:
         self.call = call
-        self.services = defaults.services
+        self.host = defaults.host
+        self.engine: Engine | None = None
+        self.needs: Dependencies
+        self.progress: Progress
         self.check: Callable[[], None] = lambda: None
         self.options = options
         self.backend = options.backend or defaults.backend
         self.n_jobs = options.n_jobs if options.n_jobs is not None else defaults.n_jobs
         self.packer = Packer(defaults.memory_budget << 20) if uses_processes(self.backend) else None
         self.sizes = Sizes(options.batch_size)
-        self.results: dict[int, Sequence[Any]] = {}
-        self.done = 0
-        self.payload = b""
+        self.again: list[tuple[int, ItemChunk]] = []
+        self.workers = 1
+        self.apart = False
         self.name = function_name(call.function)
+        self.force = Workforce(self.name, self.n_jobs, self.backend, options)
+        self.parcel = Parcel(call, options.backend_options, local=starts_workers(self.backend))
+        self.tally = Tally(self.name, 0.0)
+        if options.checkpoint is not False and inside_worker():
+            if first_time(f"checkpoint of {self.name}"):
+                log.warning(_NO_INNER_CHECKPOINT, self.name)
+            options = self.options = replace(options, checkpoint=False)
+        self.kept = Kept(call, options, self.host)
+        self.ledger = Ledger(call, options, self.host, self.kept)
+        self.rules = self._rules()
+
+    def _rules(self) -> Rules:
+        """Decide how workers go about a chunk; batches of a size that was asked for are not taken apart."""
+        options = self.options
+        strict = not options.max_failures and not options.item_retries
+        if options.checkpoint is not False:
+            seconds = _KEPT_SLICE
+        else:
+            seconds = _SLICE if options.batch_size == "auto" else float("inf")
+        return Rules(strict, seconds, options.item_timeout)
 
     def start(self, items: Iterable[Any]) -> list[Any]:
         """Draw the first items, and run if there are any."""
-        workers = self.workers()
+        workers = self.force.asked()
+        self._warn_of_timeout(workers)
         head, rest = draw(items, ahead=2 * workers)
         if not head:
             return []
-        with sent_by_value(modules_by_value([self.call.function, *self.call.factories.values()])):
+        if workers == 1 < len(head):
+            self.force.warn_of_one_cpu()
+        with self.kept, sent_by_value(modules_by_value([self.call.function, *self.call.factories.values()])):
+            away = self.backend in ENGINES and not inside_worker()  # which may hold what another run waits for
+            results = self._away(head, rest, workers) if away else self._here(head, rest, workers)
+            self.kept.clear()
+        return results
+
+    def _away(self, head: list[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
+        """Run on a cluster; here, where it can't be connected to as long as a run that waits for this one lasts."""
+        try:
+            return self._on_cluster(head, rest, workers)
+        except FewerWorkersError as fewer:
+            if workers > 1:
+                self.force.warn_fewer(1, workers, str(fewer))
+            return self._here(head, rest, 1)
+
+    def _here(self, head: list[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
+        """Run with workers of this process's own, from which a run on a cluster may draw its items."""
+        with no_dependencies():
             return self.run(head, rest, workers)
 
-    def workers(self) -> int:
-        """Return how many workers are asked for."""
-        if self.backend == "sequential":
-            return 1
-        if self.backend in {"loky", "multiprocessing", "threading"}:
-            return max(1, joblib.cpu_count() + 1 + self.n_jobs) if self.n_jobs < 0 else self.n_jobs
-        with joblib.parallel_config(backend=self.backend, **self.options.backend_options):
-            return max(1, int(joblib.effective_n_jobs(self.n_jobs)))
+    def _on_cluster(self, head: list[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
+        """Connect to the cluster of an engine for the length of the run."""
+        options = dict(self.options.backend_options)
+        conn_id = options.pop("conn_id", None)
+        if conn_id is not None:
+            options = {**self.host.connection(self.backend, conn_id), **options}
+        with dependencies() as self.needs, connected(self.backend, options, workers) as self.engine:
+            self.sizes.dispatch_seconds = self.engine.dispatch_seconds
+            self.rules = self.rules._replace(seconds=max(self.rules.seconds, self.sizes.slice_seconds))
+            return self.run(head, rest, self.force.on_cluster(self.engine.slots))
+
+    def _warn_of_timeout(self, workers: int) -> None:
+        """Say so where the limit of an item can't be held whatever the item does."""
+        if self.options.item_timeout is not None and workers > 1:
+            if self.packer is None:
+                log.warning(_THREADS_GO_ON, self.name)
+            elif self.backend in ENGINES:
+                log.warning(_CLUSTERS_GO_ON, self.name)
 
     def run(self, head: list[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
         """Check, run, and put the results in order."""
-        total = len(head) if rest is None else None
-        workers = workers if total is None else self._at_most(total, workers)
+        self.ledger.total = len(head) if rest is None else None
+        indices, todo = self.ledger.draw(head)
+        if rest is None:
+            workers = self._enough(len(todo), workers)
         if self.packer is None:
-            chunks = list(cut(head, workers, self.options.batch_size, None))
+            chunks = list(cut(indices, todo, max(workers, 1), self.options.batch_size, None))
         else:
-            chunks = self._check(head, self.packer, workers)
-        source = self._source(chunks, rest, len(head))
-        began = time.perf_counter()
-        with Progress(self.name, total) as progress:
-            workers = self._execute(source, workers, progress)
-            progress.finish(self.done, workers, time.perf_counter() - began)
-        return [value for first in sorted(self.results) for value in self.results[first]]
+            chunks = self._check(indices, todo, self.packer, max(workers, 1))
+        source = self._source(chunks, rest)
+        began = time.monotonic()
+        self.tally = Tally(self.name, began)
+        with Progress(self.name, self.ledger) as self.progress:
+            workers = self._execute(source, workers)
+            results = self.ledger.finish()
+            self._sum_up(workers, time.monotonic() - began, results)
+        return results
 
-    def _at_most(self, total: int, workers: int) -> int:
-        """Return no more workers than chunks there can be, and say so where their number was asked for."""
-        size = 1 if self.options.batch_size == "auto" else self.options.batch_size
-        chunks = -(-total // size)
-        if chunks < workers and self.n_jobs > 0:
-            what = ("item" if size == 1 else f"batch of {size}", "items" if size == 1 else f"batches of {size}")
-            why = f"there is only one {what[0]}" if chunks == 1 else f"there are only {chunks} {what[1]}"
-            self._warn_fewer(chunks, workers, why)
-        return min(chunks, workers)
+    def _enough(self, items: int, asked: int) -> int:
+        """Return how many workers have something to do, and see whether one of them must be a process of its own.
 
-    def _warn_fewer(self, workers: int, asked: int, why: str) -> None:
-        plural = "worker" if workers == 1 else "workers"
-        log.warning("%s runs on %d %s instead of %d: %s.", self.name, workers, plural, asked, why)
+        What an earlier try has left may be what ended its workers, and only a process can be ended at a limit.
+        """
+        left = self.ledger.earlier > 0
+        workers = self.force.at_most(items, asked, left=left)
+        risky = left or self.options.item_timeout is not None
+        self.apart = workers == 1 < asked and risky and starts_workers(self.backend) and not inside_worker()
+        return workers
 
-    def _check(self, items: list[Any], packer: Packer, workers: int) -> list[ItemChunk]:
+    def _sum_up(self, workers: int, wall: float, results: list[Any]) -> None:
+        """Say in the log what the run came to."""
+        times = self.tally.times(workers, wall)
+        size = self.host.size_of(self.call, results)
+        xcom = "" if size is None else f"; the XCom has about {size / 1024:,.0f} KiB"
+        self.progress.finish(workers, wall, self.tally.sentence(workers, times) + xcom)
+        if workers > 1 and self.ledger.undisturbed:  # what waits and restarts took is nobody's to save
+            self.tally.warn(self.backend, times)
+            self.tally.hint(self.backend, times)
+
+    def _check(self, indices: Sequence[int], items: list[Any], packer: Packer, workers: int) -> list[ItemChunk]:
         """Pickle, and thereby check, the call and every item that is known, before a worker exists."""
-        culprits: list[Culprit] = []
-        try:
-            self.payload = dumps(self.call, verify=True)
-        except Exception:  # noqa: BLE001 - pickling runs code of the user
-            culprits += self._explain_call()
+        culprits = self.parcel.check()
         chunks = []
-        for chunk in cut(items, workers, self.options.batch_size, packer):
+        for chunk in cut(indices, items, workers, self.options.batch_size, packer):
             packer.check(chunk)
             chunks.append(chunk)
         if culprits := [*culprits, *packer.culprits]:
@@ -146,119 +238,166 @@ class _Run:
         packer.start_sending()
         return chunks
 
-    def _explain_call(self) -> list[Culprit]:
-        try:
-            check_function(self.call.function, self.call.factories)
-        except NotPicklableError as error:
-            found = list(error.culprits)
-        else:
-            found = []
-        try:
-            dumps(self.call.arguments(), verify=True)
-        except Exception:  # noqa: BLE001
-            found += explain_shared(self.call.arguments())
-        return found
-
-    def _source(self, chunks: list[ItemChunk], rest: Iterator[Any] | None, first: int) -> Iterator[ItemChunk]:
+    def _source(self, chunks: list[ItemChunk], rest: Iterator[Any] | None) -> Iterator[ItemChunk]:
         """Yield the chunks that are cut already, then those of what is left of a lazy iterator."""
         chunks.reverse()
         while chunks:
             yield chunks.pop()
         while rest is not None:
-            items = list(itertools.islice(rest, self._next_size()))
+            items = list(itertools.islice(rest, self._fit(self.sizes.next())))
             if not items:
+                self.ledger.total = len(self.ledger.results)
                 return
-            yield ItemChunk(first, items, self.packer)
-            first += len(items)
+            indices, todo = self.ledger.draw(items)
+            if not todo:
+                self.sizes.learn(len(items), 0.0)
+            else:
+                yield ItemChunk(indices, todo, self.packer)
 
-    def _next_size(self) -> int:
-        size = self.sizes.next()
+    def _fit(self, size: int) -> int:
+        """Return *size*, or less where so many items would make a very large chunk and no number was asked for."""
         return size if self.packer is None or self.options.batch_size != "auto" else self.packer.fit(size)
 
-    def _execute(self, source: Iterator[ItemChunk], workers: int, progress: Progress) -> int:
+    def _execute(self, source: Iterator[ItemChunk], workers: int) -> int:
         """Run every chunk and return the number of workers that did."""
-        if workers > 1 and worker.inside_worker():
-            self._warn_fewer(1, workers, "an item of another fan-out called it, whose workers use the CPUs already")
-        elif workers > 1:
+        if workers > 1 and inside_worker():
+            if first_time(self.name):  # once a worker, not once an item
+                self.force.warn_fewer(
+                    1, workers, "an item of another fan-out called it, whose workers use the CPUs already"
+                )
+        elif workers > 1 or self.apart or (self.engine is not None and self.engine.single):
             try:
-                with self._pool(workers) as pool:
-                    self._drive(pool, source, progress)
+                self._on_workers(source, workers)
             except FewerWorkersError as fewer:
-                self._warn_fewer(1, workers, str(fewer))
+                if workers > 1:
+                    self.force.warn_fewer(1, workers, str(fewer))
             else:
                 return workers
-        self._run_here(source, progress)
+        with ThisThread(self.call, self.rules) as here:
+            self._drive(here, source, 1)
         return 1
 
+    def _on_workers(self, source: Iterator[ItemChunk], workers: int) -> None:
+        """Run every chunk on a pool, and on another one where a worker of it was lost."""
+        self.workers = workers
+        # For one worker joblib would start no process.
+        with self._pools(2 if self.apart else workers) as make:
+            while True:
+                try:
+                    with make() as pool:
+                        self._drive(pool, source, workers)
+                except LostWorkersError as lost:
+                    self._run_again(self.ledger.lose(lost))
+                else:
+                    return
+
     @contextmanager
-    def _pool(self, workers: int) -> Iterator[Pool]:
-        """Run a pool of workers, with what worker processes are given for the length of the run."""
+    def _pools(self, workers: int) -> Iterator[Callable[[], AbstractContextManager[Workers]]]:
+        """Give what makes a pool of workers, with what worker processes are given for the length of the run."""
         options = self.options.backend_options
         if self.packer is None:
-            with ThreadPool(self.call, self.backend, workers, options) as threads:
-                yield threads
+            yield lambda: ThreadPool(self.call, self.backend, workers, options, self.rules)
             return
-        # Classes that items refer to by key travel with the call, as both do once for each worker.
-        classes = dumps(list(self.packer.classes))
-        with self.services() as prepare:
-            local = self.backend in {"loky", "multiprocessing"}
-            payload = worker.Payload(self.payload, classes, prepare, os.getpid(), local)
+        if self.engine is not None:
+            engine, resources = self.engine, bool(self.call.factories)
+            engine.check(self.needs.needed, self.needs.perhaps)
+            visiting = self.host.visiting(engine.name, engine.asked)
+            with visiting as visit, self.parcel.sent(self.packer.classes) as (call, classes):
+                payload = Payload(call, classes, visit.prepare, rules=self.rules)
+                yield lambda: EnginePool(engine, payload, workers, resources=resources, take=visit.take)
+            return
+        local = starts_workers(self.backend)
+        threads = inner_threads.for_each_of(workers, options) if local else None
+        if self.backend == "multiprocessing":  # for which joblib refuses what we do ourselves
+            options = {name: value for name, value in options.items() if name != inner_threads.OPTION}
+        with self.host.services() as prepare, self.parcel.sent(self.packer.classes) as (call, classes):
+            payload = Payload(call, classes, prepare, os.getpid(), local, self.rules, threads)
             resources = bool(self.call.factories)
-            with ProcessPool(payload, self.backend, workers, options, resources=resources) as processes:
-                yield processes
+            yield lambda: ProcessPool(payload, self.backend, workers, options, resources=resources)
 
-    def _drive(self, pool: Pool, source: Iterator[ItemChunk], progress: Progress) -> None:
-        """Keep two chunks a worker under way, and take their reports."""
-        exhausted = False
+    def _drive(self, pool: Workers, source: Iterator[ItemChunk], workers: int) -> None:
+        """Keep the workers busy, and take their reports."""
         while True:
-            while not exhausted and pool.under_way < 2 * pool.n_jobs:
-                chunk = next(source, None)
-                exhausted = chunk is None
-                if chunk is not None:
-                    pool.submit(chunk)
-            if not pool.under_way:
+            while pool.has_room and (chunk := self._next(source)) is not None:
+                pool.submit(chunk)
+            if not pool.under_way and pool.has_room and self.ledger.retries.next_due is None:
                 return
-            self._take(pool.next_report(self.check), progress)
+            try:
+                taken = self._wait(pool)
+            except LostWorkersError as lost:
+                if not lost.goes_on:
+                    raise
+                self._run_again(self.ledger.lose(lost))
+                continue
+            if taken is not None:
+                self._take(*taken, workers)
+                self.progress.update()
 
-    def _run_here(self, source: Iterable[ItemChunk], progress: Progress) -> None:
-        """Run every chunk in this thread: for one item, one worker, or a fan-out inside an item."""
-        here = worker.Worker(self.call)
-        try:
-            for chunk in source:
-                self._take(here.run(chunk.items, chunk.first, self._goes_on), progress)
-        except BaseException:
-            worker.close_after_failure(here)
-            raise
-        here.close()
+    def _next(self, source: Iterator[ItemChunk]) -> ItemChunk | None:
+        """Return what is to run next: what was begun, then a retry that is due, then new items."""
+        if self.again:
+            return heapq.heappop(self.again)[1]
+        if (due := self.ledger.retries.due()) is not None:
+            index, item = due
+            return ItemChunk([index], [item], self.packer)
+        return self._fresh(source)
 
-    def _goes_on(self) -> bool:
-        """Look, between two items, whether the run must end; it does so by an exception."""
+    def _fresh(self, source: Iterator[ItemChunk]) -> ItemChunk | None:
+        """Return new items: as many chunks in one as are worth a dispatch, where items turn out to be quick."""
+        first = next(source, None)
+        if first is None:
+            return None
+        chunks, count, least = [first], len(first.items), self._fit(self.sizes.least(self._left(first), self.workers))
+        while count < least and (chunk := next(source, None)) is not None:
+            chunks.append(chunk)
+            count += len(chunk.items)
+        return ItemChunk.joined(chunks)
+
+    def _left(self, chunk: ItemChunk) -> int:
+        """Return how many items come from a chunk on, as far as is known."""
+        return len(chunk.items) if self.ledger.total is None else self.ledger.total - chunk.first
+
+    def _wait(self, pool: Workers) -> tuple[ItemChunk, Report] | None:
+        """Wait for the next report; for none, where a retry is due before or nothing is under way."""
+        if not pool.has_room:  # a retry that is due would have to wait as well
+            return pool.next_report(self._beat)
+        until = self.ledger.retries.next_due
+        if pool.under_way:
+            return pool.next_report(self._beat, until)
+        assert until is not None  # noqa: S101 - as the caller saw
+        self._beat()
+        time.sleep(max(0.0, min(WATCH, until - time.monotonic())))
+        return None
+
+    def _beat(self) -> None:
         self.check()
-        return False
+        self.kept.beat()
+        self.progress.update()
 
-    def _take(self, report: Report, progress: Progress) -> None:
-        if report.failure is not None:
-            raise _explained(report.failure, report.worker)
-        self.results[report.first] = report.values
-        self.done += len(report.values)
-        self.sizes.learn(len(report.values), report.seconds)
-        progress.update(self.done)
+    def _take(self, chunk: ItemChunk, report: Report, workers: int) -> None:
+        """Enter a report, and see to what of its chunk has not run."""
+        self.tally.add(report)
+        self.ledger.take(chunk, report)
+        self.kept.beat(here=workers == 1)
+        ran = len(report.values)
+        self.sizes.learn(ran, report.seconds)
+        if report.torn:
+            self._run_again(chunk.pieces(1))
+        elif ran < len(chunk.items):
+            rest = chunk.part(ran)
+            self._run_again(rest.pieces(self._size_of_rest(rest, report, workers)))
 
+    def _run_again(self, chunks: Iterable[ItemChunk]) -> None:
+        """Let chunks that were begun run before what was not, in the order of the input."""
+        for chunk in chunks:
+            heapq.heappush(self.again, (chunk.first, chunk))
 
-class _WorkerTraceback(Exception):  # noqa: N818 - only ever shown as the cause of an item's exception
-    """The traceback of an item's exception as it was in the worker."""
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.args[0]}"""'
-
-
-def _explained(failure: ItemError, pid: int) -> BaseException:
-    """Return an item's own exception with a note that says which item, and where."""
-    error = failure.error
-    if failure.resource:
-        error.add_note(f"Raised while per_worker {failure.resource!r} was set up in worker {pid}.")
-    else:
-        error.add_note(f"Raised by item {failure.index} ({failure.item}) on try 1 in worker {pid}.")
-    if failure.traceback:
-        error.__cause__ = _WorkerTraceback(failure.traceback)
-    return error
+    def _size_of_rest(self, rest: ItemChunk, report: Report, workers: int) -> int:
+        """Return how many items of a chunk that was handed back to send at once: what no worker must wait for."""
+        left = len(rest.items)
+        if self.options.batch_size != "auto" or not report.values:
+            return left
+        rate = report.seconds / len(report.values)
+        # A machine that stood still for a moment must not take a chunk of quick items to pieces of one each.
+        least, most = -(-left // (8 * workers)), -(-left // (2 * workers))
+        return max(least, min(int(self.rules.seconds / 2 / rate), most), int(self.sizes.dispatch_seconds / rate))

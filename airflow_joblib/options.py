@@ -7,29 +7,32 @@ from __future__ import annotations
 
 import difflib
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_joblib.exceptions import InvalidOptionError
+from airflow_joblib.host import Host
+from airflow_joblib.option_checks import (
+    check_batch_size,
+    check_checkpoint,
+    check_count,
+    check_factories,
+    check_max_failures,
+    check_n_jobs,
+    check_over,
+    mapping,
+    seconds,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Mapping
 
-    #: Makes a context manager that gives what every worker process runs first: a function that can be pickled.
-    Services = Callable[[], AbstractContextManager[Callable[[], None] | None]]
-    #: Makes a context manager that gives a function to call now and then, which raises when the run must end.
-    Watched = Callable[[], AbstractContextManager[Callable[[], None]]]
+__all__ = ["BACKENDS", "ENGINES", "Defaults", "Options", "environment", "seconds", "unknown_option"]
 
-__all__ = ["BACKENDS", "Defaults", "Options", "environment", "seconds", "unknown_option"]
-
-#: Backends known without asking joblib. The engines come as extras and aren't part of this version.
+#: Backends known without asking joblib, and those that run on a cluster and come as extras.
 BACKENDS: Final = ("loky", "multiprocessing", "threading", "sequential")
 ENGINES: Final = ("dask", "ray", "spark")
-
 #: Options of an Airflow task that a misspelt option is compared with; Airflow itself judges all others.
 TASK_OPTIONS: Final = [
     "allow_nested_operators",
@@ -77,21 +80,6 @@ TASK_OPTIONS: Final = [
     "weight_rule",
 ]
 
-_NOT_YET = (
-    "{name} is not available yet: this version accepts only {default!r}. Leave it out. The task's own retries and "
-    "execution_timeout work as ever, for all items together."
-)
-
-
-@contextmanager
-def _no_services() -> Iterator[None]:
-    yield None
-
-
-@contextmanager
-def _unwatched() -> Iterator[Callable[[], None]]:
-    yield lambda: None
-
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
@@ -101,15 +89,13 @@ class Defaults:
         n_jobs: Workers, joblib's meaning.
         backend: Name of the backend.
         memory_budget: Mebibytes of pickled items kept between their check and their dispatch.
-        services: What worker processes are given for the length of a run; no option of the section.
-        watched: Ends a run that is ended from outside; no option of the section.
+        host: What surrounds the run; no option of the section.
     """
 
     n_jobs: int = -1
     backend: str = "loky"
     memory_budget: int = 256
-    services: Services = _no_services
-    watched: Watched = _unwatched
+    host: Host = field(default_factory=Host, compare=False)
 
     @classmethod
     def read(cls, get: Callable[[str], str | None]) -> Defaults:
@@ -148,16 +134,17 @@ class Options:
 
     Attributes:
         n_jobs: Workers, joblib's meaning: -1 for every CPU this process may use, -2 for all but one.
-        backend: ``loky``, ``multiprocessing``, ``threading``, ``sequential`` or a name registered with joblib.
-        backend_options: Keyword arguments for ``joblib.parallel_config``.
+        backend: ``loky``, ``multiprocessing``, ``threading``, ``sequential``, ``dask``, ``ray``, ``spark`` or a name
+            registered with joblib.
+        backend_options: Keyword arguments for ``joblib.parallel_config``, or where a cluster is.
         over: Name of the parameter that takes the item; None for the first.
         batch_size: Items per dispatch, or ``"auto"``.
         per_worker: Parameter name to a function that makes the resource, as a context manager or a plain value.
-        item_retries: Tries after the first for one item. Not available yet.
-        item_retry_delay: Seconds before the first retry. Not available yet.
-        item_timeout: Seconds that one try of one item may take, or None. Not available yet.
-        max_failures: Items that may fail for good: a count, or a fraction below 1. Not available yet.
-        checkpoint: Whether, or where, finished items are kept. Not available yet.
+        item_retries: Tries after the first for one item.
+        item_retry_delay: Seconds before the first retry; each further one waits twice as long, with jitter.
+        item_timeout: Seconds that one try of one item may take, or None.
+        max_failures: Items that may fail for good: a count, or a fraction below 1.
+        checkpoint: Whether, or where, finished items are kept for another try.
     """
 
     n_jobs: int | None = None
@@ -178,31 +165,24 @@ class Options:
         Raises:
             InvalidOptionError: An option has a value it can't have.
         """
-        _check_n_jobs(self.n_jobs)
+        check_n_jobs(self.n_jobs)
         if self.backend is not None:
             _check_backend(self.backend, "backend")
-        _check_batch_size(self.batch_size)
-        _check_over(self.over)
-        self._set(backend_options=_mapping("backend_options", self.backend_options))
-        self._set(per_worker=_mapping("per_worker", self.per_worker))
-        _check_factories(self.per_worker)
-        self._set(item_retry_delay=seconds("item_retry_delay", self.item_retry_delay))
-        self._check_not_yet()
+        check_batch_size(self.batch_size)
+        check_over(self.over)
+        self._set(backend_options=mapping("backend_options", self.backend_options))
+        self._set(per_worker=mapping("per_worker", self.per_worker))
+        check_factories(self.per_worker)
+        check_count("item_retries", self.item_retries)
+        self._set(item_retry_delay=seconds("item_retry_delay", self.item_retry_delay, least=0))
+        if self.item_timeout is not None:
+            self._set(item_timeout=seconds("item_timeout", self.item_timeout))
+        check_max_failures(self.max_failures)
+        check_checkpoint(self.checkpoint)
 
     def _set(self, **values: object) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
-
-    def _check_not_yet(self) -> None:
-        _check_count("item_retries", self.item_retries)
-        if self.item_timeout is not None:
-            seconds("item_timeout", self.item_timeout)
-        _check_max_failures(self.max_failures)
-        _check_checkpoint(self.checkpoint)
-        defaults = {entry.name: entry.default for entry in fields(self)}
-        for name in ("item_retries", "item_retry_delay", "item_timeout", "max_failures", "checkpoint"):
-            if getattr(self, name) != defaults[name]:
-                raise InvalidOptionError(_NOT_YET.format(name=name, default=defaults[name]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the plain values given, since a mapping proxy can't be pickled."""
@@ -235,52 +215,30 @@ def unknown_option(name: str) -> InvalidOptionError | None:
     return InvalidOptionError(f"There is no option {name!r}. Did you mean {near[0]!r}?") if near else None
 
 
-def seconds(name: str, value: object) -> float:
-    """Return a duration, given as seconds or as a timedelta, in seconds.
-
-    Raises:
-        InvalidOptionError: It is not a duration, or not above zero.
-    """
-    amount = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 < amount < float("inf"):
-        msg = f"{name} must be a number of seconds above 0 or a timedelta, not {value!r}."
-        raise InvalidOptionError(msg)
-    return float(amount)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_n_jobs(value: object) -> None:
-    if value is None or (_is_count(value) and value != 0):
-        return
-    msg = (
-        f"n_jobs must be a whole number other than 0, not {value!r}. Give the number of workers, -1 for every CPU, "
-        "-2 for all but one, or leave it out to take [joblib] n_jobs."
-    )
-    raise InvalidOptionError(msg)
-
-
 def _check_backend(value: object, name: str) -> None:
-    if value in BACKENDS or (isinstance(value, str) and value in _registered_backends()):
+    known = (*BACKENDS, *ENGINES)
+    if value in known or (isinstance(value, str) and value in _registered_backends()):
         return
-    if value in ENGINES:
-        msg = f"{name} {value!r} is not available yet. Use one of {', '.join(BACKENDS)}."
-        raise InvalidOptionError(msg)
-    near = difflib.get_close_matches(str(value), BACKENDS, n=1)
+    near = difflib.get_close_matches(str(value), known, n=1)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     msg = (
-        f"{name} {value!r} is not known. {hint}Use one of {', '.join(BACKENDS)}, or register it first with "
+        f"{name} {value!r} is not known. {hint}Use one of {', '.join(known)}, or register it first with "
         "joblib.register_parallel_backend()."
     )
     raise InvalidOptionError(msg)
 
 
+def starts_workers(backend: str) -> bool:
+    """Tell whether this process starts the workers of a backend itself, as processes."""
+    return backend in {"loky", "multiprocessing"}
+
+
 def uses_processes(backend: str) -> bool:
     """Tell whether the workers of a backend are processes, to which everything must be sent."""
     if backend in BACKENDS:
-        return backend in {"loky", "multiprocessing"}
+        return starts_workers(backend)
+    if backend in ENGINES:
+        return True
     from joblib.parallel import BACKENDS as REGISTERED
 
     kind = REGISTERED.get(backend)
@@ -293,57 +251,3 @@ def _registered_backends() -> tuple[str, ...]:
     from joblib.parallel import BACKENDS as REGISTERED
 
     return tuple(REGISTERED)
-
-
-def _check_batch_size(value: object) -> None:
-    if value == "auto" or (_is_count(value) and value > 0):  # type: ignore[operator]
-        return
-    msg = f'batch_size must be a whole number of items above 0, or "auto", not {value!r}.'
-    raise InvalidOptionError(msg)
-
-
-def _check_over(value: object) -> None:
-    if value is not None and not (isinstance(value, str) and value.isidentifier()):
-        msg = f"over must be the name of the parameter that takes the item, not {value!r}."
-        raise InvalidOptionError(msg)
-
-
-def _mapping(name: str, value: Any) -> Mapping[str, Any]:
-    copy: dict[Any, Any]
-    try:
-        copy = dict(value or {})
-    except (TypeError, ValueError):
-        copy = {0: 0}
-    if not all(isinstance(key, str) for key in copy):
-        msg = f"{name} must be a mapping with strings as keys, not {type(value).__name__}."
-        raise InvalidOptionError(msg)
-    return MappingProxyType(copy)
-
-
-def _check_factories(factories: Mapping[str, object]) -> None:
-    for name, factory in factories.items():
-        if not callable(factory):
-            msg = (
-                f"per_worker[{name!r}] must be a function that makes the resource in the worker, not "
-                f"{type(factory).__name__}. Pass the function itself, or a lambda around the value."
-            )
-            raise InvalidOptionError(msg)
-
-
-def _check_count(name: str, value: object) -> None:
-    if not _is_count(value) or value < 0:  # type: ignore[operator]
-        msg = f"{name} must be a whole number of at least 0, not {value!r}."
-        raise InvalidOptionError(msg)
-
-
-def _check_max_failures(value: object) -> None:
-    fraction = isinstance(value, float) and 0 <= value < 1
-    if not fraction and not (_is_count(value) and value >= 0):  # type: ignore[operator]
-        msg = f"max_failures must be a count of at least 0, or a fraction of at least 0 and below 1, not {value!r}."
-        raise InvalidOptionError(msg)
-
-
-def _check_checkpoint(value: object) -> None:
-    if not isinstance(value, bool | str | os.PathLike):
-        msg = f"checkpoint must be True, False or a path, not {value!r}."
-        raise InvalidOptionError(msg)

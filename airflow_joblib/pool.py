@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import functools
 import queue
-import threading
 import time
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import joblib
 from joblib.parallel import BatchedCalls
 
-from airflow_joblib import worker
 from airflow_joblib.exceptions import InvalidOptionError
+from airflow_joblib.worker import Worker, close_after_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from airflow_joblib.call import Call
-    from airflow_joblib.worker import Report
+    from airflow_joblib.outcomes import Report, Rules
 
-__all__ = ["GRACE", "WATCH", "Chunk", "FewerWorkersError", "Pool", "ThreadPool"]
+__all__ = ["GRACE", "WATCH", "Chunk", "FewerWorkersError", "Pool", "ThisThread", "Workers"]
 
 #: Seconds that workers get to leave what they hold, before they are killed.
 GRACE = 3.0
@@ -36,9 +35,9 @@ WATCH = 0.5
 
 
 class Chunk(Protocol):
-    """Items of one dispatch: *first* is the position of the first, *data* their pickle for a worker process."""
+    """Items of one dispatch: their positions in the input, themselves, and their pickle for a worker process."""
 
-    first: int
+    indices: Sequence[int]
 
     @property
     def items(self) -> Sequence[Any]:
@@ -49,6 +48,73 @@ class Chunk(Protocol):
     def data(self) -> bytes:
         """The pickled items."""
         ...
+
+
+class Workers(Protocol):
+    """What runs chunks: a pool, or this thread."""
+
+    @property
+    def under_way(self) -> int:
+        """Chunks handed over whose report has not been taken."""
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another chunk may be handed over now."""
+        ...
+
+    def submit(self, chunk: Any) -> None:
+        """Hand a chunk over."""
+        ...
+
+    def next_report(self, check: Callable[[], None] = ..., until: float | None = None) -> tuple[Any, Report] | None:
+        """Wait for the next chunk to finish; gives the chunk and its report."""
+        ...
+
+
+class ThisThread:
+    """The thread of the run as its only worker. A context manager."""
+
+    def __init__(self, call: Call, rules: Rules) -> None:
+        self._worker = Worker(call, rules)
+        self._chunk: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._worker.close()
+        else:
+            close_after_failure(self._worker)
+
+    @property
+    def under_way(self) -> int:
+        """One chunk at most."""
+        return int(self._chunk is not None)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is none."""
+        return self._chunk is None
+
+    def submit(self, chunk: Chunk) -> None:
+        """Hand a chunk over; it runs when its report is asked for."""
+        self._chunk = chunk
+
+    def next_report(
+        self,
+        check: Callable[[], None] = lambda: None,
+        until: float | None = None,  # noqa: ARG002 - the chunk runs now
+    ) -> tuple[Any, Report]:
+        """Run the chunk, calling *check* between items."""
+
+        def halted() -> bool:
+            check()
+            return False
+
+        chunk, self._chunk = self._chunk, None
+        return chunk, self._worker.run(chunk.items, chunk.indices, halted)
 
 
 class FewerWorkersError(Exception):
@@ -63,8 +129,9 @@ class Pool:
         self._name = backend
         self._options = backend_options
         self._settings = settings
+        self._pause = WATCH
         self._done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        self._jobs: dict[int, Any] = {}
+        self._jobs: dict[int, tuple[Any, Any]] = {}
         self._looked = 0.0
 
     def __enter__(self) -> Self:
@@ -111,37 +178,63 @@ class Pool:
         """Chunks handed over whose report has not been taken."""
         return len(self._jobs)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether fewer than two chunks a worker are under way."""
+        return len(self._jobs) < 2 * self.n_jobs
+
+    @property
+    def unfinished(self) -> list[Any]:
+        """The chunks under way."""
+        return [chunk for chunk, _ in self._jobs.values() if chunk is not None]
+
     def submit(self, chunk: Chunk) -> None:
         """Hand a chunk to the workers."""
-        self._submit(chunk.first, self._task(chunk))
+        self._submit(chunk.indices[0], self._task(chunk), chunk)
 
     def _task(self, chunk: Chunk) -> Callable[[], Any]:
         raise NotImplementedError
 
-    def _submit(self, ticket: int, task: Callable[[], Any]) -> None:
-        batch = BatchedCalls([(task, (), {})], self._backend.get_nested_backend())
-        self._jobs[ticket] = None
-        self._jobs[ticket] = self._backend.submit(batch, functools.partial(self._finished, ticket))
+    def _submit(self, ticket: int, task: Callable[[], Any], chunk: Chunk | None = None) -> None:
+        batch = self._batch(task)
+        self._jobs[ticket] = chunk, None
+        self._jobs[ticket] = chunk, self._backend.submit(batch, functools.partial(self._finished, ticket))
+
+    def _batch(self, task: Callable[[], Any]) -> Any:
+        return BatchedCalls([(task, (), {})], self._backend.get_nested_backend())
 
     def _finished(self, ticket: int, out: object = None) -> None:
         self._done.put((ticket, out))
 
-    def next_report(self, check: Callable[[], None] = lambda: None) -> Report:
-        """Wait for the next chunk to finish, and call *check* now and then.
+    def next_report(
+        self, check: Callable[[], None] = lambda: None, until: float | None = None
+    ) -> tuple[Any, Report] | None:
+        """Wait for the next chunk to finish, and call *check* now and then; gives the chunk and its report.
 
-        Raises:
-            WorkerLostError: A worker ended before it gave back its items.
+        None is what it gives where no chunk is under way: a worker that is to be ended may have handed back its last.
+
+        Args:
+            check: Called about twice a second; it may raise.
+            until: When to give up and return None, by the monotonic clock.
         """
         while True:
-            if time.monotonic() - self._looked > WATCH:
-                self._looked = time.monotonic()
+            now = time.monotonic()
+            if now - self._looked > self._pause:
+                self._looked = now
                 check()
-                self._check_alive()
+                self._look_after_workers()
+            if until is not None and now >= until:
+                return None
+            wait = self._pause if until is None else min(self._pause, until - now)
             try:
-                ticket, out = self._done.get(timeout=WATCH)
+                ticket, out = self._done.get(timeout=wait)
             except queue.Empty:
+                if not self._jobs:
+                    return None
                 continue
-            return self._report(self._result(self._jobs.pop(ticket), out))
+            result = self._result(self._jobs[ticket][1], out)
+            chunk, _ = self._jobs.pop(ticket)
+            return chunk, self._report(result, chunk)
 
     def _result(self, job: Any, out: object) -> Any:
         if self._backend.supports_retrieve_callback:
@@ -150,70 +243,11 @@ class Pool:
             (result,) = job.get()
         return result
 
-    def _report(self, result: Any) -> Report:
+    def _report(self, result: Any, chunk: Chunk) -> Report:  # noqa: ARG002 - processes need it
         return result  # type: ignore[no-any-return]
 
-    def _check_alive(self) -> None:
-        """Raise if the chunks under way can't finish any more."""
+    def _look_after_workers(self) -> None:
+        """See to workers that are gone, or that must be ended."""
 
     def _stop(self, failed: type[BaseException] | None) -> None:  # noqa: ARG002 - threads need to know
         self._parallel.__exit__(None, None, None)
-
-
-class ThreadPool(Pool):
-    """Workers that are threads of this process."""
-
-    def __init__(self, call: Call, backend: str, n_jobs: int, backend_options: Mapping[str, Any]) -> None:
-        super().__init__(backend, n_jobs, backend_options)
-        self._call = call
-        self._local = threading.local()
-        self._halted = threading.Event()
-
-    def _task(self, chunk: Chunk) -> Callable[[], Report]:
-        return functools.partial(self._run, chunk)
-
-    def _run(self, chunk: Chunk) -> Report:
-        worker.mark_thread(inside=True)
-        try:
-            return self._worker().run(chunk.items, chunk.first, self._halted.is_set)
-        finally:
-            worker.mark_thread(inside=False)
-
-    def _worker(self) -> worker.Worker:
-        if not hasattr(self._local, "worker"):
-            self._local.worker = worker.Worker(self._call, catch=BaseException)
-        return self._local.worker  # type: ignore[no-any-return]
-
-    def _stop(self, failed: type[BaseException] | None) -> None:
-        """Let items that run come to their end, since a thread can't be stopped, and leave the resources.
-
-        Not when the task itself is being ended (a timeout, Ctrl-C): then nothing waits for an item.
-        """
-        self._halted.set()
-        try:
-            if failed is None or issubclass(failed, Exception):
-                while self._jobs:
-                    self.next_report()
-                if self._call.factories:
-                    self._close_workers(failed)
-        finally:
-            super()._stop(failed)
-
-    def _close_workers(self, failed: type[BaseException] | None) -> None:
-        """Leave every thread's resources in that thread: each takes one of these calls and waits for the others."""
-        barrier = threading.Barrier(self.n_jobs)
-        for ticket in range(self.n_jobs):
-            self._submit(ticket, functools.partial(self._close_worker, barrier, failed))
-        while self._jobs:
-            self.next_report()
-
-    def _close_worker(self, barrier: threading.Barrier, failed: type[BaseException] | None) -> None:
-        with suppress(threading.BrokenBarrierError):
-            barrier.wait(timeout=GRACE)
-        if hasattr(self._local, "worker"):
-            close = (
-                self._local.worker.close
-                if failed is None
-                else functools.partial(worker.close_after_failure, self._local.worker)
-            )
-            close()

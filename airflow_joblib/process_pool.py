@@ -4,46 +4,50 @@ from __future__ import annotations
 
 import functools
 import math
-import multiprocessing
 import os
-import re
+import pickle
+import secrets
 import signal
-import sys
 import threading
 import time
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from multiprocessing import connection
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import joblib
-import psutil
 
-from airflow_joblib import worker
-from airflow_joblib.exceptions import ParallelTaskError, WorkerLostError
+from airflow_joblib import worker_process
+from airflow_joblib.board import Board
+from airflow_joblib.exceptions import ParallelTaskError
+from airflow_joblib.lean import start
+from airflow_joblib.lean.batch import Batch
+from airflow_joblib.leaving import end, free_locks, kill, offspring
+from airflow_joblib.lost_workers import DRAIN, Dead, LostWorkersError, Watch
+from airflow_joblib.options import starts_workers
+from airflow_joblib.outcomes import ItemError, Report
 from airflow_joblib.picklability.pickler import loads
 from airflow_joblib.pool import GRACE, WATCH, FewerWorkersError, Pool
+from airflow_joblib.spawning import hidden_main, not_daemonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from airflow_joblib.outcomes import Payload
     from airflow_joblib.pool import Chunk
-    from airflow_joblib.worker import Report
 
-__all__ = ["ProcessPool"]
+__all__ = ["CLOSE_FAILED", "ProcessPool", "load_report"]
 
 # joblib keeps one pool of loky workers for the whole process and replaces it when asked for another one.
 _one_at_a_time = threading.RLock()
 _here = threading.local()
 
-_CLOSE_FAILED = (
+#: Seconds between two looks at workers whose pool says nothing when one dies.
+_QUICK = 0.1
+
+CLOSE_FAILED = (
     "All items ended well, but leaving a per_worker resource failed in a worker: its traceback is in the log above. "
     "What it should have done on leaving, such as a commit, may not have happened. Do that in each item."
 )
-
-#: As loky writes it: ``{SIGKILL(-9), EXIT(1)}``.
-_EXIT_CODE = re.compile(r"\((-?\d+)\)")
 
 
 class ProcessPool(Pool):
@@ -51,7 +55,7 @@ class ProcessPool(Pool):
 
     def __init__(
         self,
-        payload: worker.Payload,
+        payload: Payload,
         backend: str,
         n_jobs: int,
         backend_options: Mapping[str, Any],
@@ -60,47 +64,89 @@ class ProcessPool(Pool):
     ) -> None:
         self._payload = payload
         self._resources = resources
-        self._starts = backend in {"loky", "multiprocessing"}
-        settings = {"initializer": worker.start, "initargs": (payload,)} if self._starts else {}
-        self._processes: list[Any] = []
-        super().__init__(backend, n_jobs, backend_options, **settings)
+        self._starts = starts_workers(backend)
+        self._processes: dict[int, Any] = {}
+        self._lean = False
+        self._dead: list[Any] = []
+        self._late: list[Any] = []
+        self._ends: float | None = None
+        super().__init__(backend, n_jobs, backend_options)
+        if self._replaces_workers():
+            self._pause = _QUICK
 
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
-        if getattr(_here, "loky", False) and not self._replaces_workers():
-            raise FewerWorkersError("the items of another fan-out are drawn from it, which has joblib's loky workers")
-        with _one_at_a_time, _not_daemonic():
-            _here.loky = not self._replaces_workers()
+        with Board() as board, _one_at_a_time, not_daemonic():
+            self._look_at(board)
+            before = getattr(_here, "loky", False)
+            if before and not self._replaces_workers():
+                why = "the items of another fan-out are drawn from it, which has joblib's loky workers"
+                raise FewerWorkersError(why)
+            _here.loky = before or not self._replaces_workers()
             try:
                 yield
             finally:
-                _here.loky = False
+                _here.loky = before
+
+    def _look_at(self, board: Board) -> None:
+        self._board = board
+        self._watch = Watch(board, self._payload.rules.timeout)
+        self._payload = self._payload._replace(board=board.path, run=secrets.token_hex(8))
+        if self._starts:
+            self._settings = {
+                "initializer": worker_process.start,
+                "initargs": (self._payload, worker_process.Starter()),
+            }
 
     def _start(self) -> None:
-        with _hidden_main() if self._replaces_workers() else nullcontext():
+        if self._name == "loky":
+            start.tracker()
+        with hidden_main() if self._replaces_workers() else nullcontext():
             super()._start()
-        self._processes = self._living()
+        self._lean = self._name == "loky" and start.lean(getattr(self._backend, "_workers", None))
+        self._meet_workers()
+
+    def _batch(self, task: Callable[[], Any]) -> Any:
+        if self._lean:
+            return Batch(task, pickle.dumps(self._backend.get_nested_backend()))
+        return super()._batch(task)
 
     def _task(self, chunk: Chunk) -> Callable[[], bytes]:
         if self._starts:
-            return functools.partial(worker.run_chunk, chunk.data, chunk.first)
-        return functools.partial(worker.run_chunk_anywhere, self._payload, chunk.data, chunk.first)
+            return functools.partial(worker_process.run_chunk, chunk.data, chunk.indices)
+        return functools.partial(worker_process.run_chunk_anywhere, self._payload, chunk.data, chunk.indices)
 
-    def _submit(self, ticket: int, task: Callable[[], Any]) -> None:
+    @property
+    def has_room(self) -> bool:
+        """Whether fewer than two chunks a worker are under way, and no worker is about to be ended."""
+        return super().has_room and not self._watch.overdue and self._ends is None
+
+    def _submit(self, ticket: int, task: Callable[[], Any], chunk: Chunk | None = None) -> None:
         try:
-            super()._submit(ticket, task)
-        except BrokenExecutor as error:
-            raise self._lost(_EXIT_CODE.findall(str(error))) from None
+            super()._submit(ticket, task, chunk)
+        except BrokenExecutor:
+            raise self._lost() from None
+        self._meet_workers()
 
-    def _report(self, result: bytes) -> Report:
-        return loads(result)  # type: ignore[no-any-return]
+    def _finished(self, ticket: int, out: Any = None) -> None:
+        # loky fails all that is under way before it kills the workers that are left: who is dead now died by itself.
+        if not self._dead and hasattr(out, "exception") and isinstance(out.exception(), BrokenExecutor):
+            self._meet_workers()
+            self._dead = [process for process in self._processes.values() if process.exitcode is not None]
+        super()._finished(ticket, out)
 
     def _result(self, job: Any, out: object) -> Any:
         try:
             return super()._result(job, out)
-        except BrokenExecutor as error:
-            # Not chained: loky's message guesses at a segmentation fault and at memory.
-            raise self._lost(_EXIT_CODE.findall(str(error))) from None
+        except BrokenExecutor:
+            raise self._lost() from None  # not chained: loky's message guesses at a segmentation fault and at memory
+
+    def _report(self, result: bytes, chunk: Chunk) -> Report:
+        return load_report(result, chunk)
+
+    def _meet_workers(self) -> None:
+        """Take note of worker processes that are new."""
+        self._processes.update({process.pid: process for process in self._living()})
 
     def _living(self) -> list[Any]:
         """Return the worker processes of a local pool; none where the backend keeps them to itself."""
@@ -115,17 +161,28 @@ class ProcessPool(Pool):
         kind = joblib.parallel.BACKENDS.get(self._name)
         return isinstance(kind, type) and issubclass(kind, joblib.parallel.MultiprocessingBackend)
 
-    def _check_alive(self) -> None:
-        # A multiprocessing pool replaces a dead worker in silence and waits for its chunk for ever.
-        if self._replaces_workers():
-            codes = [str(process.exitcode) for process in self._processes if process.exitcode is not None]
-            if codes:
-                raise self._lost(codes)
+    def _look_after_workers(self) -> None:
+        """End workers whose item is overdue, and raise if one is gone.
 
-    def _lost(self, codes: list[str]) -> WorkerLostError:
-        how = " and ".join(sorted({_ending(int(code)) for code in codes})) or "ended"
-        msg = f"A worker process of the backend {self._name!r} {how} before it gave back its items."
-        return WorkerLostError(msg)
+        loky tells that; a multiprocessing pool replaces a dead worker in silence and waits for its chunk for ever.
+        """
+        self._watch.look(self._processes, self.under_way)
+        if self._replaces_workers():
+            self._dead = [process for process in self._processes.values() if process.exitcode is not None]
+            if self._dead and self._drained():
+                raise self._lost()
+
+    def _drained(self) -> bool:
+        """Let the other workers hand back what they have, for a moment, and tell whether they did."""
+        now = time.monotonic()
+        if self._ends is None:
+            self._board.halt()
+            self._ends = now + DRAIN
+        return now >= self._ends or self.under_way <= len(self._dead)
+
+    def _lost(self) -> LostWorkersError:
+        dead = [Dead(process.pid, process.exitcode, *self._watch.last(process.pid)) for process in self._dead]
+        return LostWorkersError(self._name, dead, self.unfinished)
 
     def _stop(self, failed: type[BaseException] | None) -> None:
         """End every worker: ask, so that it leaves its resources and runs ``finally``, then kill.
@@ -133,27 +190,57 @@ class ProcessPool(Pool):
         Where all went well resources get the time that they take; else the task must end.
         """
         patience = math.inf if failed is None and self._resources else GRACE
-        workers = list({process.pid: process for process in [*self._processes, *self._living()]}.values())
-        offspring = _offspring(workers)
+        self._meet_workers()
+        workers = list(self._processes.values())
+        started = offspring(workers)
+        if self._starts and not self._replaces_workers():
+            workers = self._without_late_ones(workers)
         self._disown()
+        queues = getattr(self._backend, "_pool", None)
         stopping = threading.Thread(target=self._end_backend, daemon=True)
-        if self._replaces_workers():  # else it would replace the workers that leave
-            stopping.start()
-            stopping.join(WATCH / 10)
-        for process in _ask_to_leave(workers, patience):
+        # multiprocessing would replace the workers that leave; loky would take it for an accident and look into it for
+        # 0.25 s, but its workers must not find a closed pipe when they send.
+        first = self._replaces_workers() or not self.under_way
+        try:
+            if first:
+                stopping.start()
+                stopping.join(WATCH / 10)
+            end(workers, patience)
+        except BaseException:  # what interrupts this, such as the task's timeout, doesn't wait for resources
+            kill(workers)
+            raise
+        finally:
+            kill((*started, *self._late))
+            if stopping.ident is None:
+                stopping.start()
+            for process in (*workers, *self._late):
+                process.join(WATCH)
+            self._wait_for_end(stopping, queues)
+            self._processes = {}
+        if failed is None and any(self._close_failed(process.exitcode) for process in workers):
+            raise ParallelTaskError(CLOSE_FAILED)
+
+    def _without_late_ones(self, workers: list[Any]) -> list[Any]:
+        """Hold workers that are still starting, with nothing left to do: they would miss what the pool closes."""
+        began = self._board.started()
+        self._late = [process for process in workers if process.pid not in began]
+        for process in self._late:
             with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)  # loky's processes have no kill()
-        for process in offspring:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        if not self._replaces_workers():
-            stopping.start()
-        stopping.join(GRACE)
-        for process in workers:
-            process.join(WATCH)
-        self._processes = []
-        if failed is None and any(process.exitcode == worker.CLOSE_FAILED for process in workers):
-            raise ParallelTaskError(_CLOSE_FAILED)
+                os.kill(process.pid, signal.SIGSTOP)
+        return [process for process in workers if process.pid in began]
+
+    def _wait_for_end(self, stopping: threading.Thread, queues: Any) -> None:
+        """Wait for the backend to end, which must not wait for what ended workers held, nor for a late replacement."""
+        until = time.monotonic() + GRACE
+        while stopping.is_alive() and time.monotonic() < until:
+            for process in getattr(queues, "_pool", None) or ():
+                with suppress(ProcessLookupError, TypeError):  # TypeError: it has not been started
+                    os.kill(process.pid, signal.SIGKILL)
+            free_locks(queues)
+            stopping.join(_QUICK)
+
+    def _close_failed(self, code: int | None) -> bool:
+        return code == worker_process.CLOSE_FAILED or (self._resources and code == -signal.SIGKILL)
 
     def _disown(self) -> None:
         """Take loky's workers out of its hands: as soon as one has left it would kill those still leaving."""
@@ -169,60 +256,13 @@ class ProcessPool(Pool):
             self._parallel.__exit__(None, None, None)
 
 
-def _ending(code: int) -> str:
-    """Say how a process ended, from its exit code."""
-    if code >= 0:
-        return f"left with exit code {code}"
-    with suppress(ValueError):
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"was ended by signal {-code}"
-
-
-def _offspring(workers: list[Any]) -> list[psutil.Process]:
-    """Return what the workers' items have started and not ended."""
-    found = []
-    for process in workers:
-        with suppress(psutil.NoSuchProcess):
-            found += psutil.Process(process.pid).children(recursive=True)
-    return found
-
-
-def _ask_to_leave(workers: list[Any], patience: float) -> list[Any]:
-    """Ask until all have left or *patience*, in seconds, is over, and return those that have not.
-
-    More than once, since between two items a worker's pool may catch what unwinds it. Waits for sentinels, since
-    whoever waits for the process itself takes its exit status from its pool.
-    """
-    alive, until = {process.sentinel: process for process in workers}, time.monotonic() + patience
-    while alive and time.monotonic() < until:
-        for process in alive.values():
-            process.terminate()
-        for sentinel in connection.wait(list(alive), timeout=WATCH):
-            del alive[sentinel]
-    return list(alive.values())
-
-
-@contextmanager
-def _not_daemonic() -> Iterator[None]:
-    """Let this process have children, which a process marked as daemonic may not, as a task under Celery is.
-
-    The mark is there lest children outlive it; the pool sees to that itself.
-    """
-    config = getattr(multiprocessing.current_process(), "_config", {})
-    daemon = config.get("daemon", False)
-    config["daemon"] = False
+def load_report(result: bytes, chunk: Chunk) -> Report:
+    """Load a chunk's report; where that fails, say so of its one item, or that the items must be sent one by one."""
     try:
-        yield
-    finally:
-        config["daemon"] = daemon
-
-
-@contextmanager
-def _hidden_main() -> Iterator[None]:
-    """Hide the main script from workers that are spawned: they would run it again, and it is the airflow command."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+        return loads(result)  # type: ignore[no-any-return]
+    except Exception as error:  # noqa: BLE001 - loading runs code of the user
+        report = Report(chunk.indices[0], 0, torn=len(chunk.items) > 1)
+        if not report.torn:
+            report.values.append(None)
+            report.failures.append(ItemError(report.first, error, verdict="fail"))
+        return report

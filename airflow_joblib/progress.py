@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     from tqdm import tqdm as Bar  # noqa: N812 - the base of all of tqdm's bars
@@ -18,17 +18,31 @@ log = logging.getLogger("airflow_joblib")
 BEAT = 10.0
 
 
+class Items(Protocol):
+    """How far the items of a run are."""
+
+    total: int | None
+    done: int
+    earlier: int
+    skipped: int
+
+    @property
+    def failed(self) -> int:
+        """Items that failed for good."""
+        ...
+
+
 class Progress:
     """The progress of one run. A context manager.
 
     Args:
         name: The function's name.
-        total: Number of items, or None where it isn't known in advance.
+        items: What became of the items so far.
     """
 
-    def __init__(self, name: str, total: int | None) -> None:
+    def __init__(self, name: str, items: Items) -> None:
         self._name = name
-        self._total = total
+        self._items = items
         self._began = self._told = time.monotonic()
         self._bar: Bar[Any] | None = None
 
@@ -36,16 +50,16 @@ class Progress:
         if _watched():
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=self._total, desc=self._name, unit="item", leave=False)
+            self._bar = tqdm(total=self._items.total, desc=self._name, unit="item", leave=False)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
-    def update(self, done: int) -> None:
-        """Take note that *done* items are done."""
-        now = time.monotonic()
+    def update(self) -> None:
+        """Show how far the items are."""
+        now, done = time.monotonic(), self._items.done
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
         elif now - self._told >= BEAT:
@@ -53,16 +67,25 @@ class Progress:
             log.info("%s: %s", self._name, self._state(done, now - self._began))
 
     def _state(self, done: int, elapsed: float) -> str:
-        rate = done / elapsed
-        if self._total is None:
-            return f"{done:,} items done, {rate:,.1f} a second"
-        left = (self._total - done) / rate if rate else float("inf")
-        return f"{done:,} of {self._total:,} items done, {rate:,.1f} a second, {left:,.0f} s left"
+        total, failed = self._items.total, self._items.failed
+        rate = (done + failed - self._items.earlier) / elapsed
+        bad = f", {failed:,} failed" if failed else ""
+        if total is None:
+            return f"{done:,} items done{bad}, {rate:,.1f} a second"
+        if not rate:
+            return f"{done:,} of {total:,} items done{bad}"
+        return (
+            f"{done:,} of {total:,} items done{bad}, {rate:,.1f} a second, {(total - done - failed) / rate:,.0f} s left"
+        )
 
-    def finish(self, done: int, workers: int, seconds: float) -> None:
-        """Sum the run up in the log."""
+    def finish(self, workers: int, seconds: float, more: str = "") -> None:
+        """Sum the run up in the log, in one line."""
+        items = self._items
         plural = "worker" if workers == 1 else "workers"
-        log.info("%s: %s items on %d %s in %.2f s", self._name, f"{done:,}", workers, plural, seconds)
+        parts = (("by an earlier try", items.earlier), ("skipped", items.skipped), ("failed", items.failed))
+        parted = ", ".join(f"{number:,} {what}" for what, number in parts if number)
+        done = f"{items.done + items.failed:,} items{f' ({parted})' if parted else ''}"
+        log.info("%s: %s on %d %s in %.2f s%s", self._name, done, workers, plural, seconds, more)
 
 
 def _watched() -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from tests.unit.helpers import eventually, worker_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import psutil
 
@@ -47,3 +49,26 @@ def _imports_no_airflow() -> Iterator[None]:
     before = "airflow" in sys.modules
     yield
     assert before or "airflow" not in sys.modules
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What runs log, from their progress on."""
+    caplog.set_level(logging.INFO, logger="airflow_joblib")
+    return caplog
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[list[Mapping[str, Any]]]:
+    """What runs make known of their failed items."""
+    from airflow_joblib.host import Host
+
+    found: list[list[Mapping[str, Any]]] = []
+    monkeypatch.setattr(Host, "publish_failures", lambda _, records: found.append(records))
+    return found
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """Let SIGINT interrupt, which a shell lets its background jobs ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

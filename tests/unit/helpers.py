@@ -6,16 +6,23 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from airflow_joblib import parallel_task
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 PROCESSES = ("loky", "multiprocessing")
 LOCAL = (*PROCESSES, "threading", "sequential")
+
+
+def task(function: Callable[..., Any], **options: Any) -> Any:
+    """Make a parallel task of two workers, whose items come back soon after a failure."""
+    return parallel_task(**{"n_jobs": 2, "item_retry_delay": 0.01, **options})(function)
 
 
 def worker_processes() -> list[psutil.Process]:
@@ -31,7 +38,7 @@ def worker_processes() -> list[psutil.Process]:
     return found
 
 
-def eventually(holds: Callable[[], object], seconds: float = 5.0) -> bool:
+def eventually(holds: Callable[[], object], seconds: float = 30.0) -> bool:
     """Tell whether *holds* becomes true within *seconds*."""
     until = time.monotonic() + seconds
     while not holds():
@@ -55,13 +62,15 @@ def notes(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def run_python(code: str, *, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_python(
+    code: str, environment: Mapping[str, str] | None = None, *, check: bool = True, **more: str
+) -> subprocess.CompletedProcess[str]:
     """Run *code* in an interpreter of its own."""
     return subprocess.run(
         [sys.executable, "-c", code],
         check=check,
         capture_output=True,
         text=True,
-        timeout=120,
-        env={**os.environ, **environment},
+        timeout=300,
+        env={**os.environ, **(environment or {}), **more},
     )

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_joblib import NotPicklableError
-from airflow_joblib.chunks import ItemChunk, Packer, Sizes, check_items, cut, draw
+from airflow_joblib.chunks import ItemChunk, Packer, Sizes, check_items, cut, draw, load_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +113,7 @@ def test_cut_loses_nothing(items: list[Any], workers: int, batch_size: int | Lit
     """Chunks hold every item once, in order, and know the position of their first."""
     packer = Packer(1 << 20) if packed else None
     chunks = []
-    for chunk in cut(items, workers, batch_size, packer):
+    for chunk in cut(range(len(items)), items, workers, batch_size, packer):
         if packer is not None:
             packer.check(chunk)
         chunks.append(chunk)
@@ -130,18 +130,18 @@ def test_cut_loses_nothing(items: list[Any], workers: int, batch_size: int | Lit
 
 def test_cut_shrinks_to_single_items() -> None:
     """Chunks shrink towards the end, so that workers end together, and every worker gets some."""
-    sizes = [len(chunk.items) for chunk in cut(range(1000), 4, "auto", None)]
+    sizes = [len(chunk.items) for chunk in cut(range(1000), range(1000), 4, "auto", None)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 1000 // 32
     assert sizes[-8:] == [1] * 8
-    assert [len(chunk.items) for chunk in cut(range(3), 4, "auto", None)] == [1, 1, 1]
+    assert [len(chunk.items) for chunk in cut(range(3), range(3), 4, "auto", None)] == [1, 1, 1]
 
 
 def test_large_items_make_small_chunks() -> None:
     """Where items are large, a chunk takes fewer than its share, so that it fits a pipe and the memory."""
     packer = Packer(1 << 30)
     sizes = []
-    for chunk in cut([bytes([n]) * (6 << 20) for n in range(40)], 1, "auto", packer):
+    for chunk in cut(range(40), [bytes([n]) * (6 << 20) for n in range(40)], 1, "auto", packer):
         packer.check(chunk)
         sizes.append(len(chunk.items))
     assert sizes[0] == 5
@@ -151,7 +151,7 @@ def test_large_items_make_small_chunks() -> None:
 def test_budget(tmp_path: Path) -> None:
     """Pickles are kept within the budget; a chunk beyond it is checked, let go, and pickled again when it is due."""
     packer = Packer(budget=1000)
-    chunks = list(cut([bytes(400)] * 4, 1, 1, packer))
+    chunks = list(cut(range(4), [bytes(400)] * 4, 1, 1, packer))
     for chunk in chunks:
         packer.check(chunk)
     assert [chunk.packed is not None for chunk in chunks] == [True, True, False, False]
@@ -163,7 +163,7 @@ def test_culprits_of_every_chunk() -> None:
     """The check goes on after the first culprit, and names each by its position among all items."""
     packer = Packer(1 << 20)
     items: list[object] = [1, threading.Lock(), 3, 4, {"a": threading.Lock()}, 6]
-    for chunk in cut(items, 1, 2, packer):
+    for chunk in cut(range(6), items, 1, 2, packer):
         packer.check(chunk)
     assert [culprit.path.partition(" →")[0].partition("[")[0] for culprit in packer.culprits] == ["item 1", "item 4"]
 
@@ -171,7 +171,7 @@ def test_culprits_of_every_chunk() -> None:
 def test_lazy_culprit() -> None:
     """A chunk of a lazy iterator is checked when it is pickled to be sent."""
     with pytest.raises(NotPicklableError) as caught:
-        ItemChunk(70, [1, threading.Lock()], Packer(0)).data
+        ItemChunk([70, 71], [1, threading.Lock()], Packer(0)).data
     assert caught.value.path.startswith("item 71")
 
 
@@ -209,3 +209,50 @@ class TestSizes:
         assert sizes.next() == 2
         sizes.learn(0, 5.0)
         assert sizes.next() == 2
+
+
+class TestJoined:
+    """Chunks that are sent as one, since their items are quick."""
+
+    def test_keeps_pickles(self) -> None:
+        """The pickles that the check made are sent, one after the other, and the positions stay a range."""
+        packer = Packer(1 << 20)
+        chunks = list(cut(range(10), list("abcdefghij"), 1, 3, packer))
+        for chunk in chunks:
+            packer.check(chunk)
+        whole = ItemChunk.joined(chunks)
+        assert (whole.indices, whole.items) == (range(10), list("abcdefghij"))
+        assert whole.data == b"".join(chunk.packed or b"" for chunk in chunks)
+        assert load_items(whole.data) == list("abcdefghij")
+
+    def test_beyond_the_budget(self) -> None:
+        """Where no pickle was kept it is made when the chunk is due."""
+        chunks = [ItemChunk([1], ["a"], Packer(0)), ItemChunk([3], ["b"], Packer(0))]
+        whole = ItemChunk.joined(chunks)
+        assert list(whole.indices) == [1, 3]
+        assert load_items(whole.data) == ["a", "b"]
+        assert load_items(whole.part(1).data) == ["b"]
+
+    def test_least(self) -> None:
+        """As many items as make some milliseconds of work are worth a dispatch, unless a number was asked for."""
+        sizes, fixed = Sizes("auto"), Sizes(7)
+        for one in (sizes, fixed):
+            one.learn(1000, 0.0001)
+        assert sizes.least() == 50_000
+        sizes.learn(10, 0.005)
+        assert sizes.least() == 2
+        assert fixed.least() == 1
+        sizes.learn(10, 1.0)
+        assert sizes.least() == 1
+
+
+def test_chunks_for_a_cluster() -> None:
+    """Where a dispatch is dear half a worker's share goes at once, at least what is worth one, at most a slice."""
+    sizes = Sizes("auto")
+    sizes.dispatch_seconds = 0.3
+    assert sizes.least(5000, 2) == 1  # as nothing is known yet
+    sizes.learn(100, 0.2)
+    assert [sizes.least(left, 2) for left in (5000, 1200, 100)] == [449, 300, 150]
+    sizes.learn(1, 5)
+    assert sizes.least(3, 2) == 1
+    assert Sizes(7).least(5000, 2) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,18 @@ import pytest
 
 from airflow_joblib.call import Call
 from airflow_joblib.fan_out import fan_out
+from airflow_joblib.host import Host
 from airflow_joblib.options import Defaults, Options
 from airflow_joblib.taskflow.ending import TaskKilledError, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class Watched(Host):
+    """A host that ends a run as a task's does."""
+
+    watched = staticmethod(watched)
 
 
 def terminate() -> None:
@@ -84,7 +92,7 @@ def test_sigterm_before_the_first_worker(backend: str) -> None:
 
     ran: list[int] = []
     with pytest.raises(TaskKilledError):
-        fan_out(Call(ran.append), items(), Options(n_jobs=2, backend=backend), Defaults(watched=watched), "item")
+        fan_out(Call(ran.append), items(), Options(n_jobs=2, backend=backend), Defaults(host=Watched()), "item")
     assert not ran
 
 
@@ -93,10 +101,11 @@ def test_items_in_this_process_are_watched(monkeypatch: pytest.MonkeyPatch) -> N
     ran: list[int] = []
 
     def work(item: int) -> None:
+        time.sleep(0.002)
         ran.append(item)
         if item == 3:
             monkeypatch.setattr(os, "getppid", lambda: 1)
 
     with pytest.raises(TaskKilledError):
-        fan_out(Call(work), range(100), Options(backend="sequential"), Defaults(watched=watched), "item")
+        fan_out(Call(work), range(100), Options(backend="sequential"), Defaults(host=Watched()), "item")
     assert ran == [0, 1, 2, 3]

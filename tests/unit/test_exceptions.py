@@ -36,9 +36,9 @@ def test_bases(name: str, builtin: type[Exception]) -> None:
     [
         ParallelTaskError("what, why"),
         exceptions.InvalidOptionError("what, why"),
-        exceptions.ItemTimeoutError("what, why"),
-        exceptions.WorkerLostError("what, why"),
-        exceptions.TooManyFailuresError("what, why"),
+        exceptions.ItemTimeoutError(2.5, 17, "'a'"),
+        exceptions.WorkerLostError("what, why", 3, -9),
+        exceptions.TooManyFailuresError(3, 10, 2),
         NotPicklableError([LOCK]),
         NotPicklableError([LOCK, FILE]),
     ],

@@ -49,6 +49,22 @@ def square_or_repeat(item: Any) -> Any:
     return item * 2
 
 
+class Once:
+    """Can't be pickled the first time."""
+
+    tries = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.tries += 1
+        if self.tries == 1:
+            raise LookupError
+        return int, (2,)
+
+
+def repeat(item: int, times: Any) -> Any:
+    return item * times
+
+
 values = st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.integers()) | st.binary()
 sizes: Any = st.just("auto") | st.integers(1, 7)
 
@@ -211,7 +227,7 @@ class TestWorkers:
         monkeypatch.setattr(fan_out, "ProcessPool", counted)
         assert task(square_or_repeat, backend="multiprocessing", n_jobs=50)([1, 2]) == [2, 4]
         assert started == [2]
-        assert log.messages == ["square_or_repeat runs on 2 workers instead of 50: there are only 2 items."]
+        assert log.messages[0] == "square_or_repeat runs on 2 workers instead of 50: there are only 2 items."
 
     @pytest.mark.parametrize(("n_jobs", "expected"), [(-1, 4), (-2, 3), (-4, 1), (-9, 1), (1, 1), (3, 3), (9, 9)])
     def test_counts(self, n_jobs: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +238,7 @@ class TestWorkers:
         for backend in ("loky", "multiprocessing", "threading"):
             made = task(square_or_repeat, n_jobs=n_jobs, backend=backend)
             _, call = made._signature.bind(([1],), {})
-            assert fan_out._Run(call, made.options, Defaults()).workers() == expected
+            assert fan_out._Run(call, made.options, Defaults()).force.asked() == expected
 
     def test_all_cpus(self, log: pytest.LogCaptureFixture) -> None:
         """Asking for every CPU and having fewer items is worth no warning."""
@@ -239,13 +255,12 @@ class TestWorkers:
         def outer(item: int) -> bool:
             return task(where, backend=inner)(range(3)) == [(os.getpid(), threading.get_ident())] * 3  # type: ignore[no-any-return]
 
-        assert task(outer, backend="threading")(range(3)) == [True] * 3
-        assert len(log.messages) == 3
+        assert task(outer, backend="threading")(range(8)) == [True] * 8
         expected = (
             "where runs on 1 worker instead of 2: an item of another fan-out called it, whose workers use the CPUs "
             "already."
         )
-        assert set(log.messages) == {expected}
+        assert 1 <= log.messages.count(expected) <= 2  # once a worker, not once an item
 
     @processes
     def test_nested_in_processes(self, backend: str) -> None:
@@ -273,7 +288,8 @@ def main():
 process = multiprocessing.get_context("fork").Process(target=main, daemon=True)
 process.start(); process.join()
 """
-        assert run_python(code.replace("BACKEND", backend)).stdout.splitlines() == ["False True"]
+        said = run_python(code.replace("BACKEND", backend)).stdout.splitlines()
+        assert [line for line in said if "a plain loop" not in line] == ["False True"]
 
     def test_callers_in_threads(self) -> None:
         """Runs that threads of one process make at the same time don't disturb each other."""
@@ -295,17 +311,16 @@ class TestLazyItems:
 
     def test_not_drawn_far_ahead(self) -> None:
         """No more items are drawn than the workers have in hand and before them."""
-        done = itertools.count()
-        finished = [0]
+        finished: list[int] = []
         ahead: list[int] = []
 
         def source() -> Iterator[int]:
             for number in range(3000):
-                ahead.append(number - finished[0])
+                ahead.append(number - len(finished))
                 yield number
 
         def work(item: int) -> int:
-            finished[0] = next(done)
+            finished.append(item)
             return item
 
         assert task(work, backend="threading", batch_size=5)(source()) == list(range(3000))
@@ -346,6 +361,14 @@ class TestLazyItems:
 
 class TestCheckedUpFront:
     """Nothing runs when something can't travel."""
+
+    def test_call_that_fails_only_as_a_whole(self) -> None:
+        """Where every part of the call can be pickled, and not all of it, nothing runs and the call is named."""
+        with pytest.raises(
+            NotPicklableError, match=r"the call of repeat .* Pickling it has raised LookupError"
+        ) as caught:
+            task(repeat, backend="loky")(range(4), times=Once())
+        assert len(caught.value.culprits) == 1
 
     @processes
     def test_nothing_ran(self, backend: str, tmp_path: Path) -> None:
@@ -606,12 +629,13 @@ class TestFailures:
     @pytest.mark.parametrize("how", FATAL)
     @processes
     def test_lost_worker(self, how: str, backend: str) -> None:
-        """A worker that ends in mid-item ends the run, which doesn't hang, and the next run works."""
+        """An item that ends two workers in mid-item has failed, the run doesn't hang, and the next run works."""
         began = time.monotonic()
         end = {"kill": "was ended by SIGKILL", "leave": "left with exit code 0"}[how]
-        with pytest.raises(WorkerLostError, match=f"A worker process of the backend '{backend}' {end} before"):
+        with pytest.raises(WorkerLostError, match=f"Item 2 .* for the second time: the process {end}") as caught:
             task(die, backend=backend)(["a", "b", how, *"defgh"])
-        assert time.monotonic() - began < 30
+        assert (caught.value.index, caught.value.exit_code) == (2, {"kill": -9, "leave": 0}[how])
+        assert time.monotonic() - began < 60
         assert eventually(lambda: not worker_processes())
         if how == "kill":
             assert task(die, backend=backend)(["a", "b", "c"]) == ["a", "b", "c"]
@@ -916,6 +940,20 @@ class TestPerWorker:
             yield from inner([1, 2, 3])
 
         assert outer(items()) == [outer.function(item) for item in [*range(50), *map(inner.function, [1, 2, 3])]]
+
+    def test_several_fan_outs_as_items(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A fan-out over other processes that is drawn from in between doesn't change what loky's may do."""
+        tasks = [task(square_or_repeat, backend=backend) for backend in ("multiprocessing", "loky")]
+
+        def items() -> Iterator[int]:
+            yield from range(50)
+            for inner in tasks:
+                yield from inner([1, 2, 3])
+
+        drawn = [tasks[0].function(item) for item in [1, 2, 3]]
+        outer = task(square_or_repeat, backend="loky")
+        assert outer(items()) == [outer.function(item) for item in [*range(50), *drawn, *drawn]]
+        assert "drawn from it" in caplog.text
 
     def test_tear_down_fails_in_threads(self) -> None:
         """A tear-down that fails after all items is the run's failure, and the other threads leave theirs first."""

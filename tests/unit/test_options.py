@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,9 +66,8 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"backend": "nothing like it"}, r"is not known\. Use one of loky, multiprocessing, threading, sequential"),
     ({"backend": 3}, r"backend 3 is not known"),
     ({"backend": ["loky"]}, r"backend \['loky'\] is not known"),
-    ({"backend": "dask"}, r"'dask' is not available yet\. Use one of"),
-    ({"backend": "ray"}, r"'ray' is not available yet"),
-    ({"backend": "spark"}, r"'spark' is not available yet"),
+    ({"backend": "task"}, r"'task' is not known\. Did you mean 'dask'\?"),
+    ({"backend": "sparc"}, r"'sparc' is not known\. Did you mean 'spark'\?"),
     ({"backend_options": 3}, r"backend_options must be a mapping .* not int"),
     ({"backend_options": {1: 2}}, r"backend_options must be a mapping with strings as keys"),
     ({"over": 3}, r"over must be the name of the parameter"),
@@ -94,27 +92,18 @@ INVALID: list[tuple[dict[str, Any], str]] = [
         {"per_worker": {"resource": lambda shared: shared, "shared": dict}},
         r"per_worker\['resource'\] asks for 'shared', but .* there are none",
     ),
-    ({"item_retries": 2}, r"item_retries is not available yet: this version accepts only 0"),
     ({"item_retries": -1}, r"item_retries must be a whole number of at least 0"),
     ({"item_retries": 1.5}, r"item_retries must be a whole number"),
-    ({"item_retry_delay": 2}, r"item_retry_delay is not available yet"),
-    ({"item_retry_delay": timedelta(minutes=1)}, r"item_retry_delay is not available yet"),
-    ({"item_retry_delay": 0}, r"item_retry_delay must be a number of seconds above 0 or a timedelta, not 0"),
+    ({"item_retry_delay": -1}, r"item_retry_delay must be a number of seconds of at least 0 or a timedelta, not -1"),
     ({"item_retry_delay": "1s"}, r"item_retry_delay must be a number of seconds"),
-    ({"item_timeout": 3}, r"item_timeout is not available yet"),
-    ({"item_timeout": timedelta(minutes=1)}, r"item_timeout is not available yet"),
     ({"item_timeout": -3}, r"item_timeout must be a number of seconds above 0"),
+    ({"item_timeout": 0}, r"item_timeout must be a number of seconds above 0"),
     ({"item_timeout": float("nan")}, r"item_timeout must be a number of seconds above 0"),
     ({"item_timeout": float("inf")}, r"item_timeout must be a number of seconds above 0"),
     ({"item_timeout": True}, r"item_timeout must be a number of seconds above 0"),
-    ({"max_failures": 3}, r"max_failures is not available yet"),
-    ({"max_failures": 0.1}, r"max_failures is not available yet"),
     ({"max_failures": -1}, r"max_failures must be a count of at least 0, or a fraction"),
     ({"max_failures": 1.0}, r"max_failures must be a count"),
     ({"max_failures": True}, r"max_failures must be a count"),
-    ({"checkpoint": True}, r"checkpoint is not available yet"),
-    ({"checkpoint": "s3://bucket"}, r"checkpoint is not available yet"),
-    ({"checkpoint": Path("here")}, r"checkpoint is not available yet"),
     ({"checkpoint": 3}, r"checkpoint must be True, False or a path, not 3"),
     ({"n_job": 3}, r"There is no option 'n_job'\. Did you mean 'n_jobs'\?"),
     ({"njobs": 3}, r"Did you mean 'n_jobs'"),
@@ -225,6 +214,14 @@ def test_defaults_round_trip(n_jobs: int | None, backend: str | None, memory_bud
     assert read.memory_budget == (256 if memory_budget is None else memory_budget)
 
 
+def test_durations() -> None:
+    """A duration is seconds or a timedelta, and becomes seconds; no wait before a retry is one, too."""
+    loose: Any = {"item_retry_delay": timedelta(minutes=1), "item_timeout": timedelta(seconds=3)}
+    options = Options(**loose)
+    assert (options.item_retry_delay, options.item_timeout) == (60.0, 3.0)
+    assert Options(item_retry_delay=0).item_retry_delay == 0
+
+
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outside Airflow ``AIRFLOW__JOBLIB__*`` names the defaults."""
     assert Defaults.read(environment) == Defaults(-1, "loky", 256)
@@ -243,7 +240,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("N_JOBS", "0", r"\[joblib\] n_jobs is '0'"),
         ("N_JOBS", "1.5", r"\[joblib\] n_jobs is '1\.5'"),
         ("BACKEND", "lokky", r"\[joblib\] backend 'lokky' is not known\. Did you mean 'loky'"),
-        ("BACKEND", "dask", r"\[joblib\] backend 'dask' is not available yet"),
+        ("BACKEND", "dusk", r"\[joblib\] backend 'dusk' is not known\. Did you mean 'dask'\?"),
         ("MEMORY_BUDGET", "-1", r"\[joblib\] memory_budget is '-1', which is not a size in MiB"),
         ("MEMORY_BUDGET", "much", r"\[joblib\] memory_budget is 'much'"),
     ],
@@ -267,7 +264,7 @@ def test_decorator_beats_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         task = parallel_task(**options)(handle)
         _, call = task._signature.bind(([1],), {})
         run = _Run(call, task.options, _defaults())
-        return run.backend, run.workers()
+        return run.backend, run.force.asked()
 
     monkeypatch.setenv("AIRFLOW__JOBLIB__N_JOBS", "3")
     monkeypatch.setenv("AIRFLOW__JOBLIB__BACKEND", "threading")

@@ -13,6 +13,7 @@ import pytest
 
 from airflow_joblib import parallel_task, progress
 from airflow_joblib.progress import Progress
+from tests.unit.helpers import eventually
 
 
 @pytest.fixture
@@ -21,14 +22,27 @@ def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
+class Items:
+    """How far the items of a run are, as tests say."""
+
+    def __init__(self, total: int | None, failed: int = 0) -> None:
+        self.total = total
+        self.done = 0
+        self.earlier = 0
+        self.skipped = 0
+        self.failed = failed
+
+
 def test_beat(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log gets a line each beat, and none in between."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    with Progress("resize", 1000) as shown:
-        for done in range(1, 31):
+    items = Items(1000)
+    with Progress("resize", items) as shown:
+        for _ in range(30):
             now[0] += 1
-            shown.update(done * 10)
+            items.done += 10
+            shown.update()
     assert lines.messages == [
         "resize: 100 of 1,000 items done, 10.0 a second, 90 s left",
         "resize: 200 of 1,000 items done, 10.0 a second, 80 s left",
@@ -40,27 +54,31 @@ def test_unknown_total(lines: pytest.LogCaptureFixture, monkeypatch: pytest.Monk
     """Where the number of items isn't known, the line claims nothing of what is left."""
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    with Progress("resize", None) as shown:
+    items = Items(None)
+    with Progress("resize", items) as shown:
         now[0] = 10.0
-        shown.update(5000)
+        items.done = 5000
+        shown.update()
     assert lines.messages == ["resize: 5,000 items done, 500.0 a second"]
 
 
 def test_nothing_done_yet(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A beat before the first item is done is no division by zero."""
+    """A beat before the first item is done claims nothing of what is left."""
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    with Progress("resize", 10) as shown:
+    with Progress("resize", Items(10)) as shown:
         now[0] = 10.0
-        shown.update(0)
-    assert lines.messages == ["resize: 0 of 10 items done, 0.0 a second, inf s left"]
+        shown.update()
+    assert lines.messages == ["resize: 0 of 10 items done"]
 
 
 @pytest.mark.parametrize(("workers", "plural"), [(1, "1 worker"), (3, "3 workers")])
 def test_summary(workers: int, plural: str, lines: pytest.LogCaptureFixture) -> None:
     """The run ends with one line that sums it up."""
-    with Progress("resize", 1000) as shown:
-        shown.finish(1000, workers, 2.5)
+    items = Items(1000)
+    items.done = 1000
+    with Progress("resize", items) as shown:
+        shown.finish(workers, 2.5)
     assert lines.messages == [f"resize: 1,000 items on {plural} in 2.50 s"]
 
 
@@ -70,6 +88,18 @@ def test_a_run_logs_its_summary(lines: pytest.LogCaptureFixture) -> None:
     task([-1, -2, -3])
     assert len(lines.messages) == 1
     assert lines.messages[0].startswith("abs: 3 items on 2 workers in ")
+
+
+def test_beat_while_items_take_long(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The beat goes on while no item finishes."""
+    monkeypatch.setattr(progress, "BEAT", 0.1)
+    state = "wait: 0 of 2 items done"
+
+    def wait(item: int) -> bool:
+        return eventually(lambda: lines.messages.count(state) >= 2, 60)
+
+    task: Any = parallel_task(n_jobs=2, backend="threading")(wait)
+    assert task([1, 2]) == [True, True]
 
 
 class Terminal(io.StringIO):
@@ -82,9 +112,10 @@ def test_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, lines: pytest.LogCap
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(progress, "BEAT", 0.0)
-    with Progress("resize", 10) as shown:
-        shown.update(4)
-        shown.update(10)
+    items = Items(10)
+    with Progress("resize", items) as shown:
+        for items.done in (4, 10):
+            shown.update()
     assert "resize" in terminal.getvalue()
     assert shown._bar is not None
     assert shown._bar.n == 10
@@ -94,7 +125,7 @@ def test_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, lines: pytest.LogCap
 def test_bar_goes_away_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """An item's failure closes the bar."""
     monkeypatch.setattr(sys, "stderr", Terminal())
-    shown = Progress("resize", 10)
+    shown = Progress("resize", Items(10))
     with pytest.raises(ValueError, match="x"), shown:
         raise ValueError("x")
     assert shown._bar is not None

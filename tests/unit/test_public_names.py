@@ -65,6 +65,11 @@ def test_every_option_is_documented() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_all_holds(module: str) -> None:
     """Every name in a module's ``__all__`` is there, and every module has a docstring."""
+    engine = {"ray_engine": "ray", "spark_engine": "pyspark", "dask_engine": "distributed"}.get(
+        module.rpartition(".")[2]
+    )
+    if engine is not None:
+        pytest.importorskip(engine)
     loaded = importlib.import_module(module)
     assert loaded.__doc__
     assert [name for name in getattr(loaded, "__all__", []) if not hasattr(loaded, name)] == []

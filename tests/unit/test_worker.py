@@ -6,15 +6,18 @@ import os
 import pickle
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_joblib import NotPicklableError, ParallelTaskError, worker
+from airflow_joblib import NotPicklableError, ParallelTaskError
+from airflow_joblib import worker_process as worker
 from airflow_joblib.call import Call
+from airflow_joblib.outcomes import ItemError, Payload, Report
 from airflow_joblib.picklability.pickler import dumps, loads
-from airflow_joblib.worker import ItemError, Payload, Report, Worker
+from airflow_joblib.worker import Worker, mark_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +38,7 @@ def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this process no worker again, whatever a test made of it."""
     monkeypatch.setattr(worker, "_worker", None)
     monkeypatch.setattr(worker, "_payload", None)
-    monkeypatch.setattr(worker, "_known", set())
+    monkeypatch.setattr(worker, "known", set())
     for name in ("_running", "_closing", "_asked_to_leave"):
         monkeypatch.setattr(worker, name, False)
 
@@ -51,24 +54,23 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Call], None]]
 
 def test_report() -> None:
     """A chunk that goes well reports its results in order, its place, its worker and its time."""
-    report = Worker(Call(double)).run([1, 2, 3], 10)
-    assert (report.first, report.worker, report.values, report.failure) == (10, os.getpid(), [2, 4, 6], None)
+    report = Worker(Call(double)).run([1, 2, 3], range(10, 13))
+    assert (report.first, report.worker, report.values, report.failures) == (10, os.getpid(), [2, 4, 6], [])
     assert report.seconds > 0
 
 
 def test_failure_ends_the_chunk() -> None:
     """The first failure ends the chunk: the report keeps what came before, and says which item failed."""
-    report = Worker(Call(fail_on_three)).run([1, 2, 3, 4], 10)
-    assert report.values == [1, 2]
-    assert report.failure is not None
-    assert (report.failure.index, report.failure.item) == (12, "3")
-    assert isinstance(report.failure.error, LookupError)
+    report = Worker(Call(fail_on_three)).run([1, 2, 3, 4], range(10, 14))
+    assert report.values == [1, 2, None]
+    (failure,) = report.failures
+    assert (failure.index, failure.item, failure.verdict) == (12, "3", "retry")
+    assert isinstance(failure.error, LookupError)
 
 
 def test_traceback_starts_with_the_users_frames() -> None:
     """A failure's traceback begins in the user's function, not in ours."""
-    failure = Worker(Call(fail_on_three)).run([3], 0).failure
-    assert failure is not None
+    (failure,) = Worker(Call(fail_on_three)).run([3], [0]).failures
     trace = failure.error.__traceback__
     assert trace is not None
     assert trace.tb_frame.f_code.co_name == "fail_on_three"
@@ -77,9 +79,14 @@ def test_traceback_starts_with_the_users_frames() -> None:
 def test_halted() -> None:
     """A worker that is told to halt runs no further item."""
     ran: list[int] = []
-    report = Worker(Call(ran.append)).run([1, 2, 3], 0, halted=lambda: len(ran) == 2)
+
+    def run(item: int) -> None:
+        time.sleep(0.002)
+        ran.append(item)
+
+    report = Worker(Call(run)).run([1, 2, 3], range(3), halted=lambda: len(ran) == 2)
     assert ran == [1, 2]
-    assert report.failure is None
+    assert (report.values, report.failures) == ([None, None], [])
 
 
 def test_catches_what_it_is_told_to() -> None:
@@ -89,10 +96,10 @@ def test_catches_what_it_is_told_to() -> None:
         raise SystemExit(item)
 
     with pytest.raises(SystemExit):
-        Worker(Call(leave)).run([1], 0)
-    failure = Worker(Call(leave), catch=BaseException).run([1], 0).failure
-    assert failure is not None
+        Worker(Call(leave)).run([1], [0])
+    (failure,) = Worker(Call(leave), catch=BaseException).run([1], [0]).failures
     assert isinstance(failure.error, SystemExit)
+    assert failure.verdict == "end"
 
 
 class Unshowable:
@@ -116,8 +123,7 @@ def test_item_is_cut_short(item: object, shown: str | None) -> None:
     def fail(item: object) -> None:
         raise LookupError("own")
 
-    failure = Worker(Call(fail)).run([item], 0).failure
-    assert failure is not None
+    (failure,) = Worker(Call(fail)).run([item], [0]).failures
     assert isinstance(failure.error, LookupError)
     assert len(failure.item) <= 120
     assert shown is None or failure.item == shown
@@ -141,8 +147,8 @@ class TestResources:
 
         one = Worker(Call(use, factories={"a": lambda: resource("a"), "b": lambda: resource("b")}))
         assert log == []
-        assert one.run([1, 2], 0).values == ["1ab", "2ab"]
-        assert one.run([3], 2).values == ["3ab"]
+        assert one.run([1, 2], range(2)).values == ["1ab", "2ab"]
+        assert one.run([3], [2]).values == ["3ab"]
         assert log == ["enter a", "enter b"]
         one.close()
         one.close()
@@ -150,12 +156,12 @@ class TestResources:
 
     def test_plain_value(self) -> None:
         """What is no context manager is passed as it is."""
-        assert Worker(Call(lambda item, by: item * by, factories={"by": lambda: 3})).run([2], 0).values == [6]
+        assert Worker(Call(lambda item, by: item * by, factories={"by": lambda: 3})).run([2], [0]).values == [6]
 
     def test_shared_argument(self) -> None:
         """A resource's function gets the shared arguments it asks for."""
         call = Call(lambda item, a, by: item * by, shared={"a": 5}, factories={"by": lambda a: a + 1})
-        assert Worker(call).run([2], 0).values == [12]
+        assert Worker(call).run([2], [0]).values == [12]
 
     def test_set_up_fails(self) -> None:
         """A set-up that fails is the chunk's failure, and names the resource."""
@@ -163,11 +169,11 @@ class TestResources:
         def broken() -> None:
             raise ConnectionError("no route")
 
-        report = Worker(Call(double, factories={"conn": broken})).run([1, 2], 5)
+        report = Worker(Call(double, factories={"conn": broken})).run([1, 2], [5, 6])
         assert report.values == []
-        assert report.failure is not None
-        assert (report.failure.index, report.failure.resource) == (-1, "conn")
-        assert isinstance(report.failure.error, ConnectionError)
+        (failure,) = report.failures
+        assert (failure.index, failure.resource, failure.verdict) == (-1, "conn", "end")
+        assert isinstance(failure.error, ConnectionError)
 
     def test_set_up_fails_once(self) -> None:
         """A worker whose set-up failed tries it no second time, and leaves what it had entered."""
@@ -184,8 +190,8 @@ class TestResources:
             raise ConnectionError("no route")
 
         one = Worker(Call(double, factories={"good": good, "conn": broken}))
-        failures = [one.run([1], 0).failure, one.run([2], 1).failure]
-        assert all(failure is not None and failure.resource == "conn" for failure in failures)
+        failures = [*one.run([1], [0]).failures, *one.run([2], [1]).failures]
+        assert [failure.resource for failure in failures] == ["conn", "conn"]
         one.close()
         assert log == ["enter", "broken", "leave"]
 
@@ -240,8 +246,8 @@ class TestProcess:
     def test_round(self, started: Callable[[Call], None]) -> None:
         """A pickled chunk gives a pickled report."""
         started(Call(double))
-        report = loads(worker.run_chunk(dumps([1, 2]), 7))
-        assert (report.first, report.values, report.failure) == (7, [2, 4], None)
+        report = loads(worker.run_chunk(dumps([1, 2]), [7, 8]))
+        assert (report.first, report.values, report.failures) == (7, [2, 4], [])
         assert worker.inside_worker()
 
     @pytest.mark.parametrize(
@@ -260,45 +266,55 @@ class TestProcess:
     ) -> None:
         """An item's exception arrives as it was; one that can't travel, as one that says the same."""
         started(Call(raise_it))
-        report = loads(worker.run_chunk(dumps([kind]), 7))
-        assert type(report.failure.error) is expected
-        assert text in str(report.failure.error)
-        assert getattr(report.failure.error, "code", 404) == 404
-        assert (report.failure.index, report.failure.item) == (7, repr(kind))
-        assert "in raise_it" in report.failure.traceback
+        (failure,) = loads(worker.run_chunk(dumps([kind]), [7])).failures
+        assert type(failure.error) is expected
+        assert text in str(failure.error)
+        assert getattr(failure.error, "code", 404) == 404
+        assert (failure.index, failure.item) == (7, repr(kind))
+        assert "in raise_it" in failure.traceback
 
     def test_result_that_cannot_travel(self, started: Callable[[Call], None]) -> None:
-        """A result that can't be pickled is that item's failure, by the path of the culprit; those before it stand."""
+        """A result that can't be pickled is that item's failure, by the path of the culprit; the others stand."""
         started(Call(lambda item: {"a": threading.Lock()} if item == 3 else item))
-        report = loads(worker.run_chunk(dumps([1, 2, 3, 4]), 10))
-        assert report.values == [1, 2]
-        assert report.failure.index == 12
-        assert isinstance(report.failure.error, NotPicklableError)
-        assert report.failure.error.path.startswith("result of item 12")
-        assert "lock" in report.failure.error.culprit_type
+        report = loads(worker.run_chunk(dumps([1, 2, 3, 4]), range(10, 14)))
+        assert report.values == [1, 2, None, 4]
+        (failure,) = report.failures
+        assert (failure.index, failure.verdict) == (12, "fail")
+        assert isinstance(failure.error, NotPicklableError)
+        assert failure.error.path.startswith("result of item 12")
+        assert "lock" in failure.error.culprit_type
 
     def test_chunk_that_cannot_load(self, started: Callable[[Call], None]) -> None:
-        """An error of unpickling names itself in a report and leaves the pool whole."""
+        """An item that can't be loaded has failed; where it is one of several, they have to come one by one."""
         started(Call(double))
-        report = loads(worker.run_chunk(b"rubbish", 7))
-        assert isinstance(report.failure.error, pickle.UnpicklingError)
+        (failure,) = loads(worker.run_chunk(b"rubbish", [7])).failures
+        assert isinstance(failure.error, pickle.UnpicklingError)
+        assert failure.index == 7
+        report = loads(worker.run_chunk(b"rubbish", [7, 8]))
+        assert (report.torn, report.values, report.failures) == (True, [], [])
+
+    def test_call_that_cannot_load(self, started: Callable[[Call], None]) -> None:
+        """A function that can't be loaded ends the run, whatever is tolerated of items."""
+        worker.start(Payload(b"rubbish", dumps([])))
+        (failure,) = loads(worker.run_chunk(dumps([1]), [7])).failures
+        assert (failure.index, failure.verdict) == (-1, "end")
 
     def test_call_is_loaded_once(self, started: Callable[[Call], None], monkeypatch: pytest.MonkeyPatch) -> None:
         """The call is unpickled at the first chunk, not again."""
         started(Call(double))
-        worker.run_chunk(dumps([1]), 0)
+        worker.run_chunk(dumps([1]), [0])
         first = worker._worker
-        worker.run_chunk(dumps([2]), 1)
+        worker.run_chunk(dumps([2]), [1])
         assert worker._worker is first
 
     def test_anywhere(self, started: Callable[[Call], None]) -> None:
         """Where a worker can't be told to start, its first chunk starts it, and one of another run starts it anew."""
         one, other = [Payload(dumps(Call(function)), dumps([])) for function in (double, hex)]
-        assert loads(worker.run_chunk_anywhere(one, dumps([1]), 0)).values == [2]
+        assert loads(worker.run_chunk_anywhere(one, dumps([1]), [0])).values == [2]
         first = worker._worker
-        assert loads(worker.run_chunk_anywhere(one, dumps([2]), 0)).values == [4]
+        assert loads(worker.run_chunk_anywhere(one, dumps([2]), [0])).values == [4]
         assert worker._worker is first
-        assert loads(worker.run_chunk_anywhere(other, dumps([1]), 0)).values == ["0x1"]
+        assert loads(worker.run_chunk_anywhere(other, dumps([1]), [0])).values == ["0x1"]
 
     def test_asked_to_leave(self) -> None:
         """SIGTERM unwinds an item once; asked again, the item is left to its ``finally`` blocks."""
@@ -320,7 +336,7 @@ class TestProcess:
 
         monkeypatch.setattr(os, "_exit", ended.append)
         worker._worker = Worker(Call(lambda item, a: item, factories={"a": resource}))
-        worker._worker.run([1], 0)
+        worker._worker.run([1], [0])
         with pytest.raises(SystemExit):  # only since the process goes on here
             worker._leave(signal.SIGTERM, None)
         assert ended[0] == worker.CLOSE_FAILED
@@ -337,7 +353,7 @@ class TestProcess:
             left.append(1)
 
         worker._worker = Worker(Call(lambda item, a: item, factories={"a": resource}))
-        worker._worker.run([1], 0)
+        worker._worker.run([1], [0])
         worker.close()
         assert left == [1]
 
@@ -353,24 +369,25 @@ class TestProcess:
 def test_inside_worker_is_per_thread() -> None:
     """A thread is a worker while it runs a chunk; others are not."""
     seen: dict[str, bool] = {}
-    worker.mark_thread(inside=True)
+    mark_thread(inside=True)
     try:
         other = threading.Thread(target=lambda: seen.update(other=worker.inside_worker()))
         other.start()
         other.join()
         seen["own"] = worker.inside_worker()
     finally:
-        worker.mark_thread(inside=False)
+        mark_thread(inside=False)
     assert seen == {"own": True, "other": False}
     assert not worker.inside_worker()
 
 
 def test_records_travel() -> None:
     """A report and a failure survive pickling."""
-    report = Report(3, 99, [1, 2], ItemError(5, ValueError("x"), "item", "trace"), 0.5)
+    report = Report(3, 99, [1, 2], [ItemError(5, ValueError("x"), "item", "trace")], seconds=0.5)
     other: Any = pickle.loads(pickle.dumps(report))
     assert (other.first, other.worker, other.values, other.seconds) == (3, 99, [1, 2], 0.5)
-    assert (other.failure.index, other.failure.item, other.failure.traceback) == (5, "item", "trace")
+    (failure,) = other.failures
+    assert (failure.index, failure.item, failure.traceback) == (5, "item", "trace")
 
 
 @pytest.mark.parametrize("fails", [True, False])
@@ -388,6 +405,6 @@ def test_resources_are_left_in_peace(fails: bool) -> None:
         return 1 / item
 
     worker = Worker(Call(divide, factories={"resource": resource}))
-    worker.run([1, 0 if fails else 2], 0)
+    worker.run([1, 0 if fails else 2], range(2))
     worker.close()
     assert seen == ["left"]

@@ -1,0 +1,131 @@
+"""Where every worker process says which item it runs, so that the task knows when the worker can't tell any more.
+
+One row a worker, in memory shared with the task; to write a number there costs a worker some 30 ns an item::
+
+    head   claimed rows │ halt
+    row    pid │ index + 1 of the item, 0 for none, negative for a whole chunk │ since, in ns of the monotonic clock
+           │ of how many items from there on it may be any, 0 for that one
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from airflow_joblib.shared_memory import SharedMemory, attach
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["COUNT", "INDEX", "SINCE", "Board", "Running", "Slot"]
+
+_WIDTH = 4
+#: Rows; one is claimed by every worker process that starts, over the whole life of a pool.
+_ROWS = 4096
+_CLAIMED, _HALT = 0, 1
+_PID = 0
+#: Places in a row.
+INDEX, SINCE, COUNT = 1, 2, 3
+
+
+class Running(NamedTuple):
+    """The item that a worker runs: its position in the input, and since when, in nanoseconds.
+
+    Where *among* is more than 1 it may be any of so many items of its chunk from that one on. *whole* says that no item
+    runs, but the chunk that begins there is loaded, or its report is pickled.
+    """
+
+    item: int
+    since: int
+    whole: bool = False
+    among: int = 1
+
+
+class Board:
+    """The task's view. A context manager."""
+
+    def __init__(self) -> None:
+        self._shared = SharedMemory(8 * _WIDTH * (_ROWS + 1))
+        self._cells = memoryview(self._shared.memory).cast("q")
+        self.path = self._shared.path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cells.release()
+        self._shared.memory.close()
+        self._shared.close()
+
+    def running(self) -> dict[int, Running]:
+        """Return what runs now, by process id; workers between two chunks are not in it."""
+        return {
+            self._cells[row + _PID]: Running(
+                abs(cell) - 1, self._cells[row + SINCE], cell < 0, max(1, self._cells[row + COUNT])
+            )
+            for row in self._rows()
+            if (cell := self._cells[row + INDEX])
+        }
+
+    def started(self) -> set[int]:
+        """Return the process ids of the workers that have begun, be they idle or gone."""
+        return {self._cells[row + _PID] for row in self._rows()}
+
+    def _rows(self) -> range:
+        return range(_WIDTH, _WIDTH * (min(self._cells[_CLAIMED], _ROWS) + 1), _WIDTH)
+
+    def halt(self, *, on: bool = True) -> None:
+        """Ask every worker to start no further item and to hand back what it has; or, with *on* False, no longer."""
+        self._cells[_HALT] = on
+
+
+class Slot:
+    """A worker's view: its own row, and the common flag.
+
+    Attributes:
+        row: Four integers, to be written in place.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        """Claim a row of the board at *path*; without one, or where it can't be reached, a row that nobody reads."""
+        self._head = memoryview(bytearray(8 * _WIDTH)).cast("q")
+        self.row = memoryview(bytearray(8 * _WIDTH)).cast("q")
+        if path:
+            self._claim(path)
+        self.row[_PID] = os.getpid()
+
+    def _claim(self, path: str) -> None:
+        try:
+            cells = memoryview(attach(path, writable=True)).cast("q")
+        except OSError:  # another machine, or the task has ended
+            return
+        file = os.open(path, os.O_RDWR)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            number = cells[_CLAIMED] = cells[_CLAIMED] + 1
+        finally:
+            os.close(file)  # which lets go of the lock
+        self._head = cells[:_WIDTH]
+        if number <= _ROWS:
+            self.row = cells[_WIDTH * number : _WIDTH * (number + 1)]
+
+    @contextmanager
+    def with_chunk(self, first: int, count: int) -> Iterator[None]:
+        """Say that this worker is about the whole chunk of *count* items that begins with item *first*."""
+        self.row[COUNT] = count
+        self.row[INDEX] = -(first + 1)
+        try:
+            yield
+        finally:
+            self.row[INDEX] = self.row[COUNT] = 0
+
+    @property
+    def halted(self) -> bool:
+        """Whether no further item may start."""
+        return bool(self._head[_HALT])
+
+    def halt(self) -> None:
+        """Ask every worker to start no further item."""
+        self._head[_HALT] = 1

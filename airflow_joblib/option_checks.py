@@ -1,0 +1,124 @@
+"""Each option's own check: what it may be, and what to give instead of what it was given."""
+
+from __future__ import annotations
+
+import math
+import os
+from datetime import timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.exceptions import InvalidOptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "check_batch_size",
+    "check_checkpoint",
+    "check_count",
+    "check_factories",
+    "check_max_failures",
+    "check_n_jobs",
+    "check_over",
+    "mapping",
+    "seconds",
+]
+
+
+def seconds(name: str, value: object, *, least: float = math.ulp(0.0)) -> float:
+    """Return a duration, given as seconds or as a timedelta, in seconds.
+
+    Raises:
+        InvalidOptionError: It is not a duration, or less than *least*.
+    """
+    amount = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not least <= amount < float("inf"):
+        bound = "of at least 0" if least == 0 else "above 0"
+        msg = f"{name} must be a number of seconds {bound} or a timedelta, not {value!r}."
+        raise InvalidOptionError(msg)
+    return float(amount)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_n_jobs(value: object) -> None:
+    """Refuse what is no number of workers."""
+    if value is None or (_is_count(value) and value != 0):
+        return
+    msg = (
+        f"n_jobs must be a whole number other than 0, not {value!r}. Give the number of workers, -1 for every CPU, "
+        "-2 for all but one, or leave it out to take [joblib] n_jobs."
+    )
+    raise InvalidOptionError(msg)
+
+
+def check_batch_size(value: object) -> None:
+    """Refuse what is no number of items per dispatch."""
+    if value == "auto" or (_is_count(value) and value > 0):  # type: ignore[operator]
+        return
+    msg = f'batch_size must be a whole number of items above 0, or "auto", not {value!r}.'
+    raise InvalidOptionError(msg)
+
+
+def check_over(value: object) -> None:
+    """Refuse what can't be the name of a parameter."""
+    if value is not None and not (isinstance(value, str) and value.isidentifier()):
+        msg = f"over must be the name of the parameter that takes the item, not {value!r}."
+        raise InvalidOptionError(msg)
+
+
+def mapping(name: str, value: Any) -> Mapping[str, Any]:
+    """Return a copy of a mapping with strings as keys, which nobody can change."""
+    copy: dict[Any, Any]
+    try:
+        copy = dict(value or {})
+    except (TypeError, ValueError):
+        copy = {0: 0}
+    if not all(isinstance(key, str) for key in copy):
+        msg = f"{name} must be a mapping with strings as keys, not {type(value).__name__}."
+        raise InvalidOptionError(msg)
+    return MappingProxyType(copy)
+
+
+def check_factories(factories: Mapping[str, object]) -> None:
+    """Refuse a ``per_worker`` resource that is no function."""
+    for name, factory in factories.items():
+        if not callable(factory):
+            msg = (
+                f"per_worker[{name!r}] must be a function that makes the resource in the worker, not "
+                f"{type(factory).__name__}. Pass the function itself, or a lambda around the value."
+            )
+            raise InvalidOptionError(msg)
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is no count."""
+    if not _is_count(value) or value < 0:  # type: ignore[operator]
+        msg = f"{name} must be a whole number of at least 0, not {value!r}."
+        raise InvalidOptionError(msg)
+
+
+def check_max_failures(value: object) -> None:
+    """Refuse what is neither a count nor a fraction."""
+    fraction = isinstance(value, float) and 0 <= value < 1
+    if not fraction and not (_is_count(value) and value >= 0):  # type: ignore[operator]
+        msg = f"max_failures must be a count of at least 0, or a fraction of at least 0 and below 1, not {value!r}."
+        raise InvalidOptionError(msg)
+
+
+def check_checkpoint(value: object) -> None:
+    """Refuse what is neither a yes or no nor a place that a later try finds as well."""
+    if not isinstance(value, bool | str | os.PathLike):
+        msg = f"checkpoint must be True, False or a path, not {value!r}."
+        raise InvalidOptionError(msg)
+    if isinstance(value, bool):
+        return
+    where = os.path.expanduser(os.fspath(value))  # noqa: PTH111 - a URL may be no path
+    if "://" not in where and not where.startswith(("/", "{")):
+        msg = (
+            f"checkpoint must be True, a URL or an absolute path, not {value!r}: a later try may run in another folder."
+        )
+        raise InvalidOptionError(msg)

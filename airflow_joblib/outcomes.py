@@ -1,0 +1,125 @@
+"""What became of items: the records that cross from a worker to the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_joblib.inner_threads import Bound
+    from airflow_joblib.sending import Sent
+
+__all__ = ["ItemError", "Payload", "Report", "Rules", "Verdict", "shown_place"]
+
+#: What an item's exception means for the run: the item may be tried again, has failed for good, or ends the run.
+Verdict = Literal["retry", "fail", "end"]
+
+
+class Rules(NamedTuple):
+    """How a worker goes about a chunk.
+
+    Attributes:
+        strict: Whether the first failure ends the run, so that no further item starts.
+        seconds: After so long a worker hands back what it has, and the rest of the chunk unstarted.
+        timeout: Seconds that one try of one item may take; None for any.
+    """
+
+    strict: bool = True
+    seconds: float = float("inf")
+    timeout: float | None = None
+
+
+class Payload(NamedTuple):
+    """What every worker process gets, once.
+
+    Attributes:
+        call: The pickled call, or where it lies.
+        classes: The pickled classes that items refer to by key, or where they lie.
+        prepare: What the worker runs first; can be pickled. On a cluster it gives the run's guest there.
+        task: Process id of the task.
+        local: Whether the workers are the task's children.
+        rules: How to go about a chunk.
+        threads: Bound of the threads that libraries start in a worker; None to leave them.
+        board: Where the worker says which item it runs; empty where that is not seen.
+        run: What tells the pool from others that are given the same, whose board's path may come again.
+    """
+
+    call: bytes | Sent
+    classes: bytes | Sent = b""
+    prepare: Callable[[], Any] | None = None
+    task: int = 0
+    local: bool = False
+    rules: Rules = Rules()
+    threads: Bound | None = None
+    board: str = ""
+    run: str = ""
+
+
+@dataclass(slots=True)
+class ItemError:
+    """What became of an item, or of a resource's set-up, that raised.
+
+    Attributes:
+        index: Position of the item in the input; -1 for a resource.
+        error: The exception.
+        item: The item, cut short.
+        traceback: The worker's traceback as text; empty where the exception still has its own.
+        resource: Name of the ``per_worker`` resource whose set-up failed.
+        verdict: What it means for the run.
+    """
+
+    index: int
+    error: BaseException
+    item: str = ""
+    traceback: str = ""
+    resource: str = ""
+    verdict: Verdict = "retry"
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of one chunk.
+
+    Attributes:
+        first: Position of the chunk's first item in the input.
+        worker: Process id of the worker.
+        values: Results of the items that ran, in order, None in the place of one that failed or was skipped. Items of
+            the chunk beyond its end have not run.
+        failures: The failures among them.
+        skipped: Positions in the input of those that were skipped, with the exception that said so first.
+        skip: That exception.
+        began: When the worker took the chunk up, by the machine's monotonic clock in seconds.
+        seconds: Time that the chunk took in the worker.
+        cpu: Processor time of it.
+        waited: Time of it that the items waited by themselves, not for a processor.
+        thread: The worker's thread.
+        slowest: Position in the input of its slowest item.
+        slowest_seconds: Time that one took.
+        among: How many items of the chunk, from that one on, it may have been: quick ones are timed together.
+        torn: Whether the chunk, or its report, could not be loaded as a whole: its items must be sent one by one.
+        said: What the items said, for the task's log, where the worker has no other way to send that.
+    """
+
+    first: int
+    worker: int
+    values: list[Any] = field(default_factory=list)
+    failures: list[ItemError] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    skip: ItemError | None = None
+    began: float = 0.0
+    seconds: float = 0.0
+    cpu: float = 0.0
+    waited: float = 0.0
+    thread: int = 0
+    slowest: int = -1
+    slowest_seconds: float = 0.0
+    among: int = 1
+    torn: bool = False
+    said: list[bytes] = field(default_factory=list)
+
+
+def shown_place(index: int, among: int) -> str:
+    """Say which item it is, or among how many, from *index* on."""
+    return str(index) if among == 1 else f"{index} or one of the {among - 1:,} after it"

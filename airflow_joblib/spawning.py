@@ -1,0 +1,67 @@
+"""What this process must be like while it starts others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import threading
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+__all__ = ["hidden_main", "not_daemonic"]
+
+
+def _shared(change: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
+    """Make a change to the process last while any thread needs it: the first makes it, the last undoes it."""
+    lock = threading.Lock()
+    held: list[AbstractContextManager[None]] = []
+
+    @contextmanager
+    def share() -> Iterator[None]:
+        with lock:
+            made = held[-1] if held else change()
+            if not held:
+                made.__enter__()
+            held.append(made)
+        try:
+            yield
+        finally:
+            with lock:
+                held.pop()
+                if not held:
+                    made.__exit__(None, None, None)
+
+    return share
+
+
+@_shared
+@contextmanager
+def not_daemonic() -> Iterator[None]:
+    """Let this process have children, which a process marked as daemonic may not, as a task under Celery is.
+
+    The mark is there lest children outlive it; the pool sees to that itself.
+    """
+    config = getattr(multiprocessing.current_process(), "_config", {})
+    daemon = config.get("daemon", False)
+    config["daemon"] = False
+    try:
+        yield
+    finally:
+        config["daemon"] = daemon
+
+
+@_shared
+@contextmanager
+def hidden_main() -> Iterator[None]:
+    """Hide the main script from workers that are spawned: they would run it again, and it is the airflow command."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

@@ -1,0 +1,308 @@
+"""A worker that is a process: its state, its signals, and bytes in and out.
+
+::
+
+    payload ─► start ─► the call is loaded at the first chunk
+    chunk   ─► run_chunk ─► Worker.run ─► Report ─► bytes
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import util
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib import inner_threads
+from airflow_joblib.board import Slot
+from airflow_joblib.chunks import load_items
+from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskError
+from airflow_joblib.outcomes import ItemError, Payload, Report
+from airflow_joblib.picklability.pickler import dotted_name, dumps, loads
+from airflow_joblib.sending import receive
+from airflow_joblib.worker import Worker, inside_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from airflow_joblib.call import Call
+
+__all__ = [
+    "CLOSE_FAILED",
+    "Starter",
+    "close",
+    "inside_worker",
+    "known",
+    "pack",
+    "run_chunk",
+    "run_chunk_anywhere",
+    "start",
+    "unread",
+]
+
+_PR_SET_PDEATHSIG = 1
+#: Seconds between two looks at whether the task is still there, where the kernel doesn't tell.
+_LOOK = 0.5
+
+_ALONE = "Return plain data, or set batch_size=1."
+
+#: Exit code of a worker whose resources could not be left.
+CLOSE_FAILED = 70
+
+_worker: Worker | None = None
+_payload: Payload | None = None
+_slot = Slot()
+#: Classes that the task has, so that results refer to them by key.
+known: set[type] = set()
+_running = False
+_closing = False
+_asked_to_leave = False
+_local = threading.local()
+
+
+def inside_worker() -> bool:
+    """Tell whether this code runs in a worker of a fan-out, as a process or as a thread."""
+    return _payload is not None or inside_thread()
+
+
+def start(payload: Payload, starter: Starter | None = None) -> None:
+    """Make this process a worker, before anything of the user is loaded in it."""
+    global _payload, _worker, _slot
+    _payload, _worker, _slot = payload, None, Slot(payload.board)
+    util.Finalize(None, _close_for_good, exitpriority=100)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _leave)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
+    if payload.local:
+        _end_with(payload.task, own=starter is None or starter.own)
+    if payload.threads is not None:
+        inner_threads.apply(payload.threads)
+    if payload.prepare is not None:
+        payload.prepare()
+    if payload.local:
+        gc.freeze()  # modules stay: no collection has to look through them, as loky's first one would for 20 ms
+
+
+class Starter:
+    """Who starts a worker: as it is pickled for one, it takes note whether that is the run's own thread."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self.own = True
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"own": threading.get_ident() == self._thread}
+
+
+def _end_with(parent: int, *, own: bool) -> None:
+    """End this process as soon as the task's does, whatever it is doing: nobody waits for its items any more.
+
+    The kernel kills it (Linux, ``prctl(2)``): when the *thread* ends that started it, so only where that is the run's
+    *own*. Where it is another, as loky's is that replaces a worker whose memory has grown and that ends before its
+    workers, where there is no such call, or where a fork server stands between the two, a thread looks.
+    """
+    task = multiprocessing.parent_process()
+    if os.getppid() == parent:
+        if own and sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        else:
+            threading.Thread(target=_outlast_parent, args=(parent,), daemon=True).start()
+        gone = os.getppid() != parent
+    else:  # loky, which has no fork server, knows no sentinel
+        gone = task is None or task.sentinel is None or not task.is_alive()
+        if not gone:
+            threading.Thread(target=_outlast, args=(task,), daemon=True).start()
+    if gone:  # it was faster
+        os._exit(128 + signal.SIGKILL)
+
+
+def _outlast_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(128 + signal.SIGKILL)
+
+
+def _outlast(task: Any) -> None:
+    task.join()
+    os._exit(128 + signal.SIGKILL)
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    """Unwind an item, so that ``finally`` blocks run; then, or between two chunks, leave the resources and end.
+
+    Asked again, neither is cut short. Between two chunks no exception is raised: the pool would catch and print it.
+    """
+    global _asked_to_leave
+    again, _asked_to_leave = _asked_to_leave, True
+    if _closing:
+        return
+    if not _running:
+        _exit()
+    if not again:
+        sys.exit(128 + signal.SIGTERM)
+
+
+def _halted() -> bool:
+    return _asked_to_leave or _slot.halted
+
+
+def close() -> None:
+    """Leave the resources of this process's worker."""
+    global _worker, _closing  # noqa: PLW0603 - a worker process is what this module's state describes
+    before, _closing = _closing, True  # first, so that no signal takes the worker from here
+    try:
+        worker, _worker = _worker, None
+        if worker is not None:
+            worker.close()
+    finally:
+        _closing = before
+
+
+def _close_for_good() -> None:
+    """Leave the resources of a process that is about to end, whatever signal comes from now on.
+
+    Where that fails nobody is left to take the exception: it is printed, and the exit code tells the task.
+    """
+    global _closing  # noqa: PLW0603
+    _closing = True
+    try:
+        close()
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+        _flush()
+        os._exit(CLOSE_FAILED)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+
+
+def run_chunk(data: bytes, indices: Sequence[int]) -> bytes:
+    """Run a pickled chunk in this worker process and return its pickled report."""
+    global _running  # noqa: PLW0603
+    _running = True
+    try:
+        report = _report(data, indices)
+        with _slot.with_chunk(indices[0], len(indices)):
+            return pack(report, indices)
+    finally:
+        if _asked_to_leave:  # the pool would catch SystemExit and go on
+            _exit()
+        _running = False
+
+
+def _exit() -> None:
+    """End this process, having left its resources."""
+    _close_for_good()
+    _flush()
+    os._exit(128 + signal.SIGTERM)
+
+
+def _report(data: bytes, indices: Sequence[int]) -> Report:
+    global _worker  # noqa: PLW0603
+    report = Report(indices[0], os.getpid())
+    try:
+        if _worker is None:
+            assert _payload is not None  # noqa: S101 - start() ran first
+            call = _receive()
+            _worker = Worker(call, _payload.rules, catch=BaseException, slot=_slot, halt=_slot.halt)
+    except Exception as error:  # noqa: BLE001 - an error of unpickling must name itself, not break the pool
+        report.failures.append(ItemError(-1, error, verdict="end"))
+        return report
+    try:
+        with _slot.with_chunk(indices[0], len(indices)):
+            items = load_items(data)
+    except Exception as error:  # noqa: BLE001
+        return unread(report, error, len(indices))
+    return _worker.run(items, indices, _halted)
+
+
+def unread(report: Report, error: Exception, items: int) -> Report:
+    """Say that a chunk can't be loaded: it is that one item's failure, or has to come again item by item."""
+    if items == 1:
+        report.failures.append(ItemError(report.first, error))
+        report.values.append(None)
+    else:
+        report.torn = True
+    return report
+
+
+def _receive() -> Call:
+    """Load the call and the classes once; classes are kept, so that what comes later by key finds them."""
+    assert _payload is not None  # noqa: S101 - start() ran first
+    known.update(receive(_payload.classes))
+    call: Call = receive(_payload.call)
+    if _payload.local:
+        gc.freeze()  # nor through shared arguments, which may be millions of objects
+    return call
+
+
+def run_chunk_anywhere(payload: Payload, data: bytes, indices: Sequence[int]) -> bytes:
+    """Run a chunk on a backend that can't be told to call :func:`start` in its workers."""
+    if os.getpid() == payload.task:  # its workers are in the task's own process, whose signals are not ours
+        return pack(_worker_of_thread(payload).run(load_items(data), indices), indices)
+    if _payload != payload:
+        close()
+        start(payload)
+    return run_chunk(data, indices)
+
+
+def _worker_of_thread(payload: Payload) -> Worker:
+    if getattr(_local, "payload", None) != payload:
+        _local.payload, _local.worker = payload, Worker(receive(payload.call), payload.rules, catch=BaseException)
+    return _local.worker  # type: ignore[no-any-return]
+
+
+def pack(report: Report, indices: Sequence[int]) -> bytes:
+    """Pickle a report; where that fails, find the values that can't be sent and report them instead."""
+    report.failures = [_sendable(failure) for failure in report.failures]
+    report.skip = report.skip and _sendable(report.skip)
+    try:
+        return dumps(report, known, verify=True)
+    except Exception:  # noqa: BLE001 - pickling runs code of the user
+        return dumps(_without_culprits(report, indices), known)
+
+
+def _without_culprits(report: Report, indices: Sequence[int]) -> Report:
+    from airflow_joblib.picklability.culprits import find_culprits
+
+    found = False
+    for offset, value in enumerate(report.values):
+        try:
+            dumps(value, known, verify=True)
+        except Exception:  # noqa: BLE001
+            index, found = indices[offset], True
+            error = NotPicklableError(find_culprits(value, f"result of item {index}"))
+            report.failures.append(ItemError(index, error, verdict="fail"))
+            report.values[offset] = None
+    if not found:
+        path = f"results from item {report.first} on"
+        culprit = Culprit(path, "list", "each can be pickled, but not all together.", _ALONE)
+        report.failures.append(ItemError(report.first, NotPicklableError([culprit]), verdict="end"))
+        report.values = [None]
+    report.failures.sort(key=lambda failure: failure.index)
+    return report
+
+
+def _sendable(failure: ItemError) -> ItemError:
+    """Add the traceback as text; replace an exception that would not arrive by one that says the same."""
+    error = failure.error
+    text = "".join(traceback.format_exception(error))
+    try:
+        loads(dumps(error, known))
+    except Exception:  # noqa: BLE001 - pickling runs code of the user
+        said = traceback.TracebackException.from_exception(error)  # str(error) may raise
+        error = ParallelTaskError(f"{dotted_name(type(error))}: {said} (the exception itself could not be pickled)")
+    return replace(failure, error=error, traceback=text)

@@ -1,0 +1,55 @@
+"""What ``--no-skips`` makes of a test that skips."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+WHOLE = """
+import pytest
+pytest.importorskip("no_such_package", reason="not installed")
+"""
+SINGLE = """
+import pytest
+
+@pytest.fixture
+def needed():
+    pytest.importorskip("no_such_package", reason="not installed")
+
+def test_package(needed): pass
+
+@pytest.mark.server
+def test_server(): pytest.skip("no server")
+
+@pytest.mark.server
+@pytest.mark.skipif(True, reason="no tool")
+def test_tool(): pass
+
+@pytest.mark.skipif(True, reason="a later Python")
+def test_later(): pass
+
+def test_threads(): pytest.skip("not for threads")
+"""
+
+
+def run(folder: Path, *flags: str) -> str:
+    """Run the two files, and return what pytest says last."""
+    shutil.copy(Path(__file__).parents[1] / "conftest.py", folder)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = server\n")
+    (folder / "test_whole.py").write_text(WHOLE)
+    (folder / "test_single.py").write_text(SINGLE)
+    command = [sys.executable, "-m", "pytest", "--quiet", "--continue-on-collection-errors", *flags, str(folder)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()[-1]
+
+
+def test_what_is_missing_fails(tmp_path: Path) -> None:
+    """A missing server, tool or package is a failure, for a whole file too; what isn't for this machine may skip."""
+    assert run(tmp_path, "--no-skips").startswith("1 failed, 2 skipped, 3 errors in ")
+
+
+def test_all_may_skip(tmp_path: Path) -> None:
+    """Without the option nothing fails."""
+    assert run(tmp_path).startswith("6 skipped in ")
