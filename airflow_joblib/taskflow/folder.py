@@ -9,6 +9,8 @@ from pathlib import Path
 
 from joblib.externals.loky.backend import resource_tracker
 
+from airflow_joblib.lean import start
+
 __all__ = ["make", "remove"]
 
 #: The longest path of a Unix socket is 107 bytes on Linux.
@@ -25,6 +27,7 @@ def make(name: str) -> Path:
     if len(os.fsencode(folder)) + 1 + len(name) > _LONGEST:
         Path(folder).rmdir()
         folder = tempfile.mkdtemp(prefix="airflow-joblib-", dir="/tmp")
+    start.tracker()
     resource_tracker.register(folder, "folder")
     return Path(folder)
 

@@ -17,18 +17,27 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.taskflow.on_import import when_imported
+from airflow_joblib.on_import import when_imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["CONTEXT", "TASK_RUNNER", "Prepare", "Steps"]
+__all__ = [
+    "CONTEXT",
+    "LOOK_FOR_RUNNER",
+    "TASK_RUNNER",
+    "Prepare",
+    "Steps",
+    "allow_import",
+    "let_go_of_stdin",
+    "promise_runner",
+]
 
 TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
 CONTEXT = "airflow.sdk.definitions._internal.contextmanager"
 _DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 #: These look for the supervisor only if the task runner's module is loaded, and in the database otherwise.
-_LOOK_FOR_RUNNER = ("airflow.models.connection", "airflow.models.variable")
+LOOK_FOR_RUNNER = ("airflow.models.connection", "airflow.models.variable")
 
 
 @dataclass(frozen=True)
@@ -63,13 +72,12 @@ class Prepare:
         """Prepare this process."""
         if os.getpid() == self.task:  # a backend that runs "workers" in the task's own process
             return
-        _let_go_of_stdin()
-        if os.environ.get(_DATABASE, "").startswith("airflow-db-not-allowed:"):
-            os.environ[_DATABASE] = "sqlite://"
+        let_go_of_stdin()
+        allow_import()
         when_imported(TASK_RUNNER, self._set_supervisor)
         when_imported(CONTEXT, self._set_context)
-        for name in _LOOK_FOR_RUNNER:
-            when_imported(name, _promise_runner)
+        for name in LOOK_FOR_RUNNER:
+            when_imported(name, promise_runner)
 
     def _set_supervisor(self) -> None:
         from airflow_joblib.taskflow.stand_in import StandIn
@@ -84,7 +92,18 @@ class Prepare:
         module._CURRENT_CONTEXT[:] = [] if self.context is None else [WorkerContext(self.context)]  # noqa: SLF001
 
 
-def _let_go_of_stdin() -> None:
+def allow_import() -> bool:
+    """Put an empty database in memory in the place of an address under which Airflow can't be imported.
+
+    Tell whether there was such a one: only a task's process hands it on.
+    """
+    found = os.environ.get(_DATABASE, "").startswith("airflow-db-not-allowed:")
+    if found:
+        os.environ[_DATABASE] = "sqlite://"
+    return found
+
+
+def let_go_of_stdin() -> None:
     """Put nothing in the place of descriptor 0, by which a task talks to its supervisor, and which workers inherit."""
     with suppress(OSError):  # there is none
         if stat.S_ISSOCK(os.fstat(0).st_mode):
@@ -93,7 +112,7 @@ def _let_go_of_stdin() -> None:
             os.close(nothing)
 
 
-def _promise_runner() -> None:
+def promise_runner() -> None:
     """Make the task runner's module look loaded; the first look at it loads it. Loading it now could be a circle."""
     if TASK_RUNNER in sys.modules:
         return

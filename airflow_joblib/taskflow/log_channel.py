@@ -12,26 +12,22 @@ Nothing is unpickled. Who connects must be of the same user, and know the key, a
 
 from __future__ import annotations
 
-import hmac
 import os
-import secrets
-import socket
 import threading
 from collections import deque
+from typing import TYPE_CHECKING
 
-__all__ = ["LONGEST", "NONCE", "PATIENCE", "Sender", "check", "proof"]
+from airflow_joblib.taskflow import handshake
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["LONGEST", "PATIENCE", "Sender"]
 
 #: Bytes of the longest line that is taken.
 LONGEST = 16 << 20
-#: Bytes of what each side sends the other to be proven.
-NONCE = 32
 #: Seconds that each side waits for the other where it should have to wait for none.
 PATIENCE = 30.0
-
-
-def proof(key: bytes, side: bytes, nonces: bytes) -> bytes:
-    """Return what shows that a side knows the key."""
-    return hmac.digest(key, side + nonces, "sha256")
 
 
 class Sender:
@@ -53,24 +49,10 @@ class Sender:
     def connect(self) -> bool:
         """Connect, and tell whether that worked."""
         try:
-            self._socket = self._connected()
-        except OSError:
+            self._socket = handshake.connect(self._address, self._key, PATIENCE)
+        except (OSError, EOFError):
             self._lost = True
         return not self._lost
-
-    def _connected(self) -> socket.socket:
-        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            channel.settimeout(PATIENCE)
-            channel.connect(self._address)
-            nonces = _exactly(channel, NONCE) + (ours := secrets.token_bytes(NONCE))
-            channel.sendall(ours + proof(self._key, b"worker", nonces))
-            check(_exactly(channel, NONCE), proof(self._key, b"task", nonces))
-            channel.settimeout(None)
-        except BaseException:
-            channel.close()
-            raise
-        return channel
 
     def send(self, line: bytes) -> bool:
         r"""Send a line, which ends in "\n" and has no other; wait while the task is busy. False if it can't be sent."""
@@ -99,23 +81,3 @@ class Sender:
         while rest and self._socket is not None:
             rest = rest[self._socket.send(rest) :]
         self._torn = False
-
-
-def check(given: bytes, proof: bytes) -> None:
-    """Check what a side has shown.
-
-    Raises:
-        ConnectionRefusedError: It does not know the key.
-    """
-    if not hmac.compare_digest(given, proof):
-        raise ConnectionRefusedError
-
-
-def _exactly(channel: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        more = channel.recv(size - len(data))
-        if not more:
-            raise ConnectionResetError
-        data += more
-    return data

@@ -48,8 +48,8 @@ def _text(value: object) -> str:
 
 
 def own_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what a call of ``logging`` gave as *extra*."""
-    return {key: value for key, value in vars(record).items() if key not in _NOT_EXTRA}
+    """Return what a call of ``logging`` gave as *extra*; not what a factory of records adds, as Ray's does."""
+    return {key: value for key, value in vars(record).items() if key not in _NOT_EXTRA and not key.startswith("_")}
 
 
 def place_of(record: logging.LogRecord) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import selectors
 import socket
-import struct
 import sys
 import threading
 import time
@@ -14,8 +12,8 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from airflow_joblib.taskflow import folder
-from airflow_joblib.taskflow.log_channel import LONGEST, NONCE, PATIENCE, check, proof
+from airflow_joblib.taskflow import folder, handshake
+from airflow_joblib.taskflow.log_channel import LONGEST, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +31,7 @@ class _Connection:
         self.known = False
         self.since = time.monotonic()
         self._key = key
-        self._nonce = secrets.token_bytes(NONCE)
+        self._nonce = secrets.token_bytes(handshake.NONCE)
         self._buffer = bytearray()
         channel.send(self._nonce)
 
@@ -54,13 +52,12 @@ class _Connection:
         return self._lines(start)
 
     def _authenticate(self) -> list[bytes]:
-        if len(self._buffer) < 2 * NONCE:
+        if len(self._buffer) < handshake.SAID:
             return []
-        nonces = self._nonce + self._buffer[:NONCE]
-        check(bytes(self._buffer[NONCE : 2 * NONCE]), proof(self._key, b"worker", nonces))
-        del self._buffer[: 2 * NONCE]
+        proof = handshake.answer(self._key, self._nonce, bytes(self._buffer[: handshake.SAID]))
+        del self._buffer[: handshake.SAID]
         self.known = True
-        self.socket.send(proof(self._key, b"task", nonces))
+        self.socket.send(proof)
         return self._lines(0)
 
     def _lines(self, start: int) -> list[bytes]:
@@ -105,7 +102,8 @@ class Receiver:
         """Take what the workers, who have ended, have sent, and close."""
         try:
             self._closing = True
-            self._wake.send(b"\0")
+            with suppress(OSError):  # the thread was awake, has seen it already and closed
+                self._wake.send(b"\0")
             self._thread.join()
         finally:
             _of_this_process.remove(self)
@@ -142,8 +140,7 @@ class Receiver:
 
     def _take_in(self, channel: socket.socket) -> None:
         try:
-            if not _same_user(channel):
-                raise PermissionError
+            handshake.check_user(channel)
             self._connections[channel.fileno()] = _Connection(channel, self.key)
         except OSError:
             channel.close()
@@ -204,12 +201,3 @@ def close_inherited() -> None:
 def _inherited() -> Iterator[Receiver]:
     while _of_this_process:
         yield _of_this_process.pop()
-
-
-def _same_user(channel: socket.socket) -> bool:
-    """Tell whether the other end is of this user; where the system can't say, the folder's mode has seen to it."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return True
-    _, user, _ = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
-    return bool(user == os.geteuid())

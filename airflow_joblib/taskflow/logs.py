@@ -20,9 +20,9 @@ from airflow_joblib.taskflow.worker_logs import Levels, Logs
 from airflow_joblib.worker import current_item
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
-__all__ = ["item_marks", "of_workers"]
+__all__ = ["TaskLog", "item_marks", "levels", "of_workers"]
 
 #: Characters of a line that a worker has not ended yet, beyond which it is taken for one.
 _LONGEST_LINE = 1 << 20
@@ -35,7 +35,7 @@ _TAKEN = frozenset({"self", "level", "event", "logger", "exc_info", "stack_info"
 def of_workers() -> Iterator[Logs]:
     """Take the workers' logs; gives what each worker runs first."""
     with Receiver(TaskLog().take) as receiver:
-        yield Logs(receiver.address, receiver.key, os.getpid(), _levels())
+        yield Logs(receiver.address, receiver.key, os.getpid(), levels())
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def _add_item(_logger: object, _method: str, event: dict[str, Any]) -> dict[str,
     return event
 
 
-def _levels() -> Levels:
+def levels() -> Levels:
     """Return the levels of this process's loggers."""
     known = list(logging.root.manager.loggerDict.items())
     loggers = [("", logging.root), *((name, logger) for name, logger in known if isinstance(logger, logging.Logger))]
@@ -99,9 +99,9 @@ class TaskLog:
         # Given a record of logging, structlog takes the place of the call from it, and not from this thread.
         placed = [*places, ProcessorFormatter.remove_processors_meta, *plain]
         self._plain, self._placed = _logger(plain), _logger(placed)
-        self._begun: dict[tuple[int, str], dict[str, Any]] = {}
+        self._begun: dict[tuple[Hashable, str], dict[str, Any]] = {}
 
-    def take(self, number: int, line: bytes | None) -> None:
+    def take(self, number: Hashable, line: bytes | None) -> None:
         """Write a line of the worker with that number; None when it sends no more."""
         if line is None:
             self._end(number)
@@ -113,16 +113,16 @@ class TaskLog:
         if isinstance(data, dict):
             getattr(self, f"_take_{data.get('kind')}", self._take_nothing)(number, data)
 
-    def _take_nothing(self, number: int, data: dict[str, Any]) -> None:
+    def _take_nothing(self, number: Hashable, data: dict[str, Any]) -> None:
         pass
 
-    def _take_secret(self, _: int, data: dict[str, Any]) -> None:
+    def _take_secret(self, _: Hashable, data: dict[str, Any]) -> None:
         mask_secret(data["secret"], data["name"])
 
-    def _take_warning(self, _: int, data: dict[str, Any]) -> None:
+    def _take_warning(self, _: Hashable, data: dict[str, Any]) -> None:
         self._plain.log(logging.WARNING, data["message"], **_fields(data, logger="py.warnings"))
 
-    def _take_stream(self, number: int, data: dict[str, Any]) -> None:
+    def _take_stream(self, number: Hashable, data: dict[str, Any]) -> None:
         """Write the lines that are whole."""
         key = (number, data["logger"])
         begun = self._begun.pop(key, {}).get("message", "")
@@ -134,7 +134,7 @@ class TaskLog:
         elif rest:
             self._begun[key] = {**data, "message": rest}
 
-    def _end(self, number: int) -> None:
+    def _end(self, number: Hashable) -> None:
         for name in _STREAMS:
             begun = self._begun.pop((number, name), None)
             if begun is not None:
@@ -144,10 +144,10 @@ class TaskLog:
         level = _STREAMS[data["logger"]]
         self._plain.log(level, data["message"].rstrip(), **_fields(data, logger=data["logger"]))
 
-    def _take_structlog(self, _: int, data: dict[str, Any]) -> None:
+    def _take_structlog(self, _: Hashable, data: dict[str, Any]) -> None:
         self._write(_record(data), data)
 
-    def _take_logging(self, _: int, data: dict[str, Any]) -> None:
+    def _take_logging(self, _: Hashable, data: dict[str, Any]) -> None:
         """Write a record, and hand it to what other handlers the task has."""
         record = _record(data)
         logger = logging.getLogger(record.name)

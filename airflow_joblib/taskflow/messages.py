@@ -94,9 +94,13 @@ class Answers:
         message = _MODELS[kind].model_validate(body)
         with self._turn:
             if kind != "MaskSecret":
-                return self._supervisor.send(message)
+                return self._reply(message)
             mask_secret(message.value, message.name)  # by the task itself, whose own log has to mask it too
             return None
+
+    def _reply(self, message: Any) -> Any:
+        """Return the reply to a request that is let through, or raise the error that it has."""
+        return self._supervisor.send(message)
 
 
 def _answer(number: int, body: dict[str, Any] | None, error: dict[str, Any] | None = None) -> bytearray:
@@ -120,6 +124,8 @@ def _response(error: Exception) -> comms.ErrorResponse:
     """Return the supervisor's own error, or one that says what went wrong on the way, without any value."""
     if isinstance(error, AirflowRuntimeError):
         return error.error
+    if type(error).__name__ == "AirflowSecretsBackendAccessDenied":
+        return comms.ErrorResponse(error=_REFUSED, detail={"message": "Access denied."})
     return comms.ErrorResponse(
         detail={"message": f"The task's process could not pass the request on: {type(error).__name__}."}
     )

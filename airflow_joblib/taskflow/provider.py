@@ -29,8 +29,8 @@ def _options() -> dict[str, dict[str, Any]]:
             default="-1",
         ),
         "backend": _option(
-            "Backend of a task that names no ``backend``: loky, multiprocessing, threading, sequential, or any name "
-            "registered with joblib.",
+            "Backend of a task that names no ``backend``: loky, multiprocessing, threading, sequential, dask, ray, "
+            "spark, or any name registered with joblib.",
             kind="string",
             default="loky",
         ),
@@ -39,6 +39,13 @@ def _options() -> dict[str, dict[str, Any]]:
             "beyond it are checked, let go and pickled again when they are due.",
             kind="integer",
             default="256",
+        ),
+        "checkpoint_path": _option(
+            "Folder, or URL that ``ObjectStoragePath`` takes (``s3://connection@bucket/path``), below which a task "
+            "with ``checkpoint=True`` keeps finished items. Tasks that may run on several hosts need one that all of "
+            "them reach. Whoever can write there can run code in the tasks that read it.",
+            kind="string",
+            default="{AIRFLOW_HOME}/joblib_checkpoints",
         ),
     }
 

@@ -6,13 +6,19 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.taskflow import in_worker
+from airflow_joblib.host import Host
+from airflow_joblib.taskflow import in_worker, results
 from airflow_joblib.taskflow.in_worker import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-__all__ = ["inside_task", "of_run", "watched"]
+    from airflow_joblib.call import Call
+    from airflow_joblib.checkpoint import Folder
+    from airflow_joblib.host import Visit
+
+__all__ = ["Task", "inside_task"]
 
 
 def inside_task() -> bool:
@@ -20,24 +26,70 @@ def inside_task() -> bool:
     return _supervisor() is not None
 
 
-@contextmanager
-def watched() -> Iterator[Callable[[], None]]:
-    """Watch a run in the task's process: end it from outside, mark its threads' log records with their item."""
-    from airflow_joblib.taskflow import ending, logs
+class Task(Host):
+    """The Airflow task that a run happens in."""
 
-    with ending.watched() as check, logs.item_marks():
-        yield check
+    @contextmanager
+    def services(self) -> Iterator[Callable[[], None]]:
+        """Serve worker processes for the length of a run: what they ask of Airflow, and their logs."""
+        from airflow_joblib.taskflow import logs
+        from airflow_joblib.taskflow.messages import Answers
+        from airflow_joblib.taskflow.relay import Relay
 
+        with Relay(Answers(_supervisor())) as relay, logs.of_workers() as worker_logs:
+            yield Steps((in_worker.Prepare(relay.address, relay.key, _context()), worker_logs))
 
-@contextmanager
-def of_run() -> Iterator[Callable[[], None]]:
-    """Serve the workers of one run; gives what each of them runs first."""
-    from airflow_joblib.taskflow import logs
-    from airflow_joblib.taskflow.messages import Answers
-    from airflow_joblib.taskflow.relay import Relay
+    def visiting(
+        self,
+        engine: str,
+        asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],
+    ) -> AbstractContextManager[Visit]:
+        """Serve the workers of a cluster for the length of a run: what they ask of Airflow, and their logs."""
+        from airflow_joblib.taskflow.visiting import visiting
 
-    with Relay(Answers(_supervisor())) as relay, logs.of_workers() as worker_logs:
-        yield Steps((in_worker.Prepare(relay.address, relay.key, _context()), worker_logs))
+        return visiting(engine, asked, _supervisor(), _context())
+
+    @contextmanager
+    def watched(self) -> Iterator[Callable[[], None]]:
+        """Watch a run in the task's process: end it from outside, mark its threads' records, let them ask in turn."""
+        from airflow_joblib.taskflow import ending, logs
+        from airflow_joblib.taskflow.in_turn import asked_in_turn
+
+        with ending.watched() as check, logs.item_marks(), asked_in_turn():
+            yield check
+
+    def check_result(self, call: Call, index: int, value: object) -> None:
+        """Check that the first result can be in the task's XCom, where the results are to be that."""
+        if results.are_xcom(call.function):
+            results.check(index, value)
+
+    def size_of(self, call: Call, values: Sequence[Any]) -> int | None:
+        """Return about how many bytes the results will have as an XCom; None where they will not be one."""
+        return results.size(values) if results.are_xcom(call.function) else None
+
+    def publish_failures(self, records: list[Mapping[str, Any]]) -> None:
+        """Push the records of the failed items as the XCom ``failures``."""
+        results.publish_failures(records)
+
+    def is_whole_task(self, call: Call) -> bool:
+        """Tell whether this run is all that the task does."""
+        return results.is_whole_task(call.function)
+
+    def when_succeeded(self, act: Callable[[], object]) -> None:
+        """Act once the task has succeeded or was skipped: its XCom has yet to be pushed, and more may follow."""
+        results.when_succeeded(act)
+
+    def checkpoint_folder(self, where: str | None) -> Folder:
+        """Return this task instance's own folder for finished items."""
+        from airflow_joblib.taskflow import storage
+
+        return storage.folder(where)
+
+    def connection(self, backend: str, conn_id: str) -> Mapping[str, Any]:
+        """Return the options of a backend that an Airflow connection holds."""
+        from airflow_joblib.taskflow import connections
+
+        return connections.options_of(backend, conn_id)
 
 
 def _supervisor() -> Any:

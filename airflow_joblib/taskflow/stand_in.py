@@ -11,22 +11,31 @@ from airflow_joblib.taskflow import line as lines
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from airflow.sdk.execution_time.comms import CommsDecoder
 
-__all__ = ["StandIn"]
+__all__ = ["ASKS", "ByChannel", "StandIn"]
+
+#: First byte of a request for the supervisor, where a channel carries others too.
+ASKS = b"A"
 
 _NO_ANSWER = (
     "This worker process could not ask Airflow: its task's process does not answer ({reason}). It has ended, or the "
     "run has; or this worker is on another host."
 )
+_NO_CHANNEL = (
+    "This item asked Airflow for something, which a worker of {} can't: the engine has no channel to the task. Ask in "
+    "the task's body and pass the value as a shared argument; or use the backend dask or ray."
+)
+_NO_ANSWER_THERE = "This worker of {} could not ask Airflow: its task's process does not answer ({})."
 
 
 class NoSupervisorError(BaseException):
     """What stands for the error below in versions of Airflow that don't have it."""
 
 
-def _error_that_passes() -> type[BaseException]:
+def error_that_passes() -> type[BaseException]:
     """Return the error that Airflow's secrets backends pass on; any other ends as "not found", or as the default."""
     try:
         from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
@@ -35,11 +44,42 @@ def _error_that_passes() -> type[BaseException]:
     return AirflowSecretsBackendAccessDenied
 
 
-class StandIn:
+class Asking:
+    """Sends requests as the supervisor's own line does. Replies and errors are those of the supervisor."""
+
+    def send(self, msg: Any) -> Any:
+        """Send a request and wait for the reply."""
+        request = self._frame(next(self._codec.id_counter), msg.model_dump())
+        return self._codec._from_frame(self._codec.resp_decoder.decode(self._ask(request.as_bytes())))  # noqa: SLF001
+
+    async def asend(self, msg: Any) -> Any:
+        """Do the same without blocking the event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.send, msg)
+
+    def _ask(self, data: bytearray) -> bytes:
+        """Return the answer to a frame, which comes with its header; the answer has none."""
+        raise NotImplementedError
+
+    @cached_property
+    def _codec(self) -> CommsDecoder[Any, Any]:
+        from airflow.sdk.execution_time.comms import CommsDecoder
+
+        return CommsDecoder(socket=None)  # type: ignore[arg-type]  # else it would open descriptor 0
+
+    @cached_property
+    def _frame(self) -> Any:
+        from airflow.sdk.execution_time import comms
+
+        return comms._RequestFrame  # noqa: SLF001
+
+
+class StandIn(Asking):
     """Sends a request to the supervisor by way of the task's process.
 
     A line serves one request at a time, so that no two replies can be mixed up, and is kept for the next only once its
-    reply has been read to the end. Replies and errors are those of the supervisor.
+    reply has been read to the end.
 
     Args:
         address: Where the task's process listens.
@@ -55,28 +95,19 @@ class StandIn:
         self._idle: deque[socket.socket] = deque()
         self._owner = os.getpid()
 
-    def send(self, msg: Any) -> Any:
-        """Send a request and wait for the reply, as the supervisor's own line does."""
-        request = self._frame(next(self._codec.id_counter), msg.model_dump())
-        try:
-            frame = self._exchange(request.as_bytes())
-        except (OSError, EOFError) as error:
-            reason = str(error) or type(error).__name__
-            raise _error_that_passes()(_NO_ANSWER.format(reason=reason)) from error
-        return self._codec._from_frame(frame)  # noqa: SLF001
-
-    async def asend(self, msg: Any) -> Any:
-        """Do the same without blocking the event loop."""
-        import asyncio
-
-        return await asyncio.to_thread(self.send, msg)
-
     def close(self) -> None:
         """Close what is open; the next request opens a line again."""
         while self._idle:
             self._idle.pop().close()
 
-    def _exchange(self, data: bytearray) -> Any:
+    def _ask(self, data: bytearray) -> bytes:
+        try:
+            return self._exchange(data)
+        except (OSError, EOFError) as error:
+            reason = str(error) or type(error).__name__
+            raise error_that_passes()(_NO_ANSWER.format(reason=reason)) from error
+
+    def _exchange(self, data: bytearray) -> bytes:
         if len(data) > lines.LIMIT:
             msg = (
                 f"A request of {len(data):,} bytes is too large: {lines.LIMIT:,} is the most a worker process can send."
@@ -85,7 +116,7 @@ class StandIn:
         line = self._line()
         try:
             line.sendall(data)
-            answer = self._codec.resp_decoder.decode(lines.read_frame(line))
+            answer = lines.read_frame(line)
         except BaseException:  # a timeout in an item, say: the next request must not get this one's reply
             line.close()
             raise
@@ -101,14 +132,28 @@ class StandIn:
         except IndexError:
             return lines.connect(self._address, self._key)
 
-    @cached_property
-    def _codec(self) -> CommsDecoder[Any, Any]:
-        from airflow.sdk.execution_time.comms import CommsDecoder
 
-        return CommsDecoder(socket=None)  # type: ignore[arg-type]  # else it would open descriptor 0
+class ByChannel(Asking):
+    """Sends a request by the channel of a cluster.
 
-    @cached_property
-    def _frame(self) -> Any:
-        from airflow.sdk.execution_time import comms
+    Args:
+        ask: The channel; None where the engine has none.
+        engine: Name of the backend.
+    """
 
-        return comms._RequestFrame  # noqa: SLF001
+    def __init__(self, ask: Callable[[bytes], bytes] | None, engine: str) -> None:
+        self._channel = ask
+        self._engine = engine
+
+    def send(self, msg: Any) -> Any:
+        """Send a request and wait for the reply; what is to be masked goes with the log instead."""
+        return None if getattr(msg, "type", "") == "MaskSecret" else super().send(msg)
+
+    def _ask(self, data: bytearray) -> bytes:
+        if self._channel is None:
+            raise error_that_passes()(_NO_CHANNEL.format(self._engine))
+        try:
+            return self._channel(ASKS + bytes(data[lines.HEADER :]))
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise error_that_passes()(_NO_ANSWER_THERE.format(self._engine, reason)) from error

@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
+from airflow_joblib.on_import import when_imported
 from airflow_joblib.taskflow import log_data
 from airflow_joblib.taskflow.log_channel import Sender
 from airflow_joblib.taskflow.log_receiver import close_inherited
-from airflow_joblib.taskflow.on_import import when_imported
 from airflow_joblib.worker import current_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Levels", "Logs", "fall_back", "mask_secret", "send"]
+__all__ = ["MASKERS", "Levels", "Logs", "fall_back", "mask_secret", "of_record", "send"]
 
-_MASKERS = "airflow.sdk._shared.secrets_masker.secrets_masker"
+MASKERS = "airflow.sdk._shared.secrets_masker.secrets_masker"
 #: What is loud while Airflow is imported, which in the task has been long ago.
 _LOUD = ("airflow.configuration", "airflow.settings")
 
@@ -118,7 +118,7 @@ def _after_airflow() -> None:
     _install()
     if "structlog" in sys.modules:
         _install_structlog()
-    when_imported(_MASKERS, _watch_masker)
+    when_imported(MASKERS, _watch_masker)
 
 
 def send(**data: Any) -> bool:
@@ -155,7 +155,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sent = send(kind="logging", **_of_record(record))
+            sent = send(kind="logging", **of_record(record))
         except Exception:  # noqa: BLE001 - as logging's own handlers do
             self.handleError(record)
             return
@@ -163,7 +163,8 @@ class _Handler(logging.Handler):
             fall_back(f"{record.levelname} {record.name}: {self.format(record)}\n")
 
 
-def _of_record(record: logging.LogRecord) -> dict[str, Any]:
+def of_record(record: logging.LogRecord) -> dict[str, Any]:
+    """Return a record of ``logging`` as plain data."""
     return {
         "logger": record.name,
         "level": record.levelno,
@@ -249,7 +250,7 @@ def _stream(descriptor: int, logger: str) -> TextIO:
 
 def _watch_masker() -> None:
     """Tell the task of every text that is to be masked from now on."""
-    kind = sys.modules[_MASKERS].SecretsMasker
+    kind = sys.modules[MASKERS].SecretsMasker
     add = kind.add_mask
 
     def add_mask(self: Any, secret: Any, name: str | None = None) -> None:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from airflow_joblib.taskflow.worker_logs import Levels
 
-__all__ = ["install"]
+__all__ = ["LEVELS", "as_data", "install"]
 
-_LEVELS = {
+LEVELS = {
     "debug": 10,
     "info": 20,
     "warn": 30,
@@ -62,19 +62,26 @@ def _filtering(levels: Levels, logger: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _ship(logger: Any, method: str, event: Mapping[str, Any]) -> Any:
     """Send an event of structlog, as its last processor."""
+    data = as_data(logger, method, event)
+    if not send(kind="structlog", **data):
+        name, message, fields = data["logger"], data["message"], data["fields"]
+        fall_back(f"{method.upper()} {name}: {message} {fields}\n{data.get('error_text', '')}\n")
+    raise structlog.DropEvent
+
+
+def as_data(logger: Any, method: str, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event of structlog as plain data."""
     fields, frame = dict(event), log_data.caller()
-    data = {
+    return {
         "logger": str(fields.pop("logger_name", None) or getattr(logger, "name", None) or ""),
-        "level": _LEVELS.get(method, logging.INFO),
+        "level": LEVELS.get(method, logging.INFO),
         "message": _message(fields),
         "created": time.time(),
         "place": log_data.call_site(frame),
         **log_data.error_of(fields.pop("exc_info", method == "exception")),
         "stack": log_data.stack_of(frame) if fields.pop("stack_info", False) else None,
+        "fields": fields,
     }
-    if not send(kind="structlog", fields=fields, **data):
-        fall_back(f"{method.upper()} {data['logger']}: {data['message']} {fields}\n{data.get('error_text', '')}\n")
-    raise structlog.DropEvent
 
 
 def _message(fields: dict[str, Any]) -> str:

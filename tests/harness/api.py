@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
@@ -12,6 +13,10 @@ __all__ = ["AirflowApi", "ApiError"]
 
 _PAGE = 100  # [api] maximum_page_limit
 _LOCAL = build_opener(ProxyHandler({}))  # the server is on this machine: never by way of the user's proxy
+
+#: What the server says where SQLite was locked by others for too long; nothing has been done then.
+_LOCKED = '"reason":"Database error"'
+_TRIES = 5
 
 
 class ApiError(RuntimeError):
@@ -77,13 +82,24 @@ class AirflowApi:
         data = None if body is None else json.dumps(body).encode()
         # Always http://127.0.0.1, made by the harness itself.
         request = Request(self.url + address, data=data, headers=headers, method=method)
+        for left in reversed(range(_TRIES)):
+            try:
+                text = self._open(request)
+            except ApiError as error:
+                if not left or _LOCKED not in str(error):
+                    raise
+                time.sleep(1)
+            else:
+                return json.loads(text) if text else None
+        raise AssertionError
+
+    def _open(self, request: Request) -> bytes:
         try:
             with _LOCAL.open(request, timeout=self._timeout) as answer:
-                text = answer.read()
+                return bytes(answer.read())
         except HTTPError as error:
             with error:
                 raise ApiError(error.code, error.read().decode(errors="replace")) from error
-        return json.loads(text) if text else None
 
 
 def _address(path: tuple[str, ...], query: dict[str, Any]) -> str:

@@ -59,7 +59,7 @@ class AirflowInstance:
         database: Path | None = None,
         config: Sections | None = None,
         services: Mapping[str, Sequence[str]] | None = None,
-        start_timeout: float = 120,
+        start_timeout: float = 240,
     ) -> None:
         """Prepare it; nothing starts before ``with``.
 
@@ -133,6 +133,11 @@ class AirflowInstance:
             self._join(self._services, time.monotonic() + 1)  # reap them
             self._services.clear()
 
+    def another(self, name: str, *options: str) -> Service:
+        """Start one more component, which may end before the instance does."""
+        log = self.home / f"{name}-{secrets.token_hex(4)}.log"
+        return Service(name, environment=self._environment, log=log, options=options)
+
     def leftovers(self) -> list[psutil.Process]:
         """Every living process this instance has started, directly or not, orphans included."""
         return marked(self._marker)
@@ -146,7 +151,7 @@ class AirflowInstance:
         """Every DAG parsed so far."""
         return {dag["dag_id"] for dag in self.api.all("dags", field="dags")}
 
-    def wait_for_dags(self, *dag_ids: str, timeout: float = 60) -> None:
+    def wait_for_dags(self, *dag_ids: str, timeout: float = 240) -> None:
         """Wait until each of *dag_ids* was parsed; an import error of a file of that name ends the wait."""
         wanted, files = set(dag_ids), {f"{dag_id}.py" for dag_id in dag_ids}
         self._until(lambda: wanted <= self.dag_ids() or files & self.import_errors().keys(), timeout, str(dag_ids))
@@ -154,24 +159,24 @@ class AirflowInstance:
             errors = "\n".join(f"{file}: {error}" for file, error in self.import_errors().items())
             raise HarnessError(f"DAGs that couldn't be imported: {', '.join(sorted(missing))}.\n{errors}")
 
-    def wait_for_import_error(self, filename: str, timeout: float = 60) -> str:
+    def wait_for_import_error(self, filename: str, timeout: float = 240) -> str:
         """Wait until the DAG file called *filename* was refused; why."""
         self._until(lambda: filename in self.import_errors(), timeout, f"import error of {filename}")
         return self.import_errors()[filename]
 
-    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Start a run now; its id."""
-        body = {"logical_date": None, "conf": dict(conf or {})}
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, logical_date: str | None = None) -> str:
+        """Start a run now, with a logical date or without; its id."""
+        body = {"logical_date": logical_date, "conf": dict(conf or {})}
         return str(self.api.post("dags", dag_id, "dagRuns", body=body)["dag_run_id"])
 
-    def wait(self, dag_id: str, run_id: str, timeout: float = 120) -> DagRunResult:
+    def wait(self, dag_id: str, run_id: str, timeout: float = 400) -> DagRunResult:
         """Wait until the run is over, however it ends."""
         self._until(lambda: self._state(dag_id, run_id) in _OVER, timeout, f"{dag_id} {run_id}")
         found = self.api.all("dags", dag_id, "dagRuns", run_id, "taskInstances", field="task_instances")
         tasks = in_order(map(TaskResult.from_api, found))
         return DagRunResult(dag_id, run_id, self._state(dag_id, run_id), tasks)
 
-    def run_dag(self, dag_id: str, conf: Mapping[str, Any] | None = None, timeout: float = 120) -> DagRunResult:
+    def run_dag(self, dag_id: str, conf: Mapping[str, Any] | None = None, timeout: float = 400) -> DagRunResult:
         """Trigger a run and wait for its end."""
         return self.wait(dag_id, self.trigger(dag_id, conf), timeout)
 

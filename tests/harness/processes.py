@@ -58,6 +58,10 @@ class Service:
         if self.exit_code is None:
             self._process.send_signal(signal.SIGTERM)
 
+    def wait(self, timeout: float) -> None:
+        """Wait until it has ended; subprocess.TimeoutExpired if it has not after so many seconds."""
+        self._process.wait(timeout)
+
     def tail(self, lines: int = 30) -> str:
         """The last lines it logged."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

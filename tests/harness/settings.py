@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import secrets
 import socket
 from configparser import RawConfigParser
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,10 +28,12 @@ Sections = dict[str, dict[str, str]]
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nobody listens on now, nor gets for a connection until it is used."""
+    while True:
+        port = random.randrange(24_000, 32_000)  # below those that the kernel hands out, above those that Ray takes
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def child_environment(home: Path, marker: str, wanted: Mapping[str, str]) -> dict[str, str]:
@@ -75,7 +79,11 @@ def _quick(dags_folders: Sequence[Path]) -> Sections:
     """Short waits, so that a new DAG file is seen and a task is started at once; long limits for a busy machine."""
     bundles = [_bundle(number, folder) for number, folder in enumerate(dags_folders)]
     return {
-        "core": {"dags_folder": str(dags_folders[0]), "min_serialized_dag_update_interval": "0"},
+        "core": {
+            "dags_folder": str(dags_folders[0]),
+            "min_serialized_dag_update_interval": "0",
+            "dagbag_import_timeout": "120",
+        },
         "scheduler": {"scheduler_idle_sleep_time": "0.2", "job_heartbeat_sec": "2", "scheduler_heartbeat_sec": "2"},
         "dag_processor": {
             "dag_bundle_config_list": json.dumps(bundles),

@@ -39,6 +39,7 @@ def airflow(
     home = tmp_path_factory.mktemp("home")
     environment = {
         "AIRFLOW__JOBLIB__N_JOBS": WORKERS,
+        "AIRFLOW_VAR_OF_ENVIRONMENT": "only there",
         "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "shop.loud=DEBUG shop.silent=CRITICAL",
     }
     with AirflowInstance(home, [DAGS, added_dags], env=environment, database=airflow_database) as instance:
@@ -48,12 +49,12 @@ def airflow(
 
 
 @pytest.fixture(scope="module")
-def add_dag(airflow: AirflowInstance, added_dags: Path) -> Iterator[Callable[[str], str]]:
+def add_dag(airflow: AirflowInstance, added_dags: Path) -> Iterator[Callable[..., str]]:
     """Give Airflow a file of ``dag_files``, whose DAG has the file's name, and wait until it was parsed."""
     added: list[Path] = []
 
-    def add(dag_id: str) -> str:
-        added.append(Path(shutil.copy(DAG_FILES / f"{dag_id}.py", added_dags)))
+    def add(dag_id: str, file: str = "") -> str:
+        added.append(Path(shutil.copy(DAG_FILES / f"{file or dag_id}.py", added_dags / f"{dag_id}.py")))
         airflow.wait_for_dags(dag_id)
         return dag_id
 
@@ -81,7 +82,9 @@ def add_source(airflow: AirflowInstance, added_dags: Path) -> Iterator[Callable[
 def postgres_url() -> str:
     """A PostgreSQL database to write to; skips where no server answers."""
     psycopg2 = pytest.importorskip("psycopg2")
-    url = os.environ.get("TEST_POSTGRES_URL", "postgresql://root@127.0.0.1:5432/test")
+    url = os.environ.get(
+        "TEST_POSTGRES_URL", "postgresql://airflow_joblib:only-for-tests@127.0.0.1:5432/airflow_joblib"
+    )
     try:
         psycopg2.connect(url, connect_timeout=3).close()
     except psycopg2.OperationalError as error:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.helpers import result
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from tests.harness import AirflowInstance, DagRunResult
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 FIFTY = list(range(50))
 
@@ -36,16 +38,11 @@ closure_over_connection()
 
 
 @pytest.fixture(scope="module")
-def forms(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> DagRunResult:
+def forms(
+    airflow: AirflowInstance, add_dag: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> DagRunResult:
     """One run of the DAG with every form."""
-    return airflow.run_dag(add_dag("forms"), timeout=200)
-
-
-def result(airflow: AirflowInstance, run: DagRunResult, task_id: str, map_index: int = -1) -> Any:
-    """What a task returned; its log as the failure message when it didn't succeed."""
-    task = run.task(task_id, map_index)
-    assert task.state == "success", airflow.log(run.dag_id, run.run_id, task_id, map_index, task.try_number)
-    return airflow.xcom(run.dag_id, run.run_id, task_id, map_index)
+    return airflow.run_dag(add_dag("forms"), {"folder": str(tmp_path_factory.mktemp("forms"))})
 
 
 def test_everything_in_the_file_travels(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
@@ -115,6 +112,7 @@ def test_context_parameters(airflow: AirflowInstance, forms: DagRunResult) -> No
     """Context parameters have in a worker the values they have in the task."""
     shared = {"run_id": forms.run_id, "params": {"colour": "red"}}
     results = result(airflow, forms, "with_context")
+    assert all(entry["params"].pop("folder") for entry in results)  # of the run's conf
     assert all(entry.pop("key").startswith("forms__with_context__") for entry in results)
     assert results == [{"number": 1, **shared}, {"number": 2, **shared}]
 
@@ -142,11 +140,15 @@ def test_time_of_no_ops(
 
 
 def test_start_methods(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
-    """Workers that are spawned, or come from a fork server, run under a real executor as forked ones do."""
+    """Workers that are spawned, or come from a fork server, run, ask and log as forked ones do."""
+    airflow.api.post("variables", body={"key": "started", "value": "hello"})
     run = airflow.run_dag(add_dag("start_methods"))
     for method in ("fork", "spawn", "forkserver"):
         found = result(airflow, run, method)
         fresh = {"airflow": found.pop("airflow"), "main": found.pop("main")}
         if method != "fork":  # which has what its parent has
             assert fresh == {"airflow": False, "main": False}
-        assert found == {"workers": 2, "points": True, "variable": "default"}
+        assert found == {"workers": 2, "points": True, "asked": ["hello"] * 2, "variable": "default"}
+        events = airflow.log_events(run.dag_id, run.run_id, method)
+        said = [(event["event"], event["item"]) for event in events if event["logger"] == "shop.orders"]
+        assert sorted(said) == [("informed of 0", 0), ("informed of 1", 1)]

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from airflow.sdk.execution_time import comms
+
+from tests.integration.helpers import result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.harness import AirflowInstance, DagRunResult
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 PASSWORD = "a password that nobody else has"
 SECRET = re.compile(r"(fernet_key|secret_key|jwt_secret|sql_alchemy_conn) = ")
+#: Airflow has it since 3.3.
+STATE_STORE = hasattr(comms, "SetTaskStateStore")
 EXPECTED = {
     "variable": "hello",
     "old way": "hello",
@@ -29,12 +34,14 @@ EXPECTED = {
     "path": (True, True),
     "xcom": [4, 5, 6],
     "no xcom": None,
-    "state": 3,
+    **({"state": 3} if STATE_STORE else {}),
 }
 
 
 @pytest.fixture(scope="module")
-def run(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> DagRunResult:
+def run(
+    airflow: AirflowInstance, add_dag: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> DagRunResult:
     """One run of all tasks that ask."""
     for key, value in {
         "greeting": "hello",
@@ -47,24 +54,21 @@ def run(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> DagRunResult
     secret = {"connection_id": "secret", "conn_type": "http", "password": PASSWORD}
     for connection in (numbers, secret, {"connection_id": "files", "conn_type": "fs"}):
         airflow.api.post("connections", body=connection)
-    return airflow.run_dag(add_dag("asks_airflow"), timeout=240)
+    conf = {"folder": str(tmp_path_factory.mktemp("asks_airflow"))}
+    return airflow.run_dag(add_dag("asks_airflow"), conf)
 
 
 @pytest.fixture(scope="module")
-def many(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> DagRunResult:
+def many(
+    airflow: AirflowInstance, add_dag: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> DagRunResult:
     """One run of all tasks that ask often."""
     for n in range(50):
         airflow.api.post("variables", body={"key": f"number_{n}", "value": f"variable {n}"})
         connection = {"connection_id": f"number_{n}", "conn_type": "http", "host": f"h{n}", "schema": f"s{n}"}
         airflow.api.post("connections", body={**connection, "password": f"password-{n}-{PASSWORD}"})
-    return airflow.run_dag(add_dag("many_requests"), timeout=280)
-
-
-def result(airflow: AirflowInstance, run: DagRunResult, task_id: str) -> Any:
-    """What a task returned; its log as the failure message when it didn't succeed."""
-    task = run.task(task_id)
-    assert task.state == "success", airflow.log(run.dag_id, run.run_id, task_id, -1, task.try_number)
-    return airflow.xcom(run.dag_id, run.run_id, task_id)
+    conf = {"folder": str(tmp_path_factory.mktemp("many_requests"))}
+    return airflow.run_dag(add_dag("many_requests"), conf)
 
 
 class TestSameAnswers:
@@ -95,6 +99,7 @@ class TestSameAnswers:
             assert "belongs to the process of the task" in said
         assert missing.startswith("KeyError")
 
+    @pytest.mark.skipif(not STATE_STORE, reason="Airflow has a state store since 3.3")
     @pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
     def test_state_store_as_parameter(self, airflow: AirflowInstance, run: DagRunResult, backend: str) -> None:
         """The task's state store can be a parameter of the function."""
@@ -132,11 +137,14 @@ class TestManyRequests:
         assert len({pid for pid, _ in found}) == 8
 
     def test_added_time(self, airflow: AirflowInstance, many: DagRunResult, capsys: pytest.CaptureFixture[str]) -> None:
-        """The way by the task's process adds less than 2 ms to a request."""
+        """The way by the task's process adds less than 2 ms to a request: the quickest of each, whatever else runs."""
         found = result(airflow, many, "timing")
-        task, worker = min(found["task"]), min(found["worker"])
+        (task, task_median), (worker, worker_median) = (
+            [min(column) for column in zip(*found[where], strict=True)] for where in ("task", "worker")
+        )
         with capsys.disabled():
-            print(f"\nmedian of a request: {task * 1e3:.2f} ms in the task, {worker * 1e3:.2f} ms in a worker: {found}")
+            medians = f"{task_median * 1e3:.2f} ms in the task, {worker_median * 1e3:.2f} ms in a worker"
+            print(f"\nmedian of a request: {medians}; the quickest: {task * 1e3:.2f} ms, {worker * 1e3:.2f} ms")
         assert worker - task < 2e-3
 
     def test_secret_is_masked(self, airflow: AirflowInstance, many: DagRunResult) -> None:

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from airflow_joblib.taskflow import line as lines
 from airflow_joblib.taskflow.context import WorkerContext, travelling
+from airflow_joblib.taskflow.in_turn import asked_in_turn
 from airflow_joblib.taskflow.in_worker import Prepare
 from airflow_joblib.taskflow.messages import SERVED, Answers
 from airflow_joblib.taskflow.relay import Relay
@@ -256,6 +257,30 @@ class TestManyAtOnce:
             found = list(pool.map(lambda n: stand_in.send(comms.GetVariable(key=str(n))).value, range(100)))
         assert found == [f"value of {n}" for n in range(100)]
 
+    def test_line_without_a_lock(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where Airflow's line has no lock, as in 3.1, threads take turns at it while a run lasts, and no longer."""
+        inside: list[str] = []
+
+        class Unlocked(comms.CommsDecoder[Any, Any]):
+            def __init__(self) -> None:
+                self.socket = None  # type: ignore[assignment]
+
+            def send(self, msg: Any) -> Any:
+                inside.append(msg.key)
+                time.sleep(0.001)
+                assert inside == [msg.key]
+                inside.clear()
+                return variable(msg)
+
+        line = Unlocked()
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", line, raising=False)
+        with asked_in_turn(), ThreadPoolExecutor(8) as pool:
+            in_turn: Any = task_runner.SUPERVISOR_COMMS
+            found = list(pool.map(lambda n: in_turn.send(comms.GetVariable(key=str(n))).value, range(100)))
+            assert in_turn.socket is None
+        assert found == [f"value of {n}" for n in range(100)]
+        assert task_runner.SUPERVISOR_COMMS is line
+
     def test_coroutines(self) -> None:
         """Two hundred requests under way in one event loop, and one of the loop's own thread among them."""
 
@@ -273,7 +298,7 @@ class TestManyAtOnce:
         """A request that a timeout cuts short doesn't leave its reply to the next one."""
 
         def slowly(msg: Any) -> Any:
-            time.sleep(0.3 if msg.key == "slow" else 0)
+            time.sleep(3 if msg.key == "slow" else 0)
             return variable(msg)
 
         def ring(*_: object) -> None:
@@ -283,7 +308,7 @@ class TestManyAtOnce:
         try:
             with relayed(Supervisor(slowly)) as stand_in:
                 stand_in.send(comms.GetVariable(key="first"))
-                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                signal.setitimer(signal.ITIMER_REAL, 1)
                 with pytest.raises((TimeoutError, AirflowSecretsBackendAccessDenied)):
                     stand_in.send(comms.GetVariable(key="slow"))
                 assert stand_in.send(comms.GetVariable(key="next")).value == "value of next"
@@ -304,6 +329,36 @@ class TestManyAtOnce:
                 os._exit(0 if right else 1)
             assert right
             assert os.waitpid(child, 0)[1] == 0
+
+    def test_forked_in_the_midst_of_a_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A worker forked while a thread of the task holds the lock of the task's line doesn't wait for its copy."""
+        held, free = threading.Event(), threading.Event()
+
+        def reply(msg: Any) -> Any:
+            if msg.key == "slow":
+                held.set()
+                free.wait(60)
+            return variable(msg)
+
+        supervisor: Any = Supervisor(reply)
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+        with Relay(Answers(supervisor)) as relay:
+            asking = threading.Thread(target=supervisor.send, args=(comms.GetVariable(key="slow"),))
+            asking.start()
+            assert held.wait(60)
+            prepare = Prepare(relay.address, relay.key, None)
+            with warnings.catch_warnings(action="ignore"):
+                child = os.fork()
+            if child == 0:
+                try:
+                    prepare()
+                    line: Any = task_runner.SUPERVISOR_COMMS
+                    os._exit(0 if line.send(comms.GetVariable(key="k")).value == "value of k" else 1)
+                finally:
+                    os._exit(2)
+            free.set()
+            assert os.waitpid(child, 0)[1] == 0
+            asking.join()
 
 
 #: Anything that msgpack can say, with what means something to the relay among it.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.harness import AirflowInstance, DagRunResult
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 STOCK = {"apples": 2000, "bread": 1000, "cheese": 500, "dates": 300}
 REFUSED = 12  # every fiftieth of 600

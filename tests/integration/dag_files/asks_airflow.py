@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from airflow.sdk import dag, get_current_context, task
 from airflow_joblib import parallel_task
 
 BACKENDS = ("threading", "loky", "multiprocessing")
+FOLDER = "{{ dag_run.conf['folder'] }}"
 #: What travels of the context; ``ds`` and its kind are there in runs with a logical date only.
 PLAIN = ("run_id", "params", "task_reschedule_count", "inlets")
 
@@ -73,9 +75,20 @@ def raised(ask: Any) -> str:
         return f"{type(error).__name__}: {error}"
 
 
+def meet(folder: str, workers: int) -> None:
+    """Wait until so many workers have come here: on a busy machine one does all before another one has started."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    Path(folder, str(os.getpid())).touch()
+    until = time.monotonic() + 100
+    while len([*Path(folder).iterdir()]) < workers and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 @parallel_task(n_jobs=2)
-def ask(number: int) -> dict[str, Any]:
-    """What a worker is told, and which one it is."""
+def ask(number: int, folder: str = "") -> dict[str, Any]:
+    """What a worker is told, and which one it is; with a folder, once there are two."""
+    if folder:
+        meet(folder, 2)
     return {"answers": answers(), "process": os.getpid()}
 
 
@@ -145,7 +158,8 @@ def asks_airflow() -> None:
     given = upstream()
     given >> body()
     for backend in BACKENDS:
-        given >> ask.override(backend=backend, task_id=backend)([1, 2])
+        folder = "" if backend == "threading" else f"{FOLDER}/{backend}"
+        given >> ask.override(backend=backend, task_id=backend)([1, 2], folder)
     for backend in BACKENDS[1:]:
         ask_for_what_stays.override(backend=backend, task_id=f"stays_{backend}")(
             ["ti", "dag", "task", "outlet_events", "no such"]

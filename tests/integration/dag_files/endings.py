@@ -1,4 +1,4 @@
-"""Items that take a second each and leave a trace, on every local backend, to be ended in every way."""
+"""Items that take a second each and leave a trace, on every backend of this machine, to be ended in every way."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from airflow.sdk import DAG
 from airflow_joblib import parallel_task
 
 FOLDER = "{{ dag_run.conf['folder'] }}"
+#: Where an executor has queues, a worker that is killed with its task takes from this one alone.
+QUEUE = {"queue": "doomed"}
+#: Enough to be laid into memory that workers share.
+TABLE = bytes(2 << 20)
 
 
 @parallel_task(n_jobs=2, batch_size=2)
@@ -22,7 +26,7 @@ def slow(item: int, folder: str) -> int:
     began.with_suffix(".tmp").rename(began)
     time.sleep(1)
     Path(folder, f"{item}.ended").touch()
-    return item
+    return item + TABLE[item]
 
 
 @parallel_task(n_jobs=2, batch_size=2)
@@ -33,13 +37,16 @@ def failing(item: int, folder: str) -> int:
     return int(slow.function(item, folder))
 
 
-for backend in ("loky", "multiprocessing", "threading", "sequential"):
-    with DAG(f"endings_{backend}", schedule=None):
+for backend in ("loky", "multiprocessing", "threading", "sequential", "dask", "ray", "spark"):
+    with DAG(f"endings_{backend}", schedule=None, default_args=QUEUE):
         slow.override(backend=backend)(list(range(40)), folder=FOLDER)
 
-    with DAG(f"endings_failing_{backend}", schedule=None):
+    with DAG(f"endings_few_{backend}", schedule=None, default_args=QUEUE):
+        slow.override(backend=backend)(list(range(8)), folder=FOLDER)
+
+    with DAG(f"endings_failing_{backend}", schedule=None, default_args=QUEUE):
         failing.override(backend=backend)(list(range(40)), folder=FOLDER)
 
-    with DAG(f"endings_timeout_{backend}", schedule=None):
-        limit = timedelta(seconds=4)
+    with DAG(f"endings_timeout_{backend}", schedule=None, default_args=QUEUE):
+        limit = timedelta(seconds=12)  # time enough for items to begin on a busy machine
         slow.override(backend=backend, execution_timeout=limit)(list(range(40)), folder=FOLDER)

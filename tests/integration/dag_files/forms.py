@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import dag, task, task_group
@@ -106,10 +107,19 @@ def many() -> list[int]:
 
 
 @parallel_task
-def where(_: int) -> int:
-    """The worker's process, after enough time for both to take part."""
-    time.sleep(0.02)
+def where(_: int, folder: str) -> int:
+    """The worker's process, once there are two."""
+    meet(folder, 2)
     return os.getpid()
+
+
+def meet(folder: str, workers: int) -> None:
+    """Wait until so many workers have come here: on a busy machine one does all before another one has started."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    Path(folder, str(os.getpid())).touch()
+    until = time.monotonic() + 100
+    while len([*Path(folder).iterdir()]) < workers and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 @task_group
@@ -137,7 +147,7 @@ def forms() -> None:
     by_name.override(task_id="after_mapped")(one_more.expand(number=[1, 2, 3]))
     by_name.override(task_id="of_nothing")(nothing())
     inside_task()
-    where(numbers)
+    where(numbers, folder="{{ dag_run.conf['folder'] }}")
     group(numbers)
 
 

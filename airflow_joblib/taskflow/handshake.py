@@ -1,0 +1,112 @@
+"""How a worker's process and the task's prove to each other, over a Unix socket, that they are of one run. No Airflow.
+
+::
+
+    worker                                    task's process
+      │ ◄──────────── nonce ────────────────── │   the peer's user is this user, says the kernel
+      │ ── nonce, mac(key, "worker") ────────► │   a wrong one: the line is closed
+      │ ◄──────────── mac(key, "task") ─────── │
+
+The key is random, made for one run, and travels in what the pool's own pipes bring to a worker: in no file, argument
+or environment.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import socket
+import struct
+
+__all__ = ["NONCE", "SAID", "admit", "answer", "check_user", "connect", "read"]
+
+#: Bytes of what each side sends the other to be proven, and of the proof.
+NONCE = 32
+#: Bytes that a worker says: its nonce and its proof.
+SAID = 2 * NONCE
+
+
+def connect(address: str, key: bytes, patience: float) -> socket.socket:
+    """Open a line to the task's process; the other end has *patience* seconds for each step.
+
+    Raises:
+        OSError: Nobody listens there, or whoever does hasn't the key.
+        EOFError: It hung up.
+    """
+    line = socket.socket(socket.AF_UNIX)
+    try:
+        line.settimeout(patience)
+        line.connect(address)
+        nonces = read(line, NONCE) + (ours := secrets.token_bytes(NONCE))
+        line.sendall(ours + _mac(key, b"worker", nonces))
+        _check(read(line, NONCE), _mac(key, b"task", nonces))
+        line.settimeout(None)
+    except BaseException:
+        line.close()
+        raise
+    return line
+
+
+def admit(line: socket.socket, key: bytes, patience: float) -> None:
+    """Let the peer of an accepted line prove that it has the key, then show it that this end has it too.
+
+    Raises:
+        OSError: It is another user's, hasn't the key, or says nothing for *patience* seconds.
+        EOFError: The peer has gone.
+    """
+    check_user(line)
+    line.settimeout(patience)
+    nonce = secrets.token_bytes(NONCE)
+    line.sendall(nonce)
+    line.sendall(answer(key, nonce, read(line, SAID)))
+    line.settimeout(None)
+
+
+def answer(key: bytes, nonce: bytes, said: bytes) -> bytes:
+    """Check what a worker has *said* to this side's *nonce*, and return what proves this side.
+
+    Raises:
+        PermissionError: It hasn't the key.
+    """
+    nonces = nonce + said[:NONCE]
+    _check(said[NONCE:], _mac(key, b"worker", nonces))
+    return _mac(key, b"task", nonces)
+
+
+def check_user(line: socket.socket) -> None:
+    """Go by what the kernel says of the peer; where it can't say, the folder's mode has seen to it.
+
+    Raises:
+        PermissionError: It belongs to another user.
+    """
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return
+    _pid, user, _group = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("3i")))
+    if user != os.geteuid():
+        raise PermissionError("the other end belongs to another user")
+
+
+def read(line: socket.socket, size: int) -> bytes:
+    """Read *size* bytes; memory grows with what has come, not with what was announced.
+
+    Raises:
+        EOFError: The other end has hung up.
+    """
+    found = bytearray()
+    while len(found) < size:
+        part = line.recv(min(size - len(found), 1 << 18))
+        if not part:
+            raise EOFError("The other end has closed the line.")
+        found += part
+    return bytes(found)
+
+
+def _check(mac: bytes, right: bytes) -> None:
+    if not hmac.compare_digest(mac, right):
+        raise PermissionError("the other end doesn't have the key of this run")
+
+
+def _mac(key: bytes, side: bytes, nonces: bytes) -> bytes:
+    return hmac.digest(key, side + nonces, "sha256")

@@ -1,0 +1,56 @@
+"""Requests to the supervisor one at a time: with 3.1's line, which has no lock, threads would swap replies."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.taskflow.in_worker import TASK_RUNNER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["InTurn", "asked_in_turn"]
+
+
+class InTurn:
+    """The task's line to its supervisor, used by one thread at a time.
+
+    Args:
+        line: The line itself.
+    """
+
+    def __init__(self, line: Any) -> None:
+        self._line = line
+        self._turn = threading.RLock()  # since a signal's handler may ask in the midst of a request
+
+    def send(self, msg: Any) -> Any:
+        """Send a request and wait for the reply."""
+        with self._turn:
+            return self._line.send(msg)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._line, name)
+
+
+@contextmanager
+def asked_in_turn() -> Iterator[None]:
+    """Let threads take turns at the supervisor's line, where it doesn't see to that itself."""
+    runner: Any = sys.modules.get(TASK_RUNNER)
+    line = getattr(runner, "SUPERVISOR_COMMS", None)
+    if not _needs_turns(line):
+        yield
+        return
+    runner.SUPERVISOR_COMMS = InTurn(line)
+    try:
+        yield
+    finally:
+        runner.SUPERVISOR_COMMS = line
+
+
+def _needs_turns(line: object) -> bool:
+    from airflow.sdk.execution_time.comms import CommsDecoder
+
+    return isinstance(line, CommsDecoder) and not hasattr(line, "_thread_lock")

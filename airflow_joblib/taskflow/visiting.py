@@ -1,0 +1,112 @@
+"""The task's side of a run on a cluster: it answers what workers ask, and takes what they say into its log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import comms
+from airflow.sdk.execution_time import context as sdk
+
+from airflow_joblib.host import Visit
+from airflow_joblib.taskflow import guest, logs
+from airflow_joblib.taskflow.line import HEADER
+from airflow_joblib.taskflow.messages import Answers
+from airflow_joblib.taskflow.seat import LINES, unpacked
+from airflow_joblib.taskflow.stand_in import ASKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+__all__ = ["visiting"]
+
+log = logging.getLogger("airflow_joblib")
+
+
+@contextmanager
+def visiting(
+    engine: str,
+    asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],
+    supervisor: Any,
+    context: Mapping[str, bytes] | None,
+) -> Iterator[Visit]:
+    """Serve the workers of a cluster for the length of a run.
+
+    Args:
+        engine: Name of the backend.
+        asked: The engine's channel.
+        supervisor: The task's own line to its supervisor.
+        context: What of the task's context can travel.
+    """
+    task = _Task(supervisor)
+    with asked(task.answer) as ask:
+        invitation = guest.Invitation(engine, ask, context, logs.levels())
+        guest.made_here.add(invitation.number)
+        try:
+            yield Visit(invitation, task.take)
+        finally:
+            guest.made_here.discard(invitation.number)
+
+
+class _Task:
+    """Answers from any thread."""
+
+    def __init__(self, supervisor: Any) -> None:
+        self._answers = _Answers(supervisor)
+        self._log = logs.TaskLog()
+        self._turn = threading.RLock()
+        self._context = copy_context()
+
+    def answer(self, request: bytes) -> bytes:
+        """Return the answer to a worker's request. Never raises."""
+        kind, body = request[:1], request[1:]
+        if kind == ASKS:
+            return bytes(self._answers(body)[HEADER:])
+        if kind == LINES:
+            with suppress(Exception), self._turn:
+                self._context.run(self._take_sent, body)
+        return b""
+
+    def _take_sent(self, body: bytes) -> None:
+        number, *lines = body.splitlines()
+        for line in lines:
+            self._log.take(tuple(json.loads(number)), line)
+
+    def take(self, number: Any, lines: Sequence[bytes]) -> None:
+        """Write what a worker's thread has said up to the end of a chunk."""
+        with self._turn:
+            for line in [*unpacked(lines), None]:
+                try:
+                    self._log.take(number, line)
+                except Exception as error:  # noqa: BLE001 - one bad line must not cost the others
+                    log.warning("A line of a worker's log is lost: %s", type(error).__name__)
+
+
+class _Answers(Answers):
+    """Looks first where the task would look: a cluster's workers have not its environment and settings."""
+
+    def _reply(self, message: Any) -> Any:
+        if isinstance(message, comms.GetVariable):
+            value = sdk._get_variable(message.key, deserialize_json=False)  # noqa: SLF001
+            return comms.VariableResult(key=message.key, value=value)
+        if isinstance(message, comms.GetConnection):
+            return _as_result(message.conn_id)
+        return super()._reply(message)
+
+
+def _as_result(conn_id: str) -> comms.ConnectionResult:
+    try:
+        found: Any = sdk._get_connection(conn_id)  # noqa: SLF001
+    except Exception as error:
+        if type(error).__name__ != "AirflowNotFoundException":  # which versions of Airflow have in different places
+            raise
+        missing = comms.ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": conn_id})
+        raise AirflowRuntimeError(missing) from None
+    names = ("conn_id", "conn_type", "host", "schema", "login", "password", "port", "extra")
+    return comms.ConnectionResult(**{name: getattr(found, name) for name in names})
