@@ -1,0 +1,98 @@
+"""Ours and its peers, each a context manager that gives a function of (function, items) which returns the results."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    Run = Callable[[Callable[..., Any], Iterable[Any]], list[Any]]
+    Pool = Callable[[int], AbstractContextManager[Run]]
+
+#: Environment variable that names the backend of ours where its workers are processes.
+BACKEND = "BENCHMARK_BACKEND"
+
+__all__ = [
+    "BACKEND",
+    "NotHereError",
+    "executor",
+    "joblib_pool",
+    "mpire_pool",
+    "multiprocessing_pool",
+    "ours",
+    "plain",
+    "threads",
+]
+
+
+class NotHereError(Exception):
+    """A case that can't be measured here; the message says why."""
+
+
+@contextmanager
+def plain(_jobs: int) -> Iterator[Run]:
+    """Run a loop."""
+    yield lambda function, items: [function(item) for item in items]
+
+
+@contextmanager
+def ours(jobs: int, backend: str | None = None, **options: Any) -> Iterator[Run]:
+    """Fan out with airflow-joblib, which starts and ends its workers in each call."""
+    from airflow_joblib import parallel_task
+
+    chosen = backend or os.environ.get(BACKEND, "loky")
+    yield lambda function, items: parallel_task(n_jobs=jobs, backend=chosen, **options)(function).map(items)
+
+
+@contextmanager
+def joblib_pool(jobs: int, backend: str = "loky") -> Iterator[Run]:
+    """Use raw joblib, with batches of its own making."""
+    from joblib import Parallel, delayed
+
+    with Parallel(n_jobs=jobs, backend=backend) as parallel:
+        yield lambda function, items: parallel(delayed(function)(item) for item in items)
+
+
+@contextmanager
+def executor(jobs: int, chunks: int = 16) -> Iterator[Run]:
+    """Use ``ProcessPoolExecutor.map``, with the items cut into so many chunks."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    def run(function: Callable[..., Any], items: Any) -> list[Any]:
+        return list(pool.map(function, items, chunksize=max(1, len(items) // chunks)))
+
+    with ProcessPoolExecutor(jobs) as pool:
+        yield run
+
+
+@contextmanager
+def multiprocessing_pool(jobs: int) -> Iterator[Run]:
+    """Use ``multiprocessing.Pool.map``, with chunks of its own making."""
+    import multiprocessing
+
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        yield pool.map
+
+
+@contextmanager
+def mpire_pool(jobs: int) -> Iterator[Run]:
+    """Use mpire, with chunks of its own making."""
+    try:
+        from mpire.pool import WorkerPool
+    except ImportError:
+        raise NotHereError("mpire is not installed: it comes with the extra bench") from None
+    with WorkerPool(jobs, start_method="fork", keep_alive=True) as pool:
+        yield pool.map
+
+
+@contextmanager
+def threads(jobs: int) -> Iterator[Run]:
+    """Use ``ThreadPoolExecutor.map``."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(jobs) as pool:
+        yield lambda function, items: list(pool.map(function, items))
