@@ -1,27 +1,21 @@
 """Mapped chunks: one task instance for each chunk, and each fans its own chunk out.
 
-Shows TaskFlow's ``partial`` and ``expand`` on a parallel task: for work to be spread over several machines, each of
-which should use all its processors. An instance takes one chunk for ``number`` and handles its numbers in parallel.
+Shows ``split``, TaskFlow's ``partial`` and ``expand`` on a parallel task, and ``join``: for work to be spread over
+several machines, each of which should use all its processors. An instance takes one chunk for ``number`` and handles
+its numbers in parallel.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from airflow.sdk import dag, task
 
-from airflow_joblib import parallel_task
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-CHUNK = 250
+from airflow_joblib import join, parallel_task, split
 
 
 @task
-def make_chunks(upto: int) -> list[list[int]]:
-    """The numbers from 1, in chunks."""
-    return [list(range(first, min(first + CHUNK, upto + 1))) for first in range(1, upto + 1, CHUNK)]
+def list_numbers(upto: int) -> list[int]:
+    """The numbers from 1."""
+    return list(range(1, upto + 1))
 
 
 @parallel_task
@@ -36,17 +30,18 @@ def collatz_steps(number: int, limit: int) -> int:
 
 
 @task
-def flatten(chunks: Iterable[list[int]]) -> dict[str, Any]:
-    """Join the chunks' results, which come in the order of the chunks."""
-    steps = [step for chunk in chunks for step in chunk]
+def find_longest(steps: list[int]) -> dict[str, int]:
+    """The number that takes the most steps."""
     longest = max(range(len(steps)), key=steps.__getitem__)
-    return {"numbers": len(steps), "longest_from": longest + 1, "longest": steps[longest], "steps": steps}
+    return {"numbers": len(steps), "longest_from": longest + 1, "longest": steps[longest]}
 
 
 @dag(schedule=None, tags=["airflow-joblib", "example"], doc_md=__doc__)
 def mapped_chunks() -> None:
     """Cut, fan out each piece, join."""
-    flatten(collatz_steps.partial(limit=1000).expand(number=make_chunks(1000)))
+    chunks = split(list_numbers(1000), into=4)
+    steps = collatz_steps.partial(limit=1000).expand(number=chunks)
+    find_longest(join(steps))
 
 
 mapped_chunks()

@@ -1,7 +1,7 @@
 """Update a database: six hundred orders booked by parallel workers, each over a connection of its own.
 
-Shows ``per_worker``: `connect` is entered once in every worker, where it asks Airflow itself for the way to the
-database; its connection serves all items there, and is closed when the run ends. Many orders hit the same few products,
+Shows ``per_worker``: `connect` is entered once in every worker; its connection serves all items there, and is closed
+when the run ends. The way to the database is asked for in the task, once. Many orders hit the same few products,
 so two workers often want the same row; the last task fails if one update was lost, or an order was booked twice.
 
 SQLite in AIRFLOW_HOME out of the box; PostgreSQL when Airflow has a connection with the id ``shop_db``.
@@ -34,7 +34,7 @@ class SoldOutError(Exception):
 
 
 def database_url() -> str:
-    """Where the shop's tables are; holds the password, so it is asked for where it is needed and travels nowhere."""
+    """Where the shop's tables are; holds the password, so it is asked for inside a task, and is no task's argument."""
     try:
         return str(Connection.get(CONNECTION_ID).get_uri())
     except AirflowNotFoundException:
@@ -42,9 +42,8 @@ def database_url() -> str:
 
 
 @contextmanager
-def connect() -> Iterator[Any]:
+def connect(url: str) -> Iterator[Any]:
     """Open a connection, and close it in the end."""
-    url = database_url()
     if url.startswith("postgres"):
         import psycopg2  # only where it is needed
 
@@ -81,7 +80,7 @@ def take_stock(connection: Any, order: dict[str, Any]) -> None:
 @task
 def stock_up() -> None:
     """Empty the tables and fill the shelves."""
-    with connect() as connection:
+    with connect(database_url()) as connection:
         if isinstance(connection, sqlite3.Connection):
             connection.execute("PRAGMA journal_mode=WAL")  # readers don't wait for the writer
         with connection:
@@ -106,7 +105,7 @@ def collect_orders() -> list[dict[str, Any]]:
 
 
 @parallel_task(per_worker={"connection": connect})
-def book(order: dict[str, Any], connection: Any) -> dict[str, Any]:
+def book(order: dict[str, Any], url: str, connection: Any) -> dict[str, Any]:  # noqa: ARG001 - `connect` takes it
     """Book one order in one transaction, over the worker's own connection."""
     try:
         with connection:  # commits, or rolls back when an exception leaves
@@ -117,10 +116,16 @@ def book(order: dict[str, Any], connection: Any) -> dict[str, Any]:
     return {"order": order["id"], "booked": True, "worker": os.getpid()}
 
 
+@task(task_id="book")
+def book_all(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Book all orders in parallel; workers get the URL from here, so that none of them has to ask Airflow."""
+    return book.map(orders, url=database_url())
+
+
 @task
 def check(orders: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[str, Any]:
     """Compare what is in the database with what the workers said, to the last unit."""
-    with connect() as connection, connection:
+    with connect(database_url()) as connection, connection:
         left = dict(execute(connection, "SELECT product, units FROM shop_stock").fetchall())
         booked = dict(execute(connection, "SELECT order_id, units FROM shop_booking").fetchall())
     expected = dict(STOCK)
@@ -139,7 +144,7 @@ def check(orders: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[s
 def update_database() -> None:
     """Fill the shelves, book in parallel, check the books."""
     orders = collect_orders()
-    results = book(orders)
+    results = book_all(orders)
     stock_up() >> results
     check(orders, results)
 

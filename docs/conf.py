@@ -19,7 +19,7 @@ copyright = author  # noqa: A001 - the name that Sphinx reads
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "from_code"]
-exclude_patterns = ["_build", "_extensions"]
+exclude_patterns = ["_build", "_extensions", "explanation/benchmarks/*.md", "explanation/reach/*.md"]
 
 html_theme = "furo"
 html_title = f"airflow-joblib {release}"

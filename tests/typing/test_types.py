@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, assert_type
 
-from airflow_joblib import NotPicklableError, ParallelTask, ParallelTaskError, parallel_task
+from airflow_joblib import NotPicklableError, ParallelTask, ParallelTaskError, join, parallel_task, split
 
 if TYPE_CHECKING:
     import sqlite3
@@ -94,6 +94,16 @@ def mapped(chunks: XComArg) -> None:
     called.partial(width=3).expand(path=chunks)
 
 
+def chunks(upstream: XComArg) -> None:
+    """Cutting and joining keep the items' type; with a task upstream they give what stands for a task."""
+    assert_type(split([1, 2], into=2), list[list[int]])
+    assert_type(split(range(3), size=2), list[list[int]])
+    assert_type(split(upstream, into=2, task_id="cut"), "XComArg")
+    assert_type(split(upstream, size=2), "XComArg")
+    assert_type(join([["a"], ["b"]]), list[str])
+    assert_type(join(called.expand(path=split(upstream, into=2))), "XComArg")
+
+
 def errors(error: NotPicklableError) -> None:
     """Errors keep their data typed."""
     assert_type(error.path, str)
@@ -110,6 +120,7 @@ def refused() -> None:
     called(3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     called.map(["a"], depth=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     called.function(["a"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    split([1, 2])  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     parallel_task(n_jobs="many")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     parallel_task(batch_size="big")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
