@@ -6,12 +6,16 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs package coverage constraints clean
+.PHONY: help demo test check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
 
 help:
 	@echo "make demo      run the example DAGs under a real Airflow and print what they return (UI=1 leaves the UI up)"
-	@echo "make test      run every test that this machine can run"
+	@echo "make test      run every test that this machine can run (ENGINES=1 installs Dask, Ray and Spark for theirs)"
 	@echo "make check     linters, formatter, types, direction of imports"
+	@echo "make bench     measure against joblib, other pools and a plain loop (ONLY=no_op: that work, QUICK=1: a smoke run)"
+	@echo "make bench-airflow  the same under a real Airflow, against .expand and joblib written by hand"
+	@echo "make bench-engines  ours on a real cluster against the same engine driven directly (ENGINES=1 installs all three)"
+	@echo "make bench-reach  the cost of every way to run items, under a real Airflow, with a model fitted to it"
 	@echo "make docs      build the documentation into docs/_build/html"
 	@echo "make package   build sdist and wheel, and run the demo from the wheel in an environment of its own"
 	@echo "make coverage  branch coverage of the unit tests"
@@ -25,28 +29,50 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.test $(VENV)/.check $(VENV)/.docs: $(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.test $(VENV)/.check $(VENV)/.docs $(VENV)/.bench: $(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[$*]'
+	@touch $@
+
+# The engines of clusters are large: for those who ask (ENGINES=1), as CI does.
+$(VENV)/.engines: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[dask,ray,spark]'
 	@touch $@
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m tests.harness.demo $(if $(UI),--ui)
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/unit
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/docs tests/typing tests/integration
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/docs tests/typing tests/benchmarks tests/integration
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/engines
 
-check: $(VENV)/.test $(VENV)/.check
+check: $(VENV)/.test $(VENV)/.check $(VENV)/.bench
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# Wants a quiet machine. The plots and the table of the documentation are made from what is in build/bench:
+# python -m tests.benchmarks --docs docs/explanation/benchmarks
+bench: $(VENV)/.bench
+	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(BENCH_FLAGS)
+
+bench-airflow: $(VENV)/.bench
+	$(BIN)/python -m tests.benchmarks --airflow $(if $(QUICK),--quick) $(BENCH_FLAGS)
+
+bench-engines: $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
+	$(BIN)/python -m tests.benchmarks.engines $(if $(QUICK),--quick) $(BENCH_FLAGS)
+
+# The parts of the documentation's page are made from build/reach: python -m tests.benchmarks.reach --docs docs/explanation/reach
+bench-reach: $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
+	$(BIN)/python -m tests.benchmarks.reach $(if $(QUICK),--quick) $(BENCH_FLAGS)
+
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
 
 # The wheel alone, away from the sources: the examples and the demo's runner are copied, the package is not.
+# AS is what the demo is run by, for instance setpriv, as a user who has not the rights of root.
 package: $(BIN)/python
 	rm -rf build/package dist
 	$(PIP) install build
@@ -57,7 +83,7 @@ package: $(BIN)/python
 	cp -r tests/harness build/package/tests/harness
 	$(PYTHON) -m venv build/package/venv
 	build/package/venv/bin/python -m pip --quiet install -c constraints.txt dist/*.whl
-	cd build/package && venv/bin/python -m tests.harness.demo
+	cd build/package && $(AS) venv/bin/python -m tests.harness.demo
 
 coverage: $(VENV)/.test
 	$(BIN)/coverage erase
