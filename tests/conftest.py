@@ -1,4 +1,4 @@
-"""What all tests share: an option for machines that have every server."""
+"""What all tests share: an option for machines that have every server, engine, package and tool."""
 
 from __future__ import annotations
 
@@ -12,14 +12,39 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--no-skips``."""
-    parser.addoption("--no-skips", action="store_true", help="a test that skips for want of a server has failed")
+    parser.addoption("--no-skips", action="store_true", help="a test that skips for want of something has failed")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Report a test that misses its server as failed, where every server must be there."""
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report a test that misses its server, or any package, as failed, where everything must be there.
+
+    Others may skip, as one that needs a later Python does.
+    """
     report = yield
-    if report.skipped and item.config.getoption("--no-skips") and item.get_closest_marker("server"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, where every server must be there: {report.longrepr}"
+    wanted = item.get_closest_marker("server") is not None or _misses_a_package(call)
+    if report.skipped and wanted and item.config.getoption("--no-skips"):
+        _fail(report)
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Report a file that skips as a whole as failed: it misses a package."""
+    report = yield
+    if report.skipped and collector.config.getoption("--no-skips"):
+        _fail(report)
+    return report
+
+
+def _misses_a_package(call: pytest.CallInfo[None]) -> bool:
+    return call.excinfo is not None and call.excinfo.traceback[-1].name == pytest.importorskip.__name__
+
+
+def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
+    report.outcome = "failed"
+    report.longrepr = f"skipped, where everything must be there: {report.longrepr}"
