@@ -182,10 +182,10 @@ def unreachable(name: str, address: str, timeout: float, why: str, start: str) -
     )
 
 
-def software(packages: Iterable[str] = ()) -> dict[str, str | None]:
-    """Return the versions of Python and of the distributions that count, and of others asked for; None if missing."""
+def software() -> dict[str, str | None]:
+    """Return the versions of Python and of the distributions that count; None if missing."""
     found: dict[str, str | None] = {"python": "{}.{}.{}".format(*sys.version_info)}
-    for name in (*_SAME[1:], *_NEEDED, *packages):
+    for name in (*_SAME[1:], *_NEEDED):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -193,20 +193,19 @@ def software(packages: Iterable[str] = ()) -> dict[str, str | None]:
     return found
 
 
-def check_software(name: str, workers: Mapping[str, Mapping[str, str | None]], packages: Iterable[str] = ()) -> None:
+def check_software(name: str, workers: Mapping[str, Mapping[str, str | None]]) -> None:
     """Compare the software of the workers with that of the task.
 
     Args:
         name: The engine.
         workers: What :func:`software` says on each worker, by the worker's name.
-        packages: Further distributions that the function needs.
 
     Raises:
         ClusterError: A worker has another Python or cloudpickle, or lacks a package.
     """
-    here = software(packages)
+    here = software()
     for worker, there in workers.items():
-        for package in (*_SAME, *_NEEDED, *packages):
+        for package in (*_SAME, *_NEEDED):
             wanted, found = here[package], there.get(package)
             if found is None:
                 raise ClusterError(_missing(name, worker, package, wanted))

@@ -46,6 +46,9 @@ _SETTINGS = {
     "RAY_gcs_server_port_wait_time_s": "60",
     # Nobody has asked Ray to tell its makers of a local cluster.
     "RAY_USAGE_STATS_ENABLED": "0",
+    # A process that Ray starts from one with threads of gRPC dies of its handlers, now and then, before it has begun:
+    # https://github.com/ray-project/ray/issues/63202
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
 }
 _TRIES = 3
 #: Seconds that the connection gets to close, of a cluster that may be gone.

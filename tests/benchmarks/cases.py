@@ -81,12 +81,16 @@ def sleeping_cases(quick: bool) -> list[Case]:
 
 def constant_cases(quick: bool) -> list[Case]:
     size, items = (100, range(20)) if quick else (CONSTANT, range(5000))
+    few = items[: len(items) // 50 or 2]  # each of which joblib sends the constant with
     run = functools.partial
     return [
         Case(OURS, run(shared.constant, contenders.ours, size, items, JOBS)),
         Case("ours without the constant", run(shared.constant, contenders.ours, 1, items, JOBS)),
         Case("one send per worker", run(shared.send_constant, size, JOBS)),
-        Case("joblib loky", run(shared.constant, contenders.joblib_pool, size, items, JOBS)),
+        Case(
+            f"joblib loky, {len(few)} items, times {len(items) // len(few)}",
+            run(shared.constant, contenders.joblib_pool, size, few, JOBS, times=len(items) // len(few)),
+        ),
     ]
 
 
@@ -106,12 +110,16 @@ def array_cases(quick: bool) -> list[Case]:
 
 def dict_cases(quick: bool) -> list[Case]:
     size, items = (100, range(20)) if quick else (TABLE, range(200))
+    few = items[: len(items) // 20 or 2]  # each of which joblib sends the dict with
     run = functools.partial
     return [
         Case(OURS, run(shared.table, contenders.ours, size, items, JOBS)),
         Case("ours without the dict", run(shared.table, contenders.ours, 1, items, JOBS)),
         Case("one pickle, one copy, two loads", run(shared.pickle_copy_two_loads, size)),
-        Case("joblib loky", run(shared.table, contenders.joblib_pool, size, items, JOBS)),
+        Case(
+            f"joblib loky, {len(few)} items, times {len(items) // len(few)}",
+            run(shared.table, contenders.joblib_pool, size, few, JOBS, times=len(items) // len(few)),
+        ),
         Case("multiprocessing.Pool", run(shared.table, contenders.multiprocessing_pool, size, items, JOBS)),
     ]
 

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     Way = Callable[[Callable[..., Any], Sequence[Any], bytes | None], list[Any]]
 
-__all__ = ["CONNECTED", "JOBS", "functions", "ours"]
+__all__ = ["CONNECTED", "JOBS", "WHOLE", "functions", "ours"]
 
 JOBS = 2
+#: The way that makes its workers in each call, and ends them there, as ours does.
+WHOLE = "pool made in the call"
 
 #: In no module that a worker would look for: each engine sends these by value.
 _SOURCE = """
@@ -109,8 +111,14 @@ def _ray(cluster: Cluster) -> Iterator[dict[str, Way]]:
                 pool.terminate()
                 pool.join()
 
+        def run_whole(function: Any, items: Sequence[Any], data: bytes | None) -> list[Any]:
+            try:
+                return run(function, items, data)
+            finally:
+                end()
+
         run.end = end  # type: ignore[attr-defined]
-        yield {"": run}
+        yield {WHOLE: run_whole, "pool kept": run}
         end()
         ray.shutdown()
     finally:

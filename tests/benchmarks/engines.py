@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib import InvalidOptionError, parallel_task
 from tests.benchmarks.cases import OURS
-from tests.benchmarks.driven import CONNECTED, functions, ours
+from tests.benchmarks.driven import CONNECTED, WHOLE, functions, ours
 from tests.benchmarks.report import as_text
 from tests.benchmarks.scenarios import Scenario, Target
 from tests.benchmarks.suite import Measured, Result, evaluate, machine, pin
@@ -33,20 +33,28 @@ _STORE = 400 << 20
 
 
 def scenarios(engine: str, quick: bool) -> list[tuple[Scenario, str, Sequence[Any], bytes | None]]:
-    """Return what is measured: the scenario, the function, the items and what they share."""
-    direct = f"{engine} itself"
+    """Return what is measured: the scenario, the function, the items and what they share.
+
+    Ours starts its workers in the call and ends them there, as a task does: so does what it is held against.
+    """
+    direct = named(engine, WHOLE)
     target = [Target(f"ours / {direct}", 1.1, lambda m: m[OURS]["seconds"] / m[direct]["seconds"])]
     count, size, shared = (40, 1, 20) if quick else (5000, 100, 200)
     items, argument = f"{count:,} items of 2 ms, {engine}", f"{size} MB shared by {shared} items, {engine}"
     return [
         (Scenario(f"{engine}_items", items, lambda _: [], target), "wait_for_cpu", [0.002] * count, None),
         (
-            Scenario(f"{engine}_argument", argument, lambda _: [], target),
+            Scenario(f"{engine}_argument", argument, lambda _: [], []),
             "length",
             list(range(shared)),
             os.urandom(size * 10**6),
         ),
     ]
+
+
+def named(engine: str, variant: str) -> str:
+    """Return the name of a way to drive an engine: those that make their workers in each call have one of their own."""
+    return f"{engine} itself, {variant}" if engine == "ray" else f"{engine} itself"
 
 
 def why_not(engine: str) -> str:
@@ -67,7 +75,7 @@ def measure_engine(engine: str, *, quick: bool = False, rounds: int | None = Non
         for scenario, name, items, data in scenarios(engine, quick):
             with CONNECTED[engine](cluster) as direct:
                 cases: list[tuple[Measured, Any]] = [(Measured(OURS), ours(engine, cluster.options))]
-                cases += [(Measured(f"{engine} itself", variant), run) for variant, run in direct.items()]
+                cases += [(_direct(engine, variant), run) for variant, run in direct.items()]
                 before = os.getloadavg()[0]
                 for turn in range(rounds or (1 if quick else 5)):
                     for measured, run in cases if turn % 2 == 0 else reversed(cases):
@@ -78,6 +86,11 @@ def measure_engine(engine: str, *, quick: bool = False, rounds: int | None = Non
                 scenario,
                 Result(scenario.name, scenario.title, quick, list(scenario.shown), load, machine(), found),
             )
+
+
+def _direct(engine: str, variant: str) -> Measured:
+    name = named(engine, variant)
+    return Measured(name, "" if variant in name else variant)
 
 
 def _cluster(engine: str, folder: Path) -> Any:

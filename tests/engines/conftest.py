@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import secrets
 import shutil
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.engines.helpers import SECRET, SLOW, wait_until, workers_of
 from tests.harness.clusters import Cluster, running
 
 if TYPE_CHECKING:
@@ -18,6 +21,18 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 NEEDS = {"dask": "distributed", "ray": "ray", "spark": "joblibspark"}
+
+#: A task's process: the items' folder is its argument.
+TASK = f"""
+import sys
+from airflow_joblib import parallel_task
+
+OPTIONS = GIVEN
+SECONDS = 60
+{SLOW}
+if __name__ == "__main__":
+    work(range(4), folder=sys.argv[1], secret={SECRET!r})
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,11 +95,39 @@ def source_of(dag_file: Callable[[str], ModuleType]) -> Callable[[str], Any]:
 
 
 @pytest.fixture
-def source(engine: str, cluster: Cluster, dag_file: Callable[[str], ModuleType]) -> Callable[[str], Any]:
-    """Load a DAG file whose parallel tasks have the cluster as ``OPTIONS``."""
+def source_on(engine: str, dag_file: Callable[[str], ModuleType]) -> Callable[[Cluster, str], Any]:
+    """Load a DAG file whose parallel tasks have a cluster as ``OPTIONS``."""
 
-    def load(text: str) -> Any:
+    def load(cluster: Cluster, text: str) -> Any:
         options = {"backend": engine, "backend_options": cluster.options}
         return dag_file(f"from airflow_joblib import parallel_task\nOPTIONS = {options!r}\n{text}")
 
     return load
+
+
+@pytest.fixture
+def source(cluster: Cluster, source_on: Callable[[Cluster, str], Any]) -> Callable[[str], Any]:
+    """Load a DAG file whose parallel tasks have the shared cluster as ``OPTIONS``."""
+    return lambda text: source_on(cluster, text)
+
+
+@pytest.fixture
+def task(engine: str, tmp_path: Path) -> Iterator[Callable[[Cluster | None], subprocess.Popen[bytes]]]:
+    """Start a task in a process of its own, whose items run when this returns; without a cluster on one of its own."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(cluster: Cluster | None) -> subprocess.Popen[bytes]:
+        options = {"backend": engine, **({"backend_options": cluster.options} if cluster else {"n_jobs": 2})}
+        file, items, temporary = (tmp_path / name for name in ("task.py", "items", "temporary"))
+        items.mkdir()
+        temporary.mkdir()
+        file.write_text(TASK.replace("GIVEN", repr(options)))
+        environment = {**os.environ, "TMPDIR": str(temporary)}
+        started.append(subprocess.Popen([sys.executable, str(file), str(items)], env=environment))
+        wait_until(lambda: workers_of(items, 2), 120)
+        return started[0]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(5)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,11 +13,13 @@ import pytest
 
 from airflow_joblib import ClusterError, WorkerLostError
 from airflow_joblib.engine_pool import connected
+from tests.engines.helpers import SECRET, SLOW, While, wait_until, workers_of
 from tests.harness.clusters import ENGINES
 from tests.harness.processes import kill_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import subprocess
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.harness.clusters import Cluster
@@ -31,43 +31,6 @@ engines = pytest.mark.parametrize("engine", ["dask", "ray"], indirect=True)
 
 #: The process without which there is no cluster.
 HEADS = {"dask": "scheduler", "ray": "head"}
-SECRET = "a-secret-that-is-shared-by-all-items"
-SLOW = """
-import os, time
-from pathlib import Path
-
-@parallel_task(batch_size=1, **OPTIONS)
-def work(item, folder, secret):
-    Path(folder, f"{item}.{os.getpid()}").touch()
-    try:
-        for _ in range(SECONDS * 100):
-            time.sleep(0.01)
-    finally:
-        Path(folder, f"{item}.over").touch()
-    Path(folder, f"{item}.done").touch()
-    return item, os.getpid()
-"""
-#: A task's process: the items' folder is its argument.
-TASK = (
-    """
-import sys
-from pathlib import Path
-from airflow_joblib import parallel_task
-
-OPTIONS = GIVEN
-SECONDS = 60
-"""
-    + SLOW
-    + """
-if __name__ == "__main__":
-    work(range(4), folder=sys.argv[1], secret=SECRET)
-"""
-)
-
-
-def on(engine: str, cluster: Cluster | None) -> dict[str, Any]:
-    """Return the options that name a cluster; without one, two workers of the run's own."""
-    return {"backend": engine, **({"backend_options": cluster.options} if cluster else {"n_jobs": 2})}
 
 
 def states_of(engine: str, cluster: Cluster) -> list[dict[str, list[str]]]:
@@ -106,36 +69,18 @@ def kill_tree(pid: int) -> None:
     kill_all([process, *process.children(recursive=True)])
 
 
-def wait_until(happened: Callable[[], Any], seconds: float) -> Any:
-    """Return what happens first that is true; fails after so many seconds."""
-    until = time.monotonic() + seconds
-    while not (found := happened()):
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.05)
-    return found
-
-
-def workers_of(folder: Path, count: int = 1) -> set[int]:
-    """Return the process ids of workers that have begun an item, once there are as many."""
-    pids = {int(file.suffix[1:]) for file in folder.iterdir() if file.suffix[1:].isdigit()}
-    return pids if len(pids) >= count else set()
-
-
 @engines
 @pytest.mark.parametrize("killed", [1, 2])
 def test_worker_killed(source: Source, tmp_path: Path, killed: int) -> None:
     """Items of a killed worker run again, with what all share, even where no worker is left that has had it."""
     module = source(f"SECONDS = 1\n{SLOW}")
 
-    def kill() -> None:
-        pids = wait_until(lambda: workers_of(tmp_path, 2), 60)
-        for pid in list(pids)[:killed]:
+    def kill(pids: list[int]) -> None:
+        for pid in pids[:killed]:
             os.kill(pid, signal.SIGKILL)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    results = module.work(range(8), folder=str(tmp_path), secret=SECRET)
-    killer.join()
+    with While(tmp_path, kill):
+        results = module.work(range(8), folder=str(tmp_path), secret=SECRET)
     assert [item for item, _ in results] == list(range(8))
     assert len(workers_of(tmp_path)) > 2
 
@@ -177,73 +122,36 @@ def work(item):
 
 
 @engines
-def test_head_killed(engine: str, dag_file: Callable[[str], Any], tmp_path: Path) -> None:
+def test_head_killed(engine: str, source_on: Callable[[Cluster, str], Any], tmp_path: Path) -> None:
     """The run fails within seconds, and says what is lost."""
     items = tmp_path / "items"
     items.mkdir()
     with ENGINES[engine](tmp_path / "cluster") as cluster:
-        options = f"OPTIONS = {on(engine, cluster)!r}\nSECONDS = 60\n"
-        module = dag_file(f"from airflow_joblib import parallel_task\n{options}{SLOW}")
-        killed: list[float] = []
-
-        def kill() -> None:
-            wait_until(lambda: workers_of(items, 2), 60)
-            killed.append(time.monotonic())
-            kill_tree(cluster.pid(HEADS[engine]))
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        with pytest.raises(ClusterError, match=rf"The {engine} cluster at .* is lost"):
+        module = source_on(cluster, f"SECONDS = 60\n{SLOW}")
+        lost = pytest.raises(ClusterError, match=rf"The {engine} cluster at .* is lost")
+        with While(items, lambda _: kill_tree(cluster.pid(HEADS[engine]))) as killed, lost:
             module.work(range(8), folder=str(items), secret=SECRET)
-        print(f"failed after {time.monotonic() - killed[0]:.1f} s")
-        assert time.monotonic() - killed[0] < 20
-        killer.join()
+        print(f"failed after {time.monotonic() - killed.at:.1f} s")
+        assert time.monotonic() - killed.at < 20
         if engine == "ray":  # whose workers go on until their node has given up
             wait_until(lambda: len(list(items.glob("*.over"))) == 2, 30)
-            print(f"items interrupted after {time.monotonic() - killed[0]:.1f} s")
+            print(f"items interrupted after {time.monotonic() - killed.at:.1f} s")
         wait_until(lambda: not any(map(psutil.pid_exists, workers_of(items))), 120)  # as the engine has it
-        print(f"workers gone after {time.monotonic() - killed[0]:.1f} s")
+        print(f"workers gone after {time.monotonic() - killed.at:.1f} s")
     assert not list(items.glob("*.done"))
 
 
 @pytest.mark.parametrize("engine", ["ray"], indirect=True)
-def test_node_killed(engine: str, dag_file: Callable[[str], Any], tmp_path: Path) -> None:
+def test_node_killed(engine: str, source_on: Callable[[Cluster, str], Any], tmp_path: Path) -> None:
     """The items of a node that is gone run on what is left of the cluster."""
     items = tmp_path / "items"
     items.mkdir()
     with ENGINES[engine](tmp_path / "cluster") as cluster:
-        options = f"OPTIONS = {on(engine, cluster)!r}\nSECONDS = 2\n"
-        module = dag_file(f"from airflow_joblib import parallel_task\n{options}{SLOW}")
-
-        def kill() -> None:
-            wait_until(lambda: workers_of(items, 2), 60)
-            kill_tree(cluster.pid("first"))
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        results = module.work(range(8), folder=str(items), secret=SECRET)
-        killer.join()
+        module = source_on(cluster, f"SECONDS = 2\n{SLOW}")
+        with While(items, lambda _: kill_tree(cluster.pid("first"))):
+            results = module.work(range(8), folder=str(items), secret=SECRET)
     assert [item for item, _ in results] == list(range(8))
     assert len(workers_of(items)) > 2
-
-
-@pytest.fixture
-def task(engine: str, tmp_path: Path) -> Iterator[Callable[[Cluster | None], subprocess.Popen[bytes]]]:
-    """Start a task in a process of its own, whose items run when this returns."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(cluster: Cluster | None) -> subprocess.Popen[bytes]:
-        file, items = tmp_path / "task.py", tmp_path / "items"
-        items.mkdir()
-        file.write_text(TASK.replace("GIVEN", repr(on(engine, cluster))).replace("SECRET", repr(SECRET)))
-        started.append(subprocess.Popen([sys.executable, str(file), str(items)]))
-        wait_until(lambda: workers_of(items, 2), 60)
-        return started[0]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait(5)
 
 
 @engines
@@ -269,7 +177,6 @@ def test_task_killed(
     assert not any(any(state.values()) for state in states_of(engine, cluster))
 
 
-@engines
 def test_local_cluster_of_a_killed_task(
     engine: str, task: Callable[[Cluster | None], subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
@@ -281,3 +188,5 @@ def test_local_cluster_of_a_killed_task(
     process.wait(5)
     _, alive = psutil.wait_procs(offspring, timeout=10)
     assert not alive
+    assert not list((tmp_path / "items").glob("*.done"))
+    assert not list((tmp_path / "temporary").iterdir())

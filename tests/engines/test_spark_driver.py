@@ -16,7 +16,7 @@ import pytest
 
 from airflow_joblib import ClusterError, parallel_task
 from airflow_joblib.engine_pool import connected
-from tests.engines.test_faults import SECRET, SLOW, wait_until, workers_of
+from tests.engines.helpers import SECRET, SLOW, While, wait_until, workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,8 +129,7 @@ def test_what_others_see(cluster: Cluster, source: Callable[[str], Any], tmp_pat
     secret = cluster.options["secret"]
     found: list[Any] = []
 
-    def look() -> None:
-        wait_until(lambda: workers_of(items, 2), 120)
+    def look(_: list[int]) -> None:
         (driver,) = drivers()
         everybody = [*psutil.Process().children(recursive=True), *cluster.processes()]
         lines = [line.read_bytes() for each in everybody if (line := Path(f"/proc/{each.pid}/cmdline")).exists()]
@@ -143,14 +142,12 @@ def test_what_others_see(cluster: Cluster, source: Callable[[str], Any], tmp_pat
         found.extend(link for link in inherited if link == Path(f"/proc/self/fd/{ours.fileno()}").readlink())
         found.append("looked")
 
-    looker = threading.Thread(target=look)
     with pytest.MonkeyPatch.context() as patch, socket.socket() as ours:
         os.set_inheritable(ours.fileno(), True)
         patch.setattr("tempfile.tempdir", str(temporary))
         module = source(f"SECONDS = 5\n{SLOW}")
-        looker.start()
-        module.work(range(2), folder=str(items), secret=SECRET)
-        looker.join()
+        with While(items, look):
+            module.work(range(2), folder=str(items), secret=SECRET)
     assert found == ["looked"]
     assert not list(temporary.iterdir())
     assert not drivers()

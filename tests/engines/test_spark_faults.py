@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from airflow_joblib import ClusterError, WorkerLostError
-from tests.engines.test_faults import SECRET, SLOW, TASK, wait_until, workers_of
+from tests.engines.helpers import SECRET, SLOW, While, wait_until, workers_of
 from tests.harness.clusters import spark_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import subprocess
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.harness.clusters import Cluster
 
     Source = Callable[[str], Any]
 
-pytest.importorskip("joblibspark", reason="Spark is not installed.")
-pytestmark = [pytest.mark.server, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.timeout(400),
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.parametrize("engine", ["spark"], indirect=True),
+]
 
 KILLS = """
 import os, signal, time
@@ -43,32 +45,6 @@ def work(item, killers, folder):
 """
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A Spark cluster with two workers, which start an executor again when it is killed."""
-    with spark_cluster(tmp_path_factory.mktemp("faults")) as started:
-        yield started
-
-
-def on(cluster: Cluster | None) -> dict[str, Any]:
-    """Return the options that name a cluster; without one, two workers of the run's own."""
-    return {"backend": "spark", "backend_options": cluster.options if cluster else {}, "n_jobs": 2}
-
-
-@pytest.fixture
-def source_on(dag_file: Callable[[str], Any]) -> Callable[[Cluster, str], Any]:
-    """Load a DAG file whose parallel tasks have a cluster as ``OPTIONS``."""
-    return lambda cluster, text: dag_file(
-        f"from airflow_joblib import parallel_task\nOPTIONS = {on(cluster)!r}\n{text}"
-    )
-
-
-@pytest.fixture
-def source(cluster: Cluster, source_on: Callable[[Cluster, str], Any]) -> Source:
-    """Load a DAG file whose parallel tasks have the cluster as ``OPTIONS``."""
-    return lambda text: source_on(cluster, text)
-
-
 def executor_of(pid: int) -> psutil.Process:
     """Return the Java process that a Python worker is of; between them is the one that forks."""
     (_, executor, *_) = psutil.Process(pid).parents()
@@ -81,26 +57,6 @@ def runs_of(folder: Path) -> list[int]:
     return sorted(int(file.stem) for file in folder.iterdir() if file.suffix[1:].isdigit())
 
 
-class Killer:
-    """Kills in a thread of its own, as soon as items run in two workers."""
-
-    def __init__(self, folder: Path, kill: Callable[[list[int]], object]) -> None:
-        self.at = 0.0
-        self._thread = threading.Thread(target=self._run, args=(folder, kill))
-
-    def _run(self, folder: Path, kill: Callable[[list[int]], object]) -> None:
-        pids = sorted(wait_until(lambda: workers_of(folder, 2), 120))
-        self.at = time.monotonic()
-        kill(pids)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
-
-
 @pytest.mark.parametrize("what", ["worker", "executor"])
 def test_worker_killed(source: Source, tmp_path: Path, what: str) -> None:
     """The item of a killed worker runs again, and none of the others does."""
@@ -109,7 +65,7 @@ def test_worker_killed(source: Source, tmp_path: Path, what: str) -> None:
     def kill(pids: list[int]) -> None:
         os.kill(pids[0] if what == "worker" else executor_of(pids[0]).pid, signal.SIGKILL)
 
-    with Killer(tmp_path, kill):
+    with While(tmp_path, kill):
         results = module.work(range(8), folder=str(tmp_path), secret=SECRET)
     assert [item for item, _ in results] == list(range(8))
     assert len(runs_of(tmp_path)) == 9
@@ -149,7 +105,7 @@ def test_worker_and_master_go_away(source_on: Callable[[Cluster, str], Any], tmp
             for name in ("first", "master"):
                 os.kill(cluster.pid(name), signal.SIGKILL)
 
-        with Killer(items, kill):
+        with While(items, kill):
             results = module.work(range(6), folder=str(items), secret=SECRET)
     assert [item for item, _ in results] == list(range(6))
 
@@ -166,10 +122,10 @@ def test_all_workers_go_away(source_on: Callable[[Cluster, str], Any], tmp_path:
             for name in ("first", "second"):
                 os.kill(cluster.pid(name), signal.SIGKILL)
 
-        with Killer(items, kill) as killer, pytest.raises(ClusterError, match="no executor has been there for"):
+        with While(items, kill) as killed, pytest.raises(ClusterError, match="no executor has been there for"):
             module.work(range(6), folder=str(items), secret=SECRET)
-        print(f"failed after {time.monotonic() - killer.at:.1f} s")
-        assert time.monotonic() - killer.at < 60
+        print(f"failed after {time.monotonic() - killed.at:.1f} s")
+        assert time.monotonic() - killed.at < 60
     assert not list(items.glob("*.done"))
 
 
@@ -182,34 +138,13 @@ def test_driver_killed(source: Source, tmp_path: Path) -> None:
         driver.kill()
 
     with (
-        Killer(tmp_path, kill) as killer,
+        While(tmp_path, kill) as killed,
         pytest.raises(ClusterError, match=r"lost.* driver, a Java process, has ended"),
     ):
         module.work(range(6), folder=str(tmp_path), secret=SECRET)
-    assert time.monotonic() - killer.at < 20
+    assert time.monotonic() - killed.at < 20
     wait_until(lambda: not any(map(psutil.pid_exists, workers_of(tmp_path))), 30)
     assert not list(tmp_path.glob("*.done"))
-
-
-@pytest.fixture
-def task(tmp_path: Path) -> Iterator[Callable[[Cluster | None], subprocess.Popen[bytes]]]:
-    """Start a task in a process of its own, whose items run when this returns."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(cluster: Cluster | None) -> subprocess.Popen[bytes]:
-        file, items = tmp_path / "task.py", tmp_path / "items"
-        for folder in (items, tmp_path / "temporary"):
-            folder.mkdir()
-        file.write_text(TASK.replace("GIVEN", repr(on(cluster))).replace("SECRET", repr(SECRET)))
-        environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
-        started.append(subprocess.Popen([sys.executable, str(file), str(items)], env=environment))
-        wait_until(lambda: workers_of(items, 2), 120)
-        return started[0]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait(5)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -233,20 +168,5 @@ def test_task_killed(
     assert not alive
     other = source("@parallel_task(batch_size=1, **OPTIONS)\ndef work(item):\n    return item * 2\n")
     assert other.work(range(10)) == [2 * item for item in range(10)]
-    assert not list((tmp_path / "items").glob("*.done"))
-    assert not list((tmp_path / "temporary").iterdir())
-
-
-def test_local_cluster_of_a_killed_task(
-    task: Callable[[Cluster | None], subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
-    """A Spark that the run has started is gone with its task."""
-    process = task(None)
-    offspring = psutil.Process(process.pid).children(recursive=True)
-    assert workers_of(tmp_path / "items") <= {child.pid for child in offspring}
-    process.kill()
-    process.wait(5)
-    _, alive = psutil.wait_procs(offspring, timeout=10)
-    assert not alive
     assert not list((tmp_path / "items").glob("*.done"))
     assert not list((tmp_path / "temporary").iterdir())

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.harness import AirflowInstance
 from tests.harness.demo import DAGS, WORKERS
 from tests.harness.instance import migrated_database
+from tests.integration.helpers import result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.harness import DagRunResult
 
 DAG_FILES = Path(__file__).parent / "dag_files"
 
@@ -76,6 +79,19 @@ def add_source(airflow: AirflowInstance, added_dags: Path) -> Iterator[Callable[
     yield add
     for file in added:
         file.unlink()
+
+
+@pytest.fixture
+def said(airflow: AirflowInstance, run: DagRunResult) -> Callable[[str], list[dict[str, Any]]]:
+    """Give what the items of a task of the module's ``run`` said, and whatever an engine has to add."""
+
+    def of(task_id: str) -> list[dict[str, Any]]:
+        result(airflow, run, task_id)
+        loggers = ("shop", "task.std", "py.warnings", "distributed", "ray", "py4j", "pyspark")
+        events = airflow.log_events(run.dag_id, run.run_id, task_id)
+        return [event for event in events if event["logger"].startswith(loggers)]
+
+    return of
 
 
 @pytest.fixture(scope="session")

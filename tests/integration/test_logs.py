@@ -27,20 +27,6 @@ def run(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> DagRunResult
     return airflow.run_dag(add_dag("logs"))
 
 
-@pytest.fixture
-def said(airflow: AirflowInstance, run: DagRunResult) -> Callable[[str], list[dict[str, Any]]]:
-    """Give what the items of a task said."""
-
-    def of(task_id: str) -> list[dict[str, Any]]:
-        log = airflow.log(run.dag_id, run.run_id, task_id)
-        assert run.task(task_id).state == "success", log
-        loggers = ("shop", "task.std", "py.warnings")
-        events = airflow.log_events(run.dag_id, run.run_id, task_id)
-        return [event for event in events if event["logger"].startswith(loggers)]
-
-    return of
-
-
 def short(event: dict[str, Any]) -> tuple[str, str, str]:
     return event["level"], event["logger"], event["event"]
 

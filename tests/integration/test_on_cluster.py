@@ -14,6 +14,7 @@ import pytest
 from airflow_joblib.engine_pool import connected
 from tests.engines.conftest import NEEDS
 from tests.harness.clusters import ENGINES
+from tests.integration.helpers import result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,25 +56,6 @@ def run(engine: str, airflow: AirflowInstance, cluster: Cluster, add_dag: Callab
     secret = {"connection_id": f"{engine}_secret", "conn_type": "http", "password": PASSWORD}
     airflow.api.post("connections", body=secret)
     return airflow.run_dag(add_dag(f"on_{engine}", "on_cluster"), timeout=500)
-
-
-def result(airflow: AirflowInstance, run: DagRunResult, task_id: str) -> Any:
-    """What a task returned; its log as the failure message when it didn't succeed."""
-    assert run.task(task_id).state == "success", airflow.log(run.dag_id, run.run_id, task_id)
-    return airflow.xcom(run.dag_id, run.run_id, task_id)
-
-
-@pytest.fixture
-def said(airflow: AirflowInstance, run: DagRunResult) -> Callable[[str], list[dict[str, Any]]]:
-    """Give what the items of a task said."""
-
-    def of(task_id: str) -> list[dict[str, Any]]:
-        result(airflow, run, task_id)
-        loggers = ("shop", "task.std", "py.warnings", "distributed", "ray")
-        events = airflow.log_events(run.dag_id, run.run_id, task_id)
-        return [event for event in events if event["logger"].startswith(loggers)]
-
-    return of
 
 
 def test_same_as_in_the_body(engine: str, airflow: AirflowInstance, run: DagRunResult) -> None:

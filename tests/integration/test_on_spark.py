@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.harness.clusters import spark_cluster
+from tests.integration.helpers import result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,25 +48,6 @@ def run(airflow: AirflowInstance, cluster: Cluster, add_dag: Callable[[str], str
     airflow.api.post("connections", body={**there, "password": secret, "extra": json.dumps(options)})
     airflow.api.post("connections", body={"connection_id": "spark_secret", "conn_type": "http", "password": PASSWORD})
     return airflow.run_dag(add_dag("on_spark"), timeout=500)
-
-
-def result(airflow: AirflowInstance, run: DagRunResult, task_id: str) -> Any:
-    """What a task returned; its log as the failure message when it didn't succeed."""
-    assert run.task(task_id).state == "success", airflow.log(run.dag_id, run.run_id, task_id)
-    return airflow.xcom(run.dag_id, run.run_id, task_id)
-
-
-@pytest.fixture
-def said(airflow: AirflowInstance, run: DagRunResult) -> Callable[[str], list[dict[str, Any]]]:
-    """Give what the items of a task said, and what else came by its streams."""
-
-    def of(task_id: str) -> list[dict[str, Any]]:
-        result(airflow, run, task_id)
-        loggers = ("shop", "task.std", "py.warnings", "py4j", "pyspark")
-        events = airflow.log_events(run.dag_id, run.run_id, task_id)
-        return [event for event in events if event["logger"].startswith(loggers)]
-
-    return of
 
 
 @pytest.mark.parametrize("task_id", ["ask", "local"])
