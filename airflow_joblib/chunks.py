@@ -201,24 +201,26 @@ class Sizes:
         self.dispatch_seconds = 0.0
         self._fixed = None if batch_size == "auto" else batch_size
         self._size = 1
-        self._least = 1
         self._each = 0.0
 
     def next(self) -> int:
         """Return the number of items for the next chunk."""
         return self._fixed or self._size
 
-    def least(self, left: int = 1, workers: int = 1) -> int:
+    def least(self, left: int | None, workers: int) -> int:
         """Return the number of items below which sending a chunk costs more than its work.
 
-        To a cluster, where that is dear, half of a worker's share of what is *left* goes at once, until that is less.
+        Of quick items it is more, but no more than a worker's share of what is *left*, if that is known. To a cluster,
+        where sending is dear, half of that share goes at once, until the work is not worth it.
         """
         if self._fixed or not self._each:
             return 1
-        if not self.dispatch_seconds:
-            return self._least
-        wanted = max(left / (2 * workers), self.dispatch_seconds / self._each)
-        return max(1, int(min(wanted, self.slice_seconds / self._each)))
+        if self.dispatch_seconds:
+            wanted = max((left or 1) / (2 * workers), self.dispatch_seconds / self._each)
+            return max(1, int(min(wanted, self.slice_seconds / self._each)))
+        least = int((_LEAST_OF_QUICK if self._each < _QUICK else _LEAST_SECONDS) / self._each)
+        share = least if left is None else max(left // workers, int(_LEAST_SECONDS / self._each))
+        return max(1, min(least, share))
 
     @property
     def slice_seconds(self) -> float:
@@ -230,8 +232,7 @@ class Sizes:
         if items:
             wanted = int(max(_TARGET_SECONDS, self.dispatch_seconds) * items / max(seconds, 1e-9))
             self._size = max(1, min(wanted, 2 * self._size, _MOST_ITEMS))
-            self._each = each = max(seconds, 1e-9) / items
-            self._least = max(1, int((_LEAST_OF_QUICK if each < _QUICK else _LEAST_SECONDS) / each))
+            self._each = max(seconds, 1e-9) / items
 
 
 def cut(

@@ -353,9 +353,9 @@ class _Run:
             count += len(chunk.items)
         return ItemChunk.joined(chunks)
 
-    def _left(self, chunk: ItemChunk) -> int:
-        """Return how many items come from a chunk on, as far as is known."""
-        return len(chunk.items) if self.ledger.total is None else self.ledger.total - chunk.first
+    def _left(self, chunk: ItemChunk) -> int | None:
+        """Return how many items come from a chunk on, None if nobody knows."""
+        return None if self.ledger.total is None else self.ledger.total - chunk.first
 
     def _wait(self, pool: Workers) -> tuple[ItemChunk, Report] | None:
         """Wait for the next report; for none, where a retry is due before or nothing is under way."""

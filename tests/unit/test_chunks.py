@@ -238,12 +238,15 @@ class TestJoined:
         sizes, fixed = Sizes("auto"), Sizes(7)
         for one in (sizes, fixed):
             one.learn(1000, 0.0001)
-        assert sizes.least() == 50_000
+        assert sizes.least(None, 2) == 50_000
+        assert sizes.least(1_000_000, 2) == 50_000
+        assert sizes.least(30_000, 2) == 15_000  # a worker's share of what is left
+        assert sizes.least(100, 2) == 10_000  # until the work is not worth it
         sizes.learn(10, 0.005)
-        assert sizes.least() == 2
-        assert fixed.least() == 1
+        assert sizes.least(100, 2) == 2
+        assert fixed.least(100, 2) == 1
         sizes.learn(10, 1.0)
-        assert sizes.least() == 1
+        assert sizes.least(100, 2) == 1
 
 
 def test_chunks_for_a_cluster() -> None:
