@@ -43,9 +43,9 @@ class Kept:
             self._checkpoint.load()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._checkpoint is not None:
-            self._checkpoint.flush()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._checkpoint is not None:  # what ends the task does so soon, whatever its storage does
+            self._checkpoint.flush(hasty=kind is not None and not issubclass(kind, Exception))
 
     @property
     def any(self) -> bool:

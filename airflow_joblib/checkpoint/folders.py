@@ -121,7 +121,8 @@ def _make_private(path: Path) -> None:
     """Make a folder and what is missing above it, each for the owner alone."""
     if not path.parent.exists():
         _make_private(path.parent)
-    path.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # another made it, and may have removed it by now
+        path.mkdir(mode=0o700)
 
 
 class RemoteFolder:

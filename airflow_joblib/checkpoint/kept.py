@@ -31,6 +31,8 @@ MOST = 64 << 20
 FIRST_PAUSE, LONGEST_PAUSE = 0.8, 30.0
 #: Seconds that the end of a run waits for a slow storage.
 PATIENCE = 20.0
+#: The same where the task is told to end.
+HASTE = 2.0
 #: Files that are reported by name.
 SHOWN = 10
 
@@ -178,12 +180,14 @@ class Checkpoint:
             what = f"{pending.items:,} finished items are not kept"
             self._warn("memory", what, MemoryError(f"over {MOST >> 20} MiB wait for {self.folder}"))
 
-    def flush(self) -> None:
-        """Write all that is pending now, and wait for it."""
-        self._wait()
+    def flush(self, *, hasty: bool = False) -> None:
+        """Write all that is pending now, and wait for it, not long if *hasty*."""
+        patience = HASTE if hasty else PATIENCE
+        until = time.monotonic() + patience
+        self._wait(patience)
         if self._take_back().frames and not self._is_writing():
             self._start_writing(self._pending)
-            self._wait()
+            self._wait(until - time.monotonic())
 
     def clear(self, *, others: bool = False) -> None:
         """Remove the call's files, since it has succeeded, and folders that are empty then.
@@ -214,9 +218,9 @@ class Checkpoint:
     def _is_writing(self) -> bool:
         return self._writer is not None and self._writer.is_alive()
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float = PATIENCE) -> None:
         if self._writer is not None:
-            self._writer.join(PATIENCE)
+            self._writer.join(max(0.0, seconds))
 
     def _write(self, pending: _Pending) -> None:
         self._unwritten = pending  # also if a timeout of the task is raised in the middle; twice does no harm

@@ -9,11 +9,13 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import dask
 from distributed import Client, LocalCluster, Security
 from joblib._dask import DaskDistributedBackend
 
 from airflow_joblib.engines import dask_channel, dask_worker
 from airflow_joblib.engines.engine import Engine, Options, check_software, software, unreachable
+from airflow_joblib.engines.own_folder import OwnFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,15 +40,17 @@ def connect(given: Mapping[str, Any], n_jobs: int) -> Iterator[Engine]:
     options.finish()
     with ExitStack() as stack:
         if address is None:
+            folder = OwnFolder("dask", stack)
             # On loopback too: else whoever is on this machine could run code as the task's user.
-            cluster = LocalCluster(
-                n_workers=n_jobs,
-                threads_per_worker=1,
-                host="tls://127.0.0.1",
-                security=True,
-                dashboard_address=None,
-                scheduler_kwargs=_NO_FIXED_PORT,
-            )
+            with dask.config.set({"temporary-directory": folder.path}):
+                cluster = LocalCluster(
+                    n_workers=n_jobs,
+                    threads_per_worker=1,
+                    host="tls://127.0.0.1",
+                    security=True,
+                    dashboard_address=None,
+                    scheduler_kwargs=_NO_FIXED_PORT,
+                )
             client = stack.enter_context(stack.enter_context(cluster).get_client())
         else:
             client = stack.enter_context(_client(address, tls, timeout))

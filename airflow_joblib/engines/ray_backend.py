@@ -26,8 +26,12 @@ log = logging.getLogger("airflow_joblib")
 _AHEAD = 2
 #: A CPU for each actor, lest Ray puts them all on one node; and a thread more than for its chunks, for the run's end.
 _ACTOR = {"num_cpus": 1, "max_concurrency": _AHEAD + 1}
-#: Seconds after which it is said that there is no actor yet.
+#: Seconds after which it is said that actors are missing.
 _PATIENCE = 10.0
+_MISSING = (
+    "%d of %d workers are there after %.0f s: the Ray cluster has no more CPUs free, until others end. The run goes on "
+    "with those, and with more as they come."
+)
 #: Seconds after which to look whether the cluster is still there.
 _LOOK = 1.0
 
@@ -172,14 +176,22 @@ class _Dispatcher:
 
     def _tend(self) -> None:
         """Hand over what waits, when an actor comes up or has room: Ray's own threads that tell so must not."""
-        if not self._changed.wait(_PATIENCE):
-            log.info("No worker of the Ray cluster is there yet: it may have no CPU free, until others end.")
+        until: float | None = time.monotonic() + _PATIENCE
         while not self._ended:
-            self._changed.wait()
+            self._changed.wait(None if until is None else max(0.0, until - time.monotonic()))
             self._changed.clear()
+            if until is not None and time.monotonic() >= until and not self._ended:
+                until = None
+                self._tell_of_missing()
             with suppress(Exception):  # that the cluster is lost is for the run to see
                 self._replace()
                 self._dispatch()
+
+    def _tell_of_missing(self) -> None:
+        with self._lock:
+            there = len(self._busy)
+        if there < self._size:
+            log.warning(_MISSING, there, self._size, _PATIENCE)
 
     def _dispatch(self) -> None:
         while (due := self._take()) is not None:

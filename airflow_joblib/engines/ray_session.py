@@ -16,9 +16,7 @@ import logging
 import os
 import re
 import secrets
-import subprocess
 import sys
-import tempfile
 import threading
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from airflow_joblib.engines import ray_sweeper
 from airflow_joblib.engines.engine import check_reachable, unreachable
+from airflow_joblib.engines.own_folder import OwnFolder
 from airflow_joblib.engines.own_thread import OwnThread
 from airflow_joblib.exceptions import ClusterError
 from airflow_joblib.shared_memory import SharedMemory
@@ -51,10 +49,9 @@ _SETTINGS = {
     "GRPC_ENABLE_FORK_SUPPORT": "0",
 }
 _TRIES = 3
+_NO_SERVER = "Initialization failure from server"
 #: Seconds that the connection gets to close, of a cluster that may be gone.
 _PATIENCE = 10.0
-#: Bytes that are left of a socket's path for the folder of a local cluster.
-_LONGEST = 40
 
 _lock = threading.Lock()
 
@@ -116,7 +113,7 @@ def _open(undo: ExitStack, address: str | None, token: str | None, timeout: floa
     if address is None:
         settings |= {"address": "local", "num_cpus": n_jobs, "include_dashboard": False}
         undo.enter_context(_loopback())
-    home = _Home(undo) if address is None else None
+    home = OwnFolder("ray", undo) if address is None else None
     settings |= {"_temp_dir": home.path} if home else {}
     thread = OwnThread("airflow-joblib Ray", bool, InterruptedError)
     undo.callback(thread.end)
@@ -134,14 +131,14 @@ def _init(settings: Mapping[str, Any]) -> None:
             try:
                 ray.init(**settings, configure_logging=False)
                 logging.getLogger("ray").setLevel(logging.CRITICAL)  # which a client sets all the same
-            except ConnectionError as error:  # the head starts a process for each client, which a busy one may fail at
-                if not left or "UNAUTHENTICATED" in str(error).upper():
+            except ConnectionError as error:  # the head starts a process for each client, which it may fail at
+                if not left or _NO_SERVER not in str(error):
                     raise
             else:
                 return
 
 
-def _close(thread: OwnThread, began: Future[None], home: _Home | None) -> None:
+def _close(thread: OwnThread, began: Future[None], home: OwnFolder | None) -> None:
     with suppress(Exception):  # what a lost cluster has to say has been said
         thread.submit(ray.shutdown).result(_PATIENCE)
         if home is not None and began.exception() is None:
@@ -245,28 +242,3 @@ def _loopback() -> Iterator[None]:
             yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-class _Home:
-    """The folder of a local cluster for its sockets and logs, which goes with the task, however that ends.
-
-    Attributes:
-        path: Where it is.
-        done: Whether the cluster has ended; what is left of it otherwise is killed.
-    """
-
-    def __init__(self, undo: ExitStack) -> None:
-        base = tempfile.gettempdir()
-        self.path = tempfile.mkdtemp(prefix="airflow-joblib-ray-", dir=base if len(base) <= _LONGEST else "/tmp")  # noqa: S108
-        self.done = False
-        self._sweeper = subprocess.Popen(  # noqa: S603 - our own
-            [sys.executable, "-I", "-S", ray_sweeper.__file__, self.path, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        undo.callback(self._leave)
-
-    def _leave(self) -> None:
-        self._sweeper.communicate(ray_sweeper.DONE if self.done else None)

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,9 +36,12 @@ if __name__ == "__main__":
 """
 
 
+@pytest.hookimpl(tryfirst=True)  # before what gives the groups to processes
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one engine together, so that no two clusters run at a time."""
+    """Keep the tests of one engine together, and in one process, so that it needs one cluster."""
     ours = [item for item in items if "tests/engines" in str(item.path)]
+    for item in ours:
+        item.add_marker(pytest.mark.xdist_group(_engine_of(item) or "none"))
     order = {item: list(NEEDS).index(name) if (name := _engine_of(item)) else -1 for item in ours}
     places = [place for place, item in enumerate(items) if item in order]
     for place, item in zip(places, sorted(ours, key=order.__getitem__), strict=True):
@@ -109,6 +113,27 @@ def source_on(engine: str, dag_file: Callable[[str], ModuleType]) -> Callable[[C
 def source(cluster: Cluster, source_on: Callable[[Cluster, str], Any]) -> Callable[[str], Any]:
     """Load a DAG file whose parallel tasks have the shared cluster as ``OPTIONS``."""
     return lambda text: source_on(cluster, text)
+
+
+@pytest.fixture(scope="module")
+def session_of_spark(engine: str, cluster: Cluster) -> Iterator[None]:
+    """On Spark, have a session open that runs use as it is: a driver for each takes most of a test's time."""
+    if engine != "spark":
+        yield
+        return
+    from airflow_joblib.engines import spark_driver, spark_engine
+
+    options = {**cluster.options}
+    conf = {**spark_engine._CONF, **spark_engine._ENCRYPTED, **options["conf"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spark_driver, "_one_at_a_time", threading.Lock())
+        driver = spark_driver.Driver(options["address"], conf, options["secret"], 30)
+        driver.__enter__()
+    try:
+        driver.session.sparkContext.pythonExec = sys.executable
+        yield
+    finally:
+        driver.__exit__(None, None, None)
 
 
 @pytest.fixture

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     Source = Callable[[str], Any]
 
 # The engines warn of much: what they deprecate, and versions of others that they have not seen.
-pytestmark = [pytest.mark.server, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.timeout(400),
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.usefixtures("session_of_spark"),
+]
 
 
 def test_results_in_order(source: Source, cluster: Cluster) -> None:

@@ -137,8 +137,10 @@ def test_ray_worker_without_the_package(engine: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["ray"], indirect=True)
-def test_ray_token_of_another(cluster: Cluster, engine: str) -> None:
+def test_ray_token_of_another(cluster: Cluster, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong token gets nobody in."""
+    for patience in ("INITIAL", "MAX"):  # of Ray's own three tries, half a minute in all
+        monkeypatch.setattr(f"ray.util.client.worker.{patience}_TIMEOUT_SEC", 1)
     with (
         pytest.raises(ClusterError, match="No ray cluster answered"),
         connected("ray", {**cluster.options, "token": "0" * 64, "timeout": 3}, 2),

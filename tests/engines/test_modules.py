@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     Source = Callable[[str], Any]
     Write = Callable[..., None]
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.timeout(400),
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.usefixtures("session_of_spark"),
+]
 
 OURS = ("own_helpers", "own_package", "own_plugin", "fake_package")
 

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,24 @@ def numbers():
     assert [item for item, _ in results] == [4 * item for item in range(40)]
     assert os.getpid() not in {pid for _, pid in results}
     assert "double runs on 1 worker instead of 2: the items of another fan-out are drawn from it" in caplog.text
+
+
+def test_fewer_cpus_than_workers(
+    engine: str, cluster: Cluster, source: Source, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that gets fewer workers than it has asked for goes on with those, and the log warns of it."""
+    monkeypatch.setattr("airflow_joblib.engines.ray_backend._PATIENCE", 1.0)
+    module = source(DOUBLE)
+    with connected(engine, cluster.options, 2):
+        other = ray.remote(num_cpus=1)(Counter).remote()
+        ray.get(other.most_common.remote())
+        results = module.double.override(n_jobs=2)(range(200))
+        ray.kill(other)
+    assert [item for item, _ in results] == [2 * item for item in range(200)]
+    assert len({pid for _, pid in results}) == 1
+    (said,) = [record for record in caplog.records if "workers are there after" in record.message]
+    assert said.levelname == "WARNING"
+    assert said.message.startswith("1 of 2 workers are there after 1 s: the Ray cluster has no more CPUs free")
 
 
 def test_address_inside(engine: str, cluster: Cluster, dag_file: Callable[[str], Any], tmp_path: Path) -> None:

@@ -250,6 +250,7 @@ def spark_cluster(folder: Path) -> Iterator[Cluster]:
             cluster.wait(lambda name=name: cluster.logged(name, "Successfully registered"), f"Spark worker {name}")  # type: ignore[misc]
         conf = {
             "spark.executor.memory": "512m",
+            "spark.cores.max": "2",  # else a run waits to see whether more executors come
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 PROCESSES = ("loky", "multiprocessing")
 LOCAL = (*PROCESSES, "threading", "sequential")
+
+
+def named(value: object) -> str:
+    """Return a test's name for a value: the same in every process, without an address."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))[:40]
 
 
 def task(function: Callable[..., Any], **options: Any) -> Any:

@@ -82,7 +82,9 @@ def test_more_workers_than_rows(board: Board) -> None:
     assert beyond.halted
 
 
-@pytest.mark.parametrize("path", ["", "/nowhere/board", f"/proc/{os.getpid()}/fd/99999"])
+@pytest.mark.parametrize(
+    "path", ["", "/nowhere/board", f"/proc/{os.getpid()}/fd/99999"], ids=["none", "gone", "closed"]
+)
 def test_no_memory_to_share(path: str) -> None:
     """Where the task's memory can't be reached, the worker has a row and a flag that nobody reads."""
     slot = Slot(path)

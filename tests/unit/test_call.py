@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from airflow_joblib import InvalidOptionError
 from airflow_joblib.call import Call, ItemSignature, function_name
+from tests.unit.helpers import named as name_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -139,7 +140,7 @@ FORMS: list[tuple[Callable[..., Any], str | None, tuple[Any, ...], dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("function", "over", "args", "kwargs", "expected"), FORMS, ids=[f"{n}-{f[0]!r:.30}" for n, f in enumerate(FORMS)]
+    ("function", "over", "args", "kwargs", "expected"), FORMS, ids=[f"{n}-{name_of(f[0])}" for n, f in enumerate(FORMS)]
 )
 def test_forms(
     function: Callable[..., Any], over: str | None, args: tuple[Any, ...], kwargs: dict[str, Any], expected: Any

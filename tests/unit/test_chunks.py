@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from airflow_joblib import NotPicklableError
 from airflow_joblib.chunks import ItemChunk, Packer, Sizes, check_items, cut, draw, load_items
+from tests.unit.helpers import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ def test_items(items: object) -> None:
         (3, r"can't be a int\. Pass a list"),
         (object(), r"can't be a object\. Pass a list"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=named,
 )
 def test_not_items(items: object, message: str) -> None:
     """What would be taken apart, or can't be taken one by one, is a TypeError that says what to pass instead."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib import InvalidOptionError, ParallelTask, parallel_task
-from tests.unit.helpers import note, notes
+from tests.unit.helpers import named, note, notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -245,7 +245,7 @@ def generator(item: int) -> Iterator[int]:
         (classmethod(lambda cls, item: item), "can't decorate a class method"),
         (parallel_task(scale), r"scale is a parallel task already\. Use \.override\(\.\.\.\) to change its options"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=named,
 )
 def test_cannot_be_decorated(options: dict[str, Any] | None, target: Any, message: str) -> None:
     """What is no plain function of one item is a TypeError when it is decorated, with or without parentheses."""

@@ -77,7 +77,7 @@ class TestRetries:
                 raise LookupError
             return item
 
-        fanned = task(fail_first, backend=backend, n_jobs=n_jobs, item_retries=1, item_retry_delay=3)
+        fanned = task(fail_first, backend=backend, n_jobs=n_jobs, item_retries=1, item_retry_delay=1.5)
         assert fanned(range(30)) == list(range(30))
         assert notes(ran)[-1] == "0"
         assert len(notes(ran)) == 31

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
+import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from airflow_joblib import parallel_task
 from tests.unit.helpers import PROCESSES, note, notes, run_python
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -228,3 +231,34 @@ def test_one_item_left(backend: str, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["failed", "lost 9 1"], done.stderr
     assert done.returncode == 0
     assert "runs on 1 worker instead of 2: there is only one item left." in done.stderr
+
+
+def test_storage_that_hangs_while_the_task_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What ends the task does not wait for a storage that does not answer."""
+    from airflow_joblib.checkpoint import LocalFolder
+
+    going = threading.Event()
+
+    class Hangs(LocalFolder):
+        slow = True
+
+        def write(self, name: str, data: bytes) -> None:
+            going.wait(60)
+
+    class Terminated(BaseException):
+        pass
+
+    def double(item: int) -> int:
+        return 2 * item
+
+    def items() -> Iterator[int]:
+        yield from range(20)
+        time.sleep(1)
+        raise Terminated
+
+    monkeypatch.setattr("airflow_joblib.checkpoint.outside_airflow", lambda *_: Hangs(tmp_path / "kept"))
+    began = time.monotonic()
+    with pytest.raises(Terminated):
+        parallel_task(n_jobs=2, backend="threading", checkpoint=True)(double).map(items())
+    going.set()
+    assert time.monotonic() - began < 8

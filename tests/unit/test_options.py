@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_joblib import InvalidOptionError, ParallelTaskError, parallel_task
 from airflow_joblib.options import Defaults, Options, environment, option_names, seconds, unknown_option, uses_processes
+from tests.unit.helpers import named
 
 
 def handle(item: int, shared: int = 1, resource: object = None) -> int:
@@ -119,13 +120,13 @@ INVALID: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("options", VALID, ids=str)
+@pytest.mark.parametrize("options", VALID, ids=named)
 def test_valid(options: dict[str, Any]) -> None:
     """Every option accepts what its documentation names."""
     assert parallel_task(**options)(handle).function is handle
 
 
-@pytest.mark.parametrize(("options", "message"), INVALID, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("options", "message"), INVALID, ids=named)
 def test_invalid(options: dict[str, Any], message: str) -> None:
     """A bad option is an error when the function is decorated, that says what is wrong and what to give instead."""
     with pytest.raises(InvalidOptionError, match=message) as caught:
@@ -135,7 +136,7 @@ def test_invalid(options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [case for case in INVALID if case[0].keys() <= {*option_names()}][:20], ids=str
+    ("options", "message"), [case for case in INVALID if case[0].keys() <= {*option_names()}][:20], ids=named
 )
 def test_override_checks_too(options: dict[str, Any], message: str) -> None:
     """``override`` refuses what the decorator refuses, with the same words."""

@@ -1,6 +1,7 @@
-"""Ends what a local Ray cluster leaves whose task was killed. A program of its own, for one cluster's folder.
+"""Ends what a local cluster leaves whose task was killed. A program of its own, for one cluster's folder.
 
-Ray's processes end with the task that has started them, but for an agent that tries for a minute to tell the others.
+Ray's processes end with the task that has started them, but for an agent that tries for a minute to tell the others;
+Dask's all do, and leave their files.
 """
 
 from __future__ import annotations

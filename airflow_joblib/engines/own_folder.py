@@ -1,0 +1,49 @@
+"""The folder of a local cluster for its sockets, files and logs, which goes with the task, however that ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+from airflow_joblib.engines import sweeper
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+__all__ = ["OwnFolder"]
+
+#: Bytes that are left of a socket's path for the folder.
+_LONGEST = 40
+
+
+class OwnFolder:
+    """A folder, and a process beside the task that removes it when the task ends.
+
+    Args:
+        engine: Of which engine it is.
+        undo: Where its end is put.
+
+    Attributes:
+        path: Where it is.
+        done: Whether the cluster has ended; what is left of it otherwise is killed.
+    """
+
+    def __init__(self, engine: str, undo: ExitStack) -> None:
+        base = tempfile.gettempdir()
+        place = base if len(base) <= _LONGEST else "/tmp"  # noqa: S108
+        self.path = tempfile.mkdtemp(prefix=f"airflow-joblib-{engine}-", dir=place)
+        self.done = False
+        self._sweeper = subprocess.Popen(  # noqa: S603 - our own
+            [sys.executable, "-I", "-S", sweeper.__file__, self.path, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        undo.callback(self._leave)
+
+    def _leave(self) -> None:
+        self._sweeper.communicate(sweeper.DONE if self.done else None)
