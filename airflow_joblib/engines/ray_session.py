@@ -40,8 +40,6 @@ _START = "`ray start --head`"
 _SETTINGS = {
     # Seconds for which the head keeps what a client has on the cluster when that is gone without a word; Ray has 30.
     "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "5",
-    # Seconds for a local cluster to start, on a busy machine; Ray has 30.
-    "RAY_gcs_server_port_wait_time_s": "60",
     # Nobody has asked Ray to tell its makers of a local cluster.
     "RAY_USAGE_STATS_ENABLED": "0",
     # A process that Ray starts from one with threads of gRPC dies of its handlers, now and then, before it has begun:
@@ -49,7 +47,8 @@ _SETTINGS = {
     "GRPC_ENABLE_FORK_SUPPORT": "0",
 }
 _TRIES = 3
-_NO_SERVER = "Initialization failure from server"
+#: What Ray says when a process that it has started was not there: a client's server on the head, or a local cluster's.
+_PASSING = ("Initialization failure from server", "Timed out waiting for file")
 #: Seconds that the connection gets to close, of a cluster that may be gone.
 _PATIENCE = 10.0
 
@@ -131,8 +130,8 @@ def _init(settings: Mapping[str, Any]) -> None:
             try:
                 ray.init(**settings, configure_logging=False)
                 logging.getLogger("ray").setLevel(logging.CRITICAL)  # which a client sets all the same
-            except ConnectionError as error:  # the head starts a process for each client, which it may fail at
-                if not left or _NO_SERVER not in str(error):
+            except (ConnectionError, RuntimeError) as error:
+                if not left or not any(text in str(error) for text in _PASSING):
                     raise
             else:
                 return

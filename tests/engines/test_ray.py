@@ -191,3 +191,29 @@ def test_other_versions(engine: str, found: dict[str, str]) -> None:
     (version,) = found.values()
     assert version in message
     assert f"pip install 'ray=={ray.__version__}'" in message
+
+
+def test_start_that_fails_once(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of Ray's that was not there when it should is waited for once more; any other error is told at once."""
+    tries: list[str] = []
+    start = ray.init
+
+    def fail_first(**settings: Any) -> Any:
+        tries.append("init")
+        if len(tries) == 1:
+            raise RuntimeError("Timed out waiting for file gcs_server_port_1")
+        return start(**settings)
+
+    monkeypatch.setattr("ray.init", fail_first)
+    with connected(engine, {}, 1) as cluster:
+        assert cluster.slots == 1
+    assert len(tries) == 2
+
+    def fail(**_: Any) -> None:
+        tries.append("init")
+        raise RuntimeError("no space left")
+
+    monkeypatch.setattr("ray.init", fail)
+    with pytest.raises(ClusterError, match="no space left"), connected(engine, {}, 1):
+        pass
+    assert len(tries) == 3
