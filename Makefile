@@ -42,10 +42,10 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m tests.harness.demo $(if $(UI),--ui)
 
 test: $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) -n 2 --dist worksteal tests/unit
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) -n 2 --dist worksteal tests/docs tests/typing tests/benchmarks
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS) tests/unit
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS) tests/docs tests/typing tests/benchmarks
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/integration
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) -n 2 --dist loadgroup tests/engines
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS) tests/engines
 
 check: $(VENV)/.test $(VENV)/.check $(VENV)/.bench
 	$(BIN)/ruff check .

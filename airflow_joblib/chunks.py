@@ -60,8 +60,10 @@ def check_items(items: object, name: str) -> Iterable[Any]:
     return items  # type: ignore[return-value]
 
 
-def draw(items: Iterable[Any], ahead: int) -> tuple[list[Any], Iterator[Any] | None]:
-    """Return the items as a list, with what is left of a lazy iterator that gives more than *ahead*."""
+def draw(items: Iterable[Any], ahead: int) -> tuple[Sequence[Any], Iterator[Any] | None]:
+    """Return the items as a sequence, with what is left of a lazy iterator that gives more than *ahead*."""
+    if isinstance(items, range):
+        return items, None  # of which any part can be sent as its two ends
     if isinstance(items, Sized):
         return list(items), None
     rest = iter(items)
@@ -78,12 +80,12 @@ class ItemChunk:
         packer: Pickles them; None where the workers are threads.
     """
 
-    __slots__ = ("_joined", "_packer", "indices", "items", "packed")
+    __slots__ = ("_items", "_joined", "_packer", "indices", "packed")
 
     def __init__(self, indices: Sequence[int], items: Sequence[Any], packer: Packer | None = None) -> None:
         self.indices = indices
-        self.items = items
         self.packed: bytes | None = None
+        self._items: Sequence[Any] | None = items
         self._packer = packer
         self._joined: Sequence[ItemChunk] = ()
 
@@ -93,13 +95,20 @@ class ItemChunk:
         if len(chunks) == 1:
             return chunks[0]
         head, last = chunks[0].indices, chunks[-1].indices
-        count = sum(len(chunk.items) for chunk in chunks)
+        count = sum(len(chunk.indices) for chunk in chunks)
         indices: Sequence[int] = range(head[0], last[-1] + 1)
         if len(indices) != count:  # with gaps, where an earlier try has done some
             indices = [index for chunk in chunks for index in chunk.indices]
-        whole = cls(indices, [item for chunk in chunks for item in chunk.items], chunks[0]._packer)  # noqa: SLF001
-        whole._joined = chunks
+        whole = cls(indices, (), chunks[0]._packer)  # noqa: SLF001
+        whole._joined, whole._items = chunks, None  # which few ask for
         return whole
+
+    @property
+    def items(self) -> Sequence[Any]:
+        """The items."""
+        if self._items is None:
+            self._items = [item for chunk in self._joined for item in chunk.items]
+        return self._items
 
     @property
     def first(self) -> int:
@@ -112,9 +121,9 @@ class ItemChunk:
 
     def pieces(self, size: int) -> list[ItemChunk]:
         """Return it in chunks of no more than *size* items."""
-        if size >= len(self.items):
+        if size >= len(self.indices):
             return [self]
-        return [self.part(start, start + size) for start in range(0, len(self.items), size)]
+        return [self.part(start, start + size) for start in range(0, len(self.indices), size)]
 
     @property
     def data(self) -> bytes:
@@ -210,8 +219,8 @@ class Sizes:
     def least(self, left: int | None, workers: int) -> int:
         """Return the number of items below which sending a chunk costs more than its work.
 
-        Of quick items it is more, but no more than a worker's share of what is *left*, if that is known. To a cluster,
-        where sending is dear, half of that share goes at once, until the work is not worth it.
+        Of quick items it is more, but not so many that another worker has none of what is *left*, if that is known. To
+        a cluster, where sending is dear, half of a worker's share goes at once, until the work is not worth it.
         """
         if self._fixed or not self._each:
             return 1
@@ -232,7 +241,7 @@ class Sizes:
         if items:
             wanted = int(max(_TARGET_SECONDS, self.dispatch_seconds) * items / max(seconds, 1e-9))
             self._size = max(1, min(wanted, 2 * self._size, _MOST_ITEMS))
-            self._each = max(seconds, 1e-9) / items
+            self._each = seconds / items  # 0 where an earlier try has done all: then nothing is known
 
 
 def cut(

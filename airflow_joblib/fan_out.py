@@ -153,7 +153,7 @@ class _Run:
             self.kept.clear()
         return results
 
-    def _away(self, head: list[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
+    def _away(self, head: Sequence[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
         """Run on a cluster; here, where it can't be connected to as long as a run that waits for this one lasts."""
         try:
             return self._on_cluster(head, rest, workers)
@@ -162,12 +162,12 @@ class _Run:
                 self.force.warn_fewer(1, workers, str(fewer))
             return self._here(head, rest, 1)
 
-    def _here(self, head: list[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
+    def _here(self, head: Sequence[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
         """Run with workers of this process's own, from which a run on a cluster may draw its items."""
         with no_dependencies():
             return self.run(head, rest, workers)
 
-    def _on_cluster(self, head: list[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
+    def _on_cluster(self, head: Sequence[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
         """Connect to the cluster of an engine for the length of the run."""
         options = dict(self.options.backend_options)
         conn_id = options.pop("conn_id", None)
@@ -186,7 +186,7 @@ class _Run:
             elif self.backend in ENGINES:
                 log.warning(_CLUSTERS_GO_ON, self.name)
 
-    def run(self, head: list[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
+    def run(self, head: Sequence[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
         """Check, run, and put the results in order."""
         self.ledger.total = len(head) if rest is None else None
         indices, todo = self.ledger.draw(head)
@@ -226,7 +226,7 @@ class _Run:
             self.tally.warn(self.backend, times)
             self.tally.hint(self.backend, times)
 
-    def _check(self, indices: Sequence[int], items: list[Any], packer: Packer, workers: int) -> list[ItemChunk]:
+    def _check(self, indices: Sequence[int], items: Sequence[Any], packer: Packer, workers: int) -> list[ItemChunk]:
         """Pickle, and thereby check, the call and every item that is known, before a worker exists."""
         culprits = self.parcel.check()
         chunks = []
@@ -347,10 +347,10 @@ class _Run:
         first = next(source, None)
         if first is None:
             return None
-        chunks, count, least = [first], len(first.items), self._fit(self.sizes.least(self._left(first), self.workers))
+        chunks, count, least = [first], len(first.indices), self._fit(self.sizes.least(self._left(first), self.workers))
         while count < least and (chunk := next(source, None)) is not None:
             chunks.append(chunk)
-            count += len(chunk.items)
+            count += len(chunk.indices)
         return ItemChunk.joined(chunks)
 
     def _left(self, chunk: ItemChunk) -> int | None:
@@ -383,7 +383,7 @@ class _Run:
         self.sizes.learn(ran, report.seconds)
         if report.torn:
             self._run_again(chunk.pieces(1))
-        elif ran < len(chunk.items):
+        elif ran < len(chunk.indices):
             rest = chunk.part(ran)
             self._run_again(rest.pieces(self._size_of_rest(rest, report, workers)))
 
@@ -394,7 +394,7 @@ class _Run:
 
     def _size_of_rest(self, rest: ItemChunk, report: Report, workers: int) -> int:
         """Return how many items of a chunk that was handed back to send at once: what no worker must wait for."""
-        left = len(rest.items)
+        left = len(rest.indices)
         if self.options.batch_size != "auto" or not report.values:
             return left
         rate = report.seconds / len(report.values)

@@ -44,8 +44,8 @@ class Kept:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._checkpoint is not None:  # what ends the task does so soon, whatever its storage does
-            self._checkpoint.flush(hasty=kind is not None and not issubclass(kind, Exception))
+        if self._checkpoint is not None:
+            self._checkpoint.flush(hasty=getattr(kind, "hasty", False))
 
     @property
     def any(self) -> bool:

@@ -79,7 +79,7 @@ class Ledger:
         """Items that failed for good."""
         return len(self.failures.records)
 
-    def draw(self, items: list[Any]) -> tuple[Sequence[int], list[Any]]:
+    def draw(self, items: Sequence[Any]) -> tuple[Sequence[int], Sequence[Any]]:
         """Take up the next items of the input; gives the positions, and the items, of those that are to run."""
         first = len(self.results)
         self.results.extend([None] * len(items))
@@ -190,9 +190,9 @@ class Ledger:
                 if index in blamed and offset >= start:
                     if start < offset:
                         yield chunk.part(start, offset)
-                    start = min(offset + blamed[index].among, len(chunk.items))
+                    start = min(offset + blamed[index].among, len(chunk.indices))
                     yield from self._suspect(chunk.part(offset, start), blamed[index])
-            if start < len(chunk.items):
+            if start < len(chunk.indices):
                 yield chunk.part(start) if start else chunk
 
     def _suspect(self, some: ItemChunk, dead: Dead) -> Iterable[ItemChunk]:
@@ -218,7 +218,7 @@ class Ledger:
         self._fail(ItemError(index, error, item, verdict="fail"), alone, dead.pid)
 
     def _say_lost(self, lost: LostWorkersError) -> None:
-        number = sum(len(chunk.items) for chunk in lost.unfinished)
+        number = sum(len(chunk.indices) for chunk in lost.unfinished)
         again = "1 unfinished item runs" if number == 1 else f"{number:,} unfinished items run"
         how = " and ".join(sorted({ending(dead.exit_code) for dead in lost.dead})) or "ended"
         ran = ", ".join(shown_place(dead.item, dead.among) for dead in lost.dead if dead.item is not None)

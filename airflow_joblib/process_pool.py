@@ -261,7 +261,7 @@ def load_report(result: bytes, chunk: Chunk) -> Report:
     try:
         return loads(result)  # type: ignore[no-any-return]
     except Exception as error:  # noqa: BLE001 - loading runs code of the user
-        report = Report(chunk.indices[0], 0, torn=len(chunk.items) > 1)
+        report = Report(chunk.indices[0], 0, torn=len(chunk.indices) > 1)
         if not report.torn:
             report.values.append(None)
             report.failures.append(ItemError(report.first, error, verdict="fail"))

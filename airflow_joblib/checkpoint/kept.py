@@ -23,15 +23,17 @@ log = logging.getLogger("airflow_joblib")
 
 #: Seconds that a finished item may wait for being written: with the time a write takes, under the second promised.
 BEAT = 0.4
-#: Bytes that are written without waiting for the beat.
+#: Bytes that are written without waiting for the beat, and with which a run waits for those that are being written.
 ENOUGH = 8 << 20
+#: Seconds of one such wait.
+STALL = 1.0
 #: Bytes that may wait for a storage that can't be written.
 MOST = 64 << 20
 #: Seconds until the next try after a write has failed, the first time and at most; they double.
 FIRST_PAUSE, LONGEST_PAUSE = 0.8, 30.0
 #: Seconds that the end of a run waits for a slow storage.
 PATIENCE = 20.0
-#: The same where the task is told to end.
+#: The same where the task was killed, and should be gone within five.
 HASTE = 2.0
 #: Files that are reported by name.
 SHOWN = 10
@@ -67,6 +69,7 @@ class Checkpoint:
         self._more: dict[bytes, deque[Finished]] = {}
         self._pending = _Pending()
         self._writer: threading.Thread | None = None
+        self._writing_since = 0.0
         self._unwritten: _Pending | None = None  # for this thread to take back from the writer's
         self._failed_for = 0.0
         self._not_before = 0.0
@@ -173,12 +176,20 @@ class Checkpoint:
         now = time.monotonic() if now is None else now
         pending = self._take_back()
         due = pending.size >= ENOUGH or (pending.frames and now - pending.since >= BEAT)
+        if pending.size >= ENOUGH and self._is_writing():
+            self._hold_back()
+            pending = self._take_back()
         if due and now >= self._not_before and not self._is_writing():
             self._start_writing(pending)
         elif pending.size > MOST:
             self._pending = _Pending()
             what = f"{pending.items:,} finished items are not kept"
             self._warn("memory", what, MemoryError(f"over {MOST >> 20} MiB wait for {self.folder}"))
+
+    def _hold_back(self) -> None:
+        """Let the run wait for a storage that is slower than its items, but not for one that doesn't answer."""
+        if time.monotonic() - self._writing_since < PATIENCE:
+            self._wait(STALL)
 
     def flush(self, *, hasty: bool = False) -> None:
         """Write all that is pending now, and wait for it, not long if *hasty*."""
@@ -188,6 +199,9 @@ class Checkpoint:
         if self._take_back().frames and not self._is_writing():
             self._start_writing(self._pending)
             self._wait(until - time.monotonic())
+        if self.folder.slow and self._is_writing():
+            what = f"The checkpoint in {self.folder} may lack the last finished items"
+            self._warn("slow", what, TimeoutError(f"it was not written within {patience:.0f} s"))
 
     def clear(self, *, others: bool = False) -> None:
         """Remove the call's files, since it has succeeded, and folders that are empty then.
@@ -207,6 +221,7 @@ class Checkpoint:
         if not self.folder.slow:
             self._write(pending)
             return
+        self._writing_since = time.monotonic()
         self._writer = threading.Thread(target=self._write, args=(pending,), name="joblib-checkpoint", daemon=True)
         self._writer.start()
 

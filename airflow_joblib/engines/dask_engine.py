@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+import functools
+import tempfile
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -16,15 +18,19 @@ from joblib._dask import DaskDistributedBackend
 from airflow_joblib.engines import dask_channel, dask_worker
 from airflow_joblib.engines.engine import Engine, Options, check_software, software, unreachable
 from airflow_joblib.engines.own_folder import OwnFolder
+from airflow_joblib.engines.own_thread import OwnThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
     from airflow_joblib.outcomes import Payload
 
 __all__ = ["connect"]
 
+#: Seconds that a local cluster gets to start, so that it can be closed, after the task was interrupted.
+_PATIENCE = 10.0
 _TLS = ("tls_ca_file", "tls_client_cert", "tls_client_key")
 
 #: Else two tasks on one machine would want the same port for what the scheduler shows by HTTP, and be warned of it.
@@ -40,21 +46,40 @@ def connect(given: Mapping[str, Any], n_jobs: int) -> Iterator[Engine]:
     options.finish()
     with ExitStack() as stack:
         if address is None:
-            folder = OwnFolder("dask", stack)
-            # On loopback too: else whoever is on this machine could run code as the task's user.
-            with dask.config.set({"temporary-directory": folder.path}):
-                cluster = LocalCluster(
-                    n_workers=n_jobs,
-                    threads_per_worker=1,
-                    host="tls://127.0.0.1",
-                    security=True,
-                    dashboard_address=None,
-                    scheduler_kwargs=_NO_FIXED_PORT,
-                )
-            client = stack.enter_context(stack.enter_context(cluster).get_client())
+            client = stack.enter_context(_start(n_jobs, stack).get_client())
         else:
             client = stack.enter_context(_client(address, tls, timeout))
         yield _Dask(client, address or "a local cluster", timeout)
+
+
+def _start(n_jobs: int, undo: ExitStack) -> LocalCluster:
+    """Start a cluster in a thread, so that what interrupts the task meanwhile leaves nothing of it."""
+    folder = OwnFolder("dask", dask.config.get("temporary-directory", None) or tempfile.gettempdir(), undo)
+    thread = OwnThread("airflow-joblib Dask", bool, InterruptedError)
+    undo.callback(thread.end)
+    began = thread.submit(functools.partial(_local, n_jobs, folder.path))
+    undo.callback(_close, began, folder)
+    cluster: LocalCluster = began.result()
+    return cluster
+
+
+def _local(n_jobs: int, folder: str) -> LocalCluster:
+    # On loopback too: else whoever is on this machine could run code as the task's user.
+    return LocalCluster(
+        n_workers=n_jobs,
+        threads_per_worker=1,
+        host="tls://127.0.0.1",
+        security=True,
+        dashboard_address=None,
+        local_directory=folder,
+        scheduler_kwargs={**_NO_FIXED_PORT, "local_directory": folder},
+    )
+
+
+def _close(began: Future[LocalCluster], folder: OwnFolder) -> None:
+    with suppress(Exception):  # what kept it from starting has been said
+        began.result(_PATIENCE).close()
+        folder.done = True
 
 
 def _client(address: str, tls: Mapping[str, str], timeout: float) -> Client:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_joblib.engines import sweeper
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OwnFolder"]
 
-#: Bytes that are left of a socket's path for the folder.
-_LONGEST = 40
+#: Seconds for the sweeper to end processes and remove the folder.
+_PATIENCE = 15.0
 
 
 class OwnFolder:
@@ -24,6 +26,7 @@ class OwnFolder:
 
     Args:
         engine: Of which engine it is.
+        base: Where it is made.
         undo: Where its end is put.
 
     Attributes:
@@ -31,10 +34,9 @@ class OwnFolder:
         done: Whether the cluster has ended; what is left of it otherwise is killed.
     """
 
-    def __init__(self, engine: str, undo: ExitStack) -> None:
-        base = tempfile.gettempdir()
-        place = base if len(base) <= _LONGEST else "/tmp"  # noqa: S108
-        self.path = tempfile.mkdtemp(prefix=f"airflow-joblib-{engine}-", dir=place)
+    def __init__(self, engine: str, base: str, undo: ExitStack) -> None:
+        self.path = os.path.realpath(tempfile.mkdtemp(prefix=f"airflow-joblib-{engine}-", dir=base))
+        undo.callback(shutil.rmtree, self.path, ignore_errors=True)
         self.done = False
         self._sweeper = subprocess.Popen(  # noqa: S603 - our own
             [sys.executable, "-I", "-S", sweeper.__file__, self.path, str(os.getpid())],
@@ -46,4 +48,5 @@ class OwnFolder:
         undo.callback(self._leave)
 
     def _leave(self) -> None:
-        self._sweeper.communicate(sweeper.DONE if self.done else None)
+        with suppress(subprocess.TimeoutExpired):
+            self._sweeper.communicate(sweeper.DONE if self.done else sweeper.GIVEN_UP, _PATIENCE)

@@ -29,8 +29,8 @@ _ACTOR = {"num_cpus": 1, "max_concurrency": _AHEAD + 1}
 #: Seconds after which it is said that actors are missing.
 _PATIENCE = 10.0
 _MISSING = (
-    "%d of %d workers are there after %.0f s: the Ray cluster has no more CPUs free, until others end. The run goes on "
-    "with those, and with more as they come."
+    "%d of %d workers are there after %.0f s: the Ray cluster may have no more CPUs free, until others end. Items run "
+    "on those that are there, and on more as they come. Ask for fewer with n_jobs, or give the cluster more nodes."
 )
 #: Seconds after which to look whether the cluster is still there.
 _LOOK = 1.0

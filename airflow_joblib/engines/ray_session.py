@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import sys
+import tempfile
 import threading
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
@@ -47,8 +48,11 @@ _SETTINGS = {
     "GRPC_ENABLE_FORK_SUPPORT": "0",
 }
 _TRIES = 3
-#: What Ray says when a process that it has started was not there: a client's server on the head, or a local cluster's.
-_PASSING = ("Initialization failure from server", "Timed out waiting for file")
+#: What Ray says when a process that it has started was not there, a client's server on the head or one of a local
+#: cluster, or when a connection broke as it began.
+_PASSING = ("Initialization failure from server", "Timed out waiting for file", "has already been cleaned up")
+#: Characters of the folder of temporary files beyond which a local cluster's sockets would have too long a path.
+_LONGEST = 40
 #: Seconds that the connection gets to close, of a cluster that may be gone.
 _PATIENCE = 10.0
 
@@ -112,26 +116,34 @@ def _open(undo: ExitStack, address: str | None, token: str | None, timeout: floa
     if address is None:
         settings |= {"address": "local", "num_cpus": n_jobs, "include_dashboard": False}
         undo.enter_context(_loopback())
-    home = OwnFolder("ray", undo) if address is None else None
+    home = OwnFolder("ray", _short_place(), undo) if address is None else None
     settings |= {"_temp_dir": home.path} if home else {}
     thread = OwnThread("airflow-joblib Ray", bool, InterruptedError)
     undo.callback(thread.end)
-    began = thread.submit(functools.partial(_init, settings))
+    given_up = threading.Event()
+    began = thread.submit(functools.partial(_init, settings, given_up))
     undo.callback(_close, thread, began, home)
+    undo.callback(given_up.set)
     try:
         began.result()
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise _refused(error, address or "this machine", timeout) from error
 
 
-def _init(settings: Mapping[str, Any]) -> None:
+def _short_place() -> str:
+    """Return where a folder of temporary files may be whose sockets' paths must be short."""
+    base = tempfile.gettempdir()
+    return base if len(base) <= _LONGEST else "/tmp"  # noqa: S108
+
+
+def _init(settings: Mapping[str, Any], given_up: threading.Event) -> None:
     with _environment({name: os.environ.get(name, value) for name, value in _SETTINGS.items()}):
         for left in reversed(range(_TRIES)):
             try:
                 ray.init(**settings, configure_logging=False)
                 logging.getLogger("ray").setLevel(logging.CRITICAL)  # which a client sets all the same
             except (ConnectionError, RuntimeError) as error:
-                if not left or not any(text in str(error) for text in _PASSING):
+                if not left or given_up.is_set() or not any(text in str(error) for text in _PASSING):
                     raise
             else:
                 return

@@ -7,6 +7,7 @@ Dask's all do, and leave their files.
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import sys
@@ -14,17 +15,19 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["DONE", "main"]
+__all__ = ["DONE", "GIVEN_UP", "main"]
 
-#: What a task says that has ended its cluster itself.
-DONE = b"done"
+#: What a task says that has ended its cluster itself, or could not.
+DONE, GIVEN_UP = b"done", b"kill"
+#: Seconds between two looks at whether the task is still there.
+_TASK = 0.5
 #: Seconds for processes to end, and between two looks at them.
 _PATIENCE, _LOOK = 10.0, 0.1
 
 
 def main(folder: str, task: int) -> None:
     """Wait for the task to say that it is done, or to give up, or to end; then clear up after it."""
-    if sys.stdin.buffer.read() != DONE:
+    if _word(task) != DONE:
         until = time.monotonic() + _PATIENCE
         while time.monotonic() < until and (left := _processes(f"{folder}/") - {task}):
             for pid in left:
@@ -34,14 +37,33 @@ def main(folder: str, task: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _word(task: int) -> bytes:
+    """Return what the task says, nothing if it has ended: a child that it has forked may hold the pipe open."""
+    said = b""
+    while len(said) < len(DONE):
+        if select.select([0], [], [], _TASK)[0]:
+            if not (more := os.read(0, len(DONE) - len(said))):
+                return b""
+            said += more
+        elif os.getppid() != task:
+            return b""
+    return said
+
+
 def _processes(folder: str) -> set[int]:
-    """Return the processes that have a file of the folder open, as each of a cluster has its log."""
+    """Return the processes that write to a file of the folder, as those of a cluster do to a log or a lock."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended, or is another user's
-            if any(str(file.readlink()).startswith(folder) for file in (process / "fd").iterdir()):
+            if any(str(file.readlink()).startswith(folder) and _writes(file) for file in (process / "fd").iterdir()):
                 found.add(int(process.name))
     return found
+
+
+def _writes(file: Path) -> bool:
+    """Tell whether an open file is open for writing, not for a look at it."""
+    (flags,) = [line for line in (file.parents[1] / "fdinfo" / file.name).open() if line.startswith("flags:")]
+    return int(flags.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 if __name__ == "__main__":

@@ -24,7 +24,13 @@ _NO_SUPERVISOR = "The supervisor of this task has ended; the run was ended, and 
 
 
 class TaskKilledError(BaseException):
-    """The task was ended from outside while its items ran. No ``Exception``: no item may take it for its own."""
+    """The task was ended from outside while its items ran. No ``Exception``: no item may take it for its own.
+
+    Attributes:
+        hasty: That what is left to do, such as to write a checkpoint to a storage that is slow, must not take long.
+    """
+
+    hasty = True
 
 
 @contextmanager

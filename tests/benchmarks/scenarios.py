@@ -159,7 +159,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         "slow_consumer",
         "items made faster than a slow checkpoint stores them",
         cases.consumer_cases,
-        [Target("chunks ahead", 8 * JOBS, lambda m: m[OURS]["chunks ahead"])],
+        # 8 MiB that are written, 8 MiB that wait, and two chunks of 0.5 MB under way for each worker.
+        [Target("chunks ahead", 40, lambda m: m[OURS]["chunks ahead"])],
         rounds=3,
         shown=("chunks ahead",),
     ),

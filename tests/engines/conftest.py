@@ -8,7 +8,9 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +20,6 @@ from tests.harness.clusters import Cluster, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from types import ModuleType
 
 NEEDS = {"dask": "distributed", "ray": "ray", "spark": "joblibspark"}
@@ -137,15 +138,22 @@ def session_of_spark(engine: str, cluster: Cluster) -> Iterator[None]:
 
 
 @pytest.fixture
-def task(engine: str, tmp_path: Path) -> Iterator[Callable[[Cluster | None], subprocess.Popen[bytes]]]:
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files whose path is so short that nobody looks for another; must be empty in the end."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    yield folder
+    folder.rmdir()
+
+
+@pytest.fixture
+def task(engine: str, tmp_path: Path, temporary: Path) -> Iterator[Callable[[Cluster | None], subprocess.Popen[bytes]]]:
     """Start a task in a process of its own, whose items run when this returns; without a cluster on one of its own."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(cluster: Cluster | None) -> subprocess.Popen[bytes]:
         options = {"backend": engine, **({"backend_options": cluster.options} if cluster else {"n_jobs": 2})}
-        file, items, temporary = (tmp_path / name for name in ("task.py", "items", "temporary"))
+        file, items = tmp_path / "task.py", tmp_path / "items"
         items.mkdir()
-        temporary.mkdir()
         file.write_text(TASK.replace("GIVEN", repr(options)))
         environment = {**os.environ, "TMPDIR": str(temporary)}
         started.append(subprocess.Popen([sys.executable, str(file), str(items)], env=environment))

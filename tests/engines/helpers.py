@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -59,16 +59,19 @@ class While:
 
     def __init__(self, folder: Path, act: Callable[[list[int]], object]) -> None:
         self.at = 0.0
-        self._thread = threading.Thread(target=self._run, args=(folder, act))
+        self._folder = folder
+        self._act = act
+        self._thread = ThreadPoolExecutor(1)
 
-    def _run(self, folder: Path, act: Callable[[list[int]], object]) -> None:
-        pids = sorted(wait_until(lambda: workers_of(folder, 2), 120))
+    def _run(self) -> None:
+        pids = sorted(wait_until(lambda: workers_of(self._folder, 2), 120))
         self.at = time.monotonic()
-        act(pids)
+        self._act(pids)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._done = self._thread.submit(self._run)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.join()
+        with self._thread:
+            self._done.result()

@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.server,
     pytest.mark.timeout(400),
     pytest.mark.filterwarnings("default"),
-    pytest.mark.usefixtures("session_of_spark"),
 ]
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,10 +18,10 @@ from airflow_joblib import ClusterError, WorkerLostError
 from airflow_joblib.engine_pool import connected
 from tests.engines.helpers import SECRET, SLOW, While, wait_until, workers_of
 from tests.harness.clusters import ENGINES
-from tests.harness.processes import kill_all
+from tests.harness.processes import kill_all, marked
+from tests.harness.settings import MARKER
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
@@ -133,11 +136,12 @@ def test_head_killed(engine: str, source_on: Callable[[Cluster, str], Any], tmp_
             module.work(range(8), folder=str(items), secret=SECRET)
         print(f"failed after {time.monotonic() - killed.at:.1f} s")
         assert time.monotonic() - killed.at < 20
-        if engine == "ray":  # whose workers go on until their node has given up
+        if engine == "ray":  # whose workers go on, with nothing to do, until their node has given up after a minute
             wait_until(lambda: len(list(items.glob("*.over"))) == 2, 30)
             print(f"items interrupted after {time.monotonic() - killed.at:.1f} s")
-        wait_until(lambda: not any(map(psutil.pid_exists, workers_of(items))), 120)  # as the engine has it
-        print(f"workers gone after {time.monotonic() - killed.at:.1f} s")
+        else:
+            wait_until(lambda: not any(map(psutil.pid_exists, workers_of(items))), 30)
+            print(f"workers gone after {time.monotonic() - killed.at:.1f} s")
     assert not list(items.glob("*.done"))
 
 
@@ -178,9 +182,9 @@ def test_task_killed(
 
 
 def test_local_cluster_of_a_killed_task(
-    engine: str, task: Callable[[Cluster | None], subprocess.Popen[bytes]], tmp_path: Path
+    engine: str, task: Callable[[Cluster | None], subprocess.Popen[bytes]], tmp_path: Path, temporary: Path
 ) -> None:
-    """A cluster that the run has started is gone with its task."""
+    """A cluster that the run has started is gone with its task, and so are its files."""
     process = task(None)
     offspring = psutil.Process(process.pid).children(recursive=True)
     assert workers_of(tmp_path / "items") <= {child.pid for child in offspring}
@@ -189,4 +193,33 @@ def test_local_cluster_of_a_killed_task(
     _, alive = psutil.wait_procs(offspring, timeout=10)
     assert not alive
     assert not list((tmp_path / "items").glob("*.done"))
-    assert not list((tmp_path / "temporary").iterdir())
+    wait_until(lambda: not list(temporary.iterdir()), 10)
+
+
+#: A process that starts a local cluster, having imported what that takes.
+STARTS = """
+import airflow_joblib.engines.NAME_engine
+from airflow_joblib.engine_pool import connected
+
+print("starts", flush=True)
+with connected("NAME", {}, 1):
+    pass
+"""
+
+
+@engines
+@pytest.mark.parametrize("seconds", [0.3, 0.6])
+def test_interrupted_while_a_local_cluster_starts(engine: str, temporary: Path, seconds: float) -> None:
+    """Nothing of it stays: no process, no file."""
+    token = secrets.token_hex(8)
+    environment = {**os.environ, "TMPDIR": str(temporary), MARKER: token, "SPT_NOENV": "1"}
+    command = [sys.executable, "-c", STARTS.replace("NAME", engine)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"starts\n"
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    wait_until(lambda: not marked(token) and not list(temporary.iterdir()), 15)

@@ -153,6 +153,7 @@ def test_task_killed(
     task: Callable[[Cluster | None], subprocess.Popen[bytes]],
     source: Source,
     tmp_path: Path,
+    temporary: Path,
     number: int,
 ) -> None:
     """Items are interrupted, all processes of the run end, its files are gone, and others find the cluster free."""
@@ -169,4 +170,4 @@ def test_task_killed(
     other = source("@parallel_task(batch_size=1, **OPTIONS)\ndef work(item):\n    return item * 2\n")
     assert other.work(range(10)) == [2 * item for item in range(10)]
     assert not list((tmp_path / "items").glob("*.done"))
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list(temporary.iterdir())

@@ -102,7 +102,7 @@ def test_draw_to_the_end(length: int, known: bool) -> None:
 
 def test_draw_a_sized_iterable() -> None:
     """Items of known number are taken at once, a set as well as an array."""
-    assert draw(range(1000), ahead=5) == (list(range(1000)), None)
+    assert draw(tuple(range(1000)), ahead=5) == (list(range(1000)), None)
     assert draw({3}, ahead=5) == ([3], None)
 
 
@@ -260,3 +260,23 @@ def test_chunks_for_a_cluster() -> None:
     sizes.learn(1, 5)
     assert sizes.least(3, 2) == 1
     assert Sizes(7).least(5000, 2) == 1
+
+
+def test_items_done_by_an_earlier_try() -> None:
+    """Of items that did not run nothing is learnt of what a chunk costs: lazy ones are not all drawn at once."""
+    sizes = Sizes("auto")
+    sizes.learn(100, 0.0)
+    assert sizes.least(None, 2) == 1
+    assert sizes.next() == 2
+
+
+def test_range() -> None:
+    """A range is sent as the ends of its parts, and its items arrive all the same."""
+    items, rest = draw(range(0, 3000, 3), 4)
+    assert (items, rest) == (range(0, 3000, 3), None)
+    packer = Packer(1 << 20)
+    chunks = list(cut(range(1000), items, 2, "auto", packer))
+    for chunk in chunks:
+        packer.check(chunk)
+        assert len(chunk.data) < 100
+    assert load_items(ItemChunk.joined(chunks).data) == list(range(0, 3000, 3))

@@ -233,8 +233,10 @@ def test_one_item_left(backend: str, tmp_path: Path) -> None:
     assert "runs on 1 worker instead of 2: there is only one item left." in done.stderr
 
 
-def test_storage_that_hangs_while_the_task_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What ends the task does not wait for a storage that does not answer."""
+def test_storage_that_hangs_while_the_task_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A task that is killed does not wait long for a storage that does not answer, and says what may be lost."""
     from airflow_joblib.checkpoint import LocalFolder
 
     going = threading.Event()
@@ -246,7 +248,7 @@ def test_storage_that_hangs_while_the_task_ends(monkeypatch: pytest.MonkeyPatch,
             going.wait(60)
 
     class Terminated(BaseException):
-        pass
+        hasty = True
 
     def double(item: int) -> int:
         return 2 * item
@@ -262,3 +264,4 @@ def test_storage_that_hangs_while_the_task_ends(monkeypatch: pytest.MonkeyPatch,
         parallel_task(n_jobs=2, backend="threading", checkpoint=True)(double).map(items())
     going.set()
     assert time.monotonic() - began < 8
+    assert "may lack the last finished items: TimeoutError: it was not written within 2 s" in caplog.text

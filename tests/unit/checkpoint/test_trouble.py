@@ -120,6 +120,28 @@ def test_memory_is_bounded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     assert loaded(folder).found == 2
 
 
+class Slow(LocalFolder):
+    """A folder of a storage that takes its time."""
+
+    slow = True
+
+    def write(self, name: str, data: bytes) -> None:
+        time.sleep(0.2)
+        super().write(name, data)
+
+
+def test_storage_that_is_slower_than_the_items(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The run waits for it, so that no more waits than is written at a time, and all is kept."""
+    checkpoint = loaded(Slow(tmp_path / "kept"))
+    for item in range(10):
+        checkpoint.add([item], [bytes(8 << 20)])
+        checkpoint.beat()
+        assert checkpoint._pending.size < 9 << 20
+    checkpoint.flush()
+    assert loaded(checkpoint.folder).found == 10
+    assert not caplog.records
+
+
 def test_frame_put_under_the_calls_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A frame of another call in a file of this one's name isn't used."""
     folder = LocalFolder(tmp_path)
