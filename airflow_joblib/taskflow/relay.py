@@ -60,7 +60,7 @@ class Relay:
             folder.remove(self._folder)
             raise
         _open.add(self)
-        self._start(self._accept)
+        self._acceptor = self._start(self._accept)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,15 +71,17 @@ class Relay:
                 end.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
         folder.remove(self._folder)
         until = time.monotonic() + _GRACE
+        self._acceptor.join(_GRACE)  # first: it may be about to start another one
         for thread in tuple(self._threads):
             thread.join(max(0.0, until - time.monotonic()))
         self._listener.close()
         _open.discard(self)
 
-    def _start(self, run: Callable[..., None], *args: object) -> None:
+    def _start(self, run: Callable[..., None], *args: object) -> threading.Thread:
         thread = threading.Thread(target=run, args=args, name="airflow-joblib relay", daemon=True)
-        self._threads = [thread, *(known for known in self._threads if known.is_alive())]
         thread.start()
+        self._threads = [thread, *(known for known in self._threads if known.is_alive())]
+        return thread
 
     def _accept(self) -> None:
         while not self._closed:

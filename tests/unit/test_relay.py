@@ -289,6 +289,22 @@ class TestEnd:
         with pytest.raises(FileNotFoundError):
             lines.connect(relay.address, relay.key)
 
+    def test_peer_that_comes_as_it_closes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The thread that was to answer it ends too, however late it started."""
+        start, before = threading.Thread.start, threading.active_count()
+
+        def start_late(thread: threading.Thread) -> None:
+            time.sleep(0.3)
+            start(thread)
+
+        with Relay(echo) as relay:
+            monkeypatch.setattr(threading.Thread, "start", start_late)
+            line = plain(relay)
+            time.sleep(0.1)
+        assert threading.active_count() <= before
+        assert hung_up(line)
+        line.close()
+
     def test_request_under_way(self) -> None:
         """A request that is being answered is answered before the relay closes."""
         asked, answered = threading.Event(), threading.Event()
