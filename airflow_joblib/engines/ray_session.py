@@ -47,7 +47,8 @@ _SETTINGS = {
     # https://github.com/ray-project/ray/issues/63202
     "GRPC_ENABLE_FORK_SUPPORT": "0",
 }
-_TRIES = 3
+#: Seconds before each further try: what is amiss on the head may be so for a moment.
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
 #: What Ray says when a process that it has started was not there, a client's server on the head or one of a local
 #: cluster, or when a connection broke as it began.
 _PASSING = ("Initialization failure from server", "Timed out waiting for file", "has already been cleaned up")
@@ -138,13 +139,15 @@ def _short_place() -> str:
 
 def _init(settings: Mapping[str, Any], given_up: threading.Event) -> None:
     with _environment({name: os.environ.get(name, value) for name, value in _SETTINGS.items()}):
-        for left in reversed(range(_TRIES)):
+        for pause in (*_PAUSES, None):
             try:
                 ray.init(**settings, configure_logging=False)
                 logging.getLogger("ray").setLevel(logging.CRITICAL)  # which a client sets all the same
             except (ConnectionError, RuntimeError) as error:
-                if not left or given_up.is_set() or not any(text in str(error) for text in _PASSING):
+                if pause is None or not any(text in str(error) for text in _PASSING) or given_up.wait(pause):
                     raise
+                with suppress(Exception):  # whatever is left of the try
+                    ray.shutdown()
             else:
                 return
 

@@ -189,7 +189,6 @@ def ray_cluster(folder: Path, *, memory: int = _OBJECT_STORE, **environment: str
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
         "RAY_raylet_start_wait_time_s": "120",
-        "GRPC_ENABLE_FORK_SUPPORT": "0",  # else the head now and then fails to start a client's server
     }
     ray = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
     # Of 127.0.0.1 Ray would make the address of a network card, so that the cluster could be seen from outside.
