@@ -109,7 +109,7 @@ class Cluster:
         """Return every living process of the cluster, however deep below, orphans included."""
         return marked(self.marker)
 
-    def stop(self, timeout: float = 10) -> None:
+    def stop(self, timeout: float = 30) -> None:
         """Ask the processes to end, the last started first, then kill what is left."""
         for process in reversed(self._processes.values()):
             process.terminate()
