@@ -79,18 +79,22 @@ def sleeping_cases(quick: bool) -> list[Case]:
     return [Case(name, functools.partial(clock.warm, pool, sleep, items, jobs)) for name, pool in pools]
 
 
+def _of_few(measure: Callable[..., list[Sample]], size: int, items: Sequence[int], share: int) -> Case:
+    """Measure joblib, which sends what is shared with each item, with one of so many items, and multiply."""
+    few = items[: len(items) // share or 2]
+    times = len(items) // len(few)
+    name = f"joblib loky, {len(few)} items, times {times}"
+    return Case(name, functools.partial(measure, contenders.joblib_pool, size, few, JOBS, times=times))
+
+
 def constant_cases(quick: bool) -> list[Case]:
     size, items = (100, range(20)) if quick else (CONSTANT, range(5000))
-    few = items[: len(items) // 50 or 2]  # each of which joblib sends the constant with
     run = functools.partial
     return [
         Case(OURS, run(shared.constant, contenders.ours, size, items, JOBS)),
         Case("ours without the constant", run(shared.constant, contenders.ours, 1, items, JOBS)),
         Case("one send per worker", run(shared.send_constant, size, JOBS)),
-        Case(
-            f"joblib loky, {len(few)} items, times {len(items) // len(few)}",
-            run(shared.constant, contenders.joblib_pool, size, few, JOBS, times=len(items) // len(few)),
-        ),
+        _of_few(shared.constant, size, items, 50),
     ]
 
 
@@ -110,16 +114,12 @@ def array_cases(quick: bool) -> list[Case]:
 
 def dict_cases(quick: bool) -> list[Case]:
     size, items = (100, range(20)) if quick else (TABLE, range(200))
-    few = items[: len(items) // 20 or 2]  # each of which joblib sends the dict with
     run = functools.partial
     return [
         Case(OURS, run(shared.table, contenders.ours, size, items, JOBS)),
         Case("ours without the dict", run(shared.table, contenders.ours, 1, items, JOBS)),
         Case("one pickle, one copy, two loads", run(shared.pickle_copy_two_loads, size)),
-        Case(
-            f"joblib loky, {len(few)} items, times {len(items) // len(few)}",
-            run(shared.table, contenders.joblib_pool, size, few, JOBS, times=len(items) // len(few)),
-        ),
+        _of_few(shared.table, size, items, 20),
         Case("multiprocessing.Pool", run(shared.table, contenders.multiprocessing_pool, size, items, JOBS)),
     ]
 

@@ -109,7 +109,6 @@ def work(item, killers):
         module.work(range(4), killers=killers)
 
 
-@engines
 def test_one_worker(source: Source) -> None:
     """One item, or one worker, is no reason to run it in the task's process."""
     module = source("""

@@ -211,20 +211,6 @@ def test_session_of_the_task(engine: str, tmp_path: Path) -> None:
     assert done.stdout.strip() == "all is well", done.stderr[-4000:]
 
 
-def test_one_worker(source: Callable[[str], Any], engine: str) -> None:
-    """One item, or one worker, is no reason to run it in the task's process."""
-    module = source("""
-import os
-
-@parallel_task(**OPTIONS)
-def work(item):
-    return item, os.getpid()
-""")
-    (only,) = module.work([7])
-    assert only[1] != os.getpid()
-    assert os.getpid() not in {pid for _, pid in module.work.override(n_jobs=1)(range(5))}
-
-
 def test_items_drawn_from_another_run(
     source: Callable[[str], Any], caplog: pytest.LogCaptureFixture, engine: str
 ) -> None:
