@@ -31,8 +31,8 @@ _MOST_ITEMS = 4096
 _LEAST_SECONDS = 0.001
 #: The same for items that take less than this; of others one that turns out slow would hold too many up.
 _QUICK, _LEAST_OF_QUICK = 1e-4, 0.005
-#: What a worker of a cluster hands back at a time, in units of the work that is worth a dispatch.
-_SLICE_IN_DISPATCHES = 3
+#: The most that a worker of a cluster gets at a time, as a part of what it works until it hands back the rest.
+_PART_OF_SLICE = 0.75
 #: Bytes of one pickled chunk beyond which chunks are made smaller.
 _MOST_BYTES = 16 << 20
 _FIRST_ITEMS = 32
@@ -204,10 +204,11 @@ class Sizes:
 
     Attributes:
         dispatch_seconds: Work that is worth a dispatch to a cluster; 0 where the workers are on this machine.
+        slice_seconds: Work after which a worker of a cluster hands back the rest of a chunk.
     """
 
     def __init__(self, batch_size: int | Literal["auto"]) -> None:
-        self.dispatch_seconds = 0.0
+        self.dispatch_seconds = self.slice_seconds = 0.0
         self._fixed = None if batch_size == "auto" else batch_size
         self._size = 1
         self._each = 0.0
@@ -219,22 +220,27 @@ class Sizes:
     def least(self, left: int | None, workers: int) -> int:
         """Return the number of items below which sending a chunk costs more than its work.
 
-        Of quick items it is more, but not so many that another worker has none of what is *left*, if that is known. To
-        a cluster, where sending is dear, half of a worker's share goes at once, until the work is not worth it.
+        Of quick items it is more, but not so many that another worker has none of what is *left*, if that is known.
         """
-        if self._fixed or not self._each:
+        if self._fixed:
             return 1
         if self.dispatch_seconds:
-            wanted = max((left or 1) / (2 * workers), self.dispatch_seconds / self._each)
-            return max(1, int(min(wanted, self.slice_seconds / self._each)))
+            return self._least_away(left or 1, workers)
+        if not self._each:
+            return 1
         least = int((_LEAST_OF_QUICK if self._each < _QUICK else _LEAST_SECONDS) / self._each)
         share = least if left is None else max(left // workers, int(_LEAST_SECONDS / self._each))
         return max(1, min(least, share))
 
-    @property
-    def slice_seconds(self) -> float:
-        """Seconds after which a worker of a cluster hands back what it has."""
-        return _SLICE_IN_DISPATCHES * self.dispatch_seconds
+    def _least_away(self, left: int, workers: int) -> int:
+        """Return the same for a cluster, where sending is dear: half of a worker's share, until that is not worth it.
+
+        As long as nothing is known, a quarter: a worker hands back what turns out to be too much.
+        """
+        if not self._each:
+            return max(1, left // (4 * workers))
+        wanted = max(left / (2 * workers), self.dispatch_seconds / self._each)
+        return max(1, int(min(wanted, _PART_OF_SLICE * self.slice_seconds / self._each)))
 
     def learn(self, items: int, seconds: float) -> None:
         """Take note of how long a chunk took."""

@@ -60,6 +60,8 @@ log = logging.getLogger("airflow_joblib")
 _SLICE = 0.5
 #: The same where finished items are kept, which they must be within a second.
 _KEPT_SLICE = 0.25
+#: The least of both on a cluster, in units of the work that is worth a dispatch there.
+_DISPATCHES_A_SLICE, _DISPATCHES_A_KEPT_SLICE = 4, 2
 
 _THREADS_GO_ON = (
     "%s: item_timeout ends Python code in threads, but not a call into C or the operating system, which goes on until "
@@ -174,9 +176,15 @@ class _Run:
         if conn_id is not None:
             options = {**self.host.connection(self.backend, conn_id), **options}
         with dependencies() as self.needs, connected(self.backend, options, workers) as self.engine:
-            self.sizes.dispatch_seconds = self.engine.dispatch_seconds
-            self.rules = self.rules._replace(seconds=max(self.rules.seconds, self.sizes.slice_seconds))
+            self._make_worth(self.engine.dispatch_seconds)
             return self.run(head, rest, self.force.on_cluster(self.engine.slots))
+
+    def _make_worth(self, dispatch_seconds: float) -> None:
+        """Let chunks be worth a dispatch that costs so much more than one to a process of this machine."""
+        dispatches = _DISPATCHES_A_SLICE if self.options.checkpoint is False else _DISPATCHES_A_KEPT_SLICE
+        seconds = max(self.rules.seconds, dispatches * dispatch_seconds)
+        self.rules = self.rules._replace(seconds=seconds)
+        self.sizes.dispatch_seconds, self.sizes.slice_seconds = dispatch_seconds, seconds
 
     def _warn_of_timeout(self, workers: int) -> None:
         """Say so where the limit of an item can't be held whatever the item does."""

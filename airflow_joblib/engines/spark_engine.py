@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.outcomes import Payload
 
-__all__ = ["connect"]
+__all__ = ["JAVA_OPTIONS", "connect"]
 
 #: Seconds without a new executor after which no more are waited for.
 _QUIET_SECONDS = 2.0
@@ -41,7 +41,11 @@ _QUIET_SECONDS = 2.0
 _GRACE = 10.0
 #: Seconds in which a driver that does not answer is seen to have ended.
 _ENDS = 1.0
-_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+#: Java here hands things on, and ends soon: to compile what it runs as best it can costs more than it saves.
+JAVA_OPTIONS = {
+    f"spark.{process}.defaultJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    for process in ("driver", "executor")
+}
 #: Whether executors come and go as there is work.
 _DYNAMIC = "spark.dynamicAllocation.enabled"
 _CONF = {
@@ -54,9 +58,7 @@ _CONF = {
     "spark.driver.maxResultSize": "0",
     # What all items share lies on disks, the driver's and the executors'.
     "spark.io.encryption.enabled": "true",
-    # Java here hands things on, and ends soon: to compile what it runs as best it can costs more than it saves.
-    "spark.driver.defaultJavaOptions": _JAVA,
-    "spark.executor.defaultJavaOptions": _JAVA,
+    **JAVA_OPTIONS,
 }
 #: On loopback: else whoever is on this machine could run code as the task's user.
 _LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.authenticate": "true"}
@@ -108,6 +110,9 @@ class _Backend(SparkDistributedBackend):
 
     _pool: Any
 
+    def _is_support_stage_scheduling(self) -> bool:
+        return False  # twenty calls of Java for each job, to say that it takes what it takes anyway
+
     def _get_pool(self) -> Any:
         if self._pool is None:
             self._pool = ThreadPool(2 * self._n_jobs)
@@ -132,7 +137,7 @@ class _Spark(Engine):
     name = "spark"
     single = True
     keeps_others = True
-    dispatch_seconds = 0.3
+    dispatch_seconds = 0.4
 
     def __init__(
         self, session: SparkSession, place: str, most: int | None, timeout: float, driver: Driver | None = None
@@ -209,9 +214,7 @@ class _Spark(Engine):
         self._run = run
         self._broadcast = self._context.broadcast(payload)
         self._call = functools.partial(spark_worker.run_chunk, run, spark_worker.Value(self._broadcast))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of scheduling by stages, which nobody asked for
-            self._backend = _Backend()
+        self._backend = _Backend()
         return self._backend
 
     def task(self, data: bytes, indices: Sequence[int]) -> tuple[Callable[..., bytes], tuple[Any, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 from pyspark import TaskContext
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = ["Value", "leave", "run_chunk", "software_here"]
+
+#: Runs whose first chunk has run here.
+_spared: set[str] = set()
 
 
 class Value:
@@ -41,11 +45,26 @@ def run_chunk(run: str, payload: Value, data: bytes, indices: Sequence[int]) -> 
     task = TaskContext.get()
     if task is not None and task.attemptNumber():
         raise RuntimeError("a worker ended")
-    return remote.run_chunk(run, payload, data, indices)
+    report = remote.run_chunk(run, payload, data, indices)
+    _spare_garbage(run)
+    return report
+
+
+def _spare_garbage(run: str) -> None:
+    """Keep what a run's first chunk has loaded out of the collection of garbage.
+
+    pyspark's daemon collects it after every job, for some 50 ms, a time that grows with all that is loaded.
+    """
+    if run not in _spared:
+        _spared.add(run)
+        gc.freeze()
 
 
 def leave(run: str, _: Iterable[object]) -> list[tuple[list[str], list[tuple[tuple[int, int], list[bytes]]]]]:
     """End a run in this process. Return what went wrong, and what its threads have said."""
+    _spared.discard(run)
+    if not _spared:
+        gc.unfreeze()
     return [remote.leave_saying(run)]
 
 

@@ -128,12 +128,17 @@ def _ray(cluster: Cluster) -> Iterator[dict[str, Way]]:
 
 @contextmanager
 def _spark(cluster: Cluster) -> Iterator[dict[str, Way]]:
-    """Use ``parallelize(...).mapPartitions(...).collect()``, and a broadcast; ours takes the session as it is."""
+    """Use ``parallelize(...).mapPartitions(...).collect()``, and a broadcast; ours takes the session as it is.
+
+    It has the options of Java that ours gives a session that it starts itself.
+    """
     from pyspark.sql import SparkSession
+
+    from airflow_joblib.engines.spark_engine import JAVA_OPTIONS
 
     secret = {"spark.authenticate": "true", "spark.authenticate.secret": cluster.options["secret"]}
     builder = SparkSession.builder.master(cluster.options["address"]).appName("driven directly")
-    for name, value in {**cluster.options["conf"], **secret, "spark.ui.enabled": "false"}.items():
+    for name, value in {**cluster.options["conf"], **secret, **JAVA_OPTIONS, "spark.ui.enabled": "false"}.items():
         builder = builder.config(name, value)
     os.environ["PYSPARK_PYTHON"] = sys.executable
     session = builder.getOrCreate()

@@ -251,10 +251,10 @@ class TestJoined:
 
 
 def test_chunks_for_a_cluster() -> None:
-    """Where a dispatch is dear half a worker's share goes at once, at least what is worth one, at most a slice."""
+    """Where a dispatch is dear half a worker's share goes at once, at least what is worth one, and less than a slice."""
     sizes = Sizes("auto")
-    sizes.dispatch_seconds = 0.3
-    assert sizes.least(5000, 2) == 1  # as nothing is known yet
+    sizes.dispatch_seconds, sizes.slice_seconds = 0.3, 1.2
+    assert [sizes.least(left, 2) for left in (5000, 1, None)] == [625, 1, 1]  # as nothing is known yet
     sizes.learn(100, 0.2)
     assert [sizes.least(left, 2) for left in (5000, 1200, 100)] == [449, 300, 150]
     sizes.learn(1, 5)
