@@ -165,7 +165,7 @@ def test_what_the_task_keeps(cluster: Cluster, engine: str) -> None:
 
 
 OWN_SESSION = """
-import sys, os
+import gc, sys, os
 from pathlib import Path
 from pyspark.sql import SparkSession
 from airflow_joblib import parallel_task, WorkerLostError
@@ -177,7 +177,7 @@ session.sparkContext.setLogLevel("OFF")
 @parallel_task(backend="spark", n_jobs=2)
 def work(item, secret):
     from airflow_joblib.engines import remote
-    return len(remote._runs)
+    return len(remote._runs), gc.get_freeze_count() > 0
 
 @parallel_task(backend="spark", n_jobs=2, batch_size=1)
 def kill(item):
@@ -186,7 +186,9 @@ def kill(item):
         os.kill(os.getpid(), 9)
 
 for _ in range(2):
-    assert set(work(range(20), secret="a-secret")) == {1}
+    assert set(work(range(20), secret="a-secret")) == {(1, False), (1, True)}
+    workers = session.sparkContext.parallelize(range(2), 2)
+    assert workers.map(lambda _: gc.get_freeze_count()).collect() == [0, 0]
 try:
     kill([0, 1])
 except WorkerLostError as lost:

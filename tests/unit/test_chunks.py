@@ -251,7 +251,7 @@ class TestJoined:
 
 
 def test_chunks_for_a_cluster() -> None:
-    """Where a dispatch is dear half a worker's share goes at once, at least what is worth one, and less than a slice."""
+    """Where a dispatch is dear half a worker's share goes at once, at least what is worth one, less than a slice."""
     sizes = Sizes("auto")
     sizes.dispatch_seconds, sizes.slice_seconds = 0.3, 1.2
     assert [sizes.least(left, 2) for left in (5000, 1, None)] == [625, 1, 1]  # as nothing is known yet
