@@ -200,15 +200,20 @@ class Packer:
 
 
 class Sizes:
-    """How many items go into the next chunk of a lazy iterator, from what the last ones took.
+    """How many items go into the next chunk, from what the last ones took.
+
+    Args:
+        batch_size: Items per dispatch.
+        slice_seconds: Work after which a worker hands back the rest of a chunk.
 
     Attributes:
         dispatch_seconds: Work that is worth a dispatch to a cluster; 0 where the workers are on this machine.
-        slice_seconds: Work after which a worker of a cluster hands back the rest of a chunk.
+        slice_seconds: As given.
     """
 
-    def __init__(self, batch_size: int | Literal["auto"]) -> None:
-        self.dispatch_seconds = self.slice_seconds = 0.0
+    def __init__(self, batch_size: int | Literal["auto"], slice_seconds: float = float("inf")) -> None:
+        self.dispatch_seconds = 0.0
+        self.slice_seconds = slice_seconds
         self._fixed = None if batch_size == "auto" else batch_size
         self._size = 1
         self._each = 0.0

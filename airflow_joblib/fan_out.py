@@ -12,8 +12,6 @@ At most two chunks a worker are under way, so that lazy items are drawn as they 
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import os
 import time
@@ -23,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib import inner_threads
 from airflow_joblib.call import function_name
-from airflow_joblib.chunks import ItemChunk, Packer, Sizes, check_items, cut, draw
+from airflow_joblib.chunks import Packer, check_items, cut, draw
 from airflow_joblib.engine_pool import EnginePool, connected
 from airflow_joblib.exceptions import NotPicklableError
+from airflow_joblib.feed import Feed
 from airflow_joblib.kept import Kept
 from airflow_joblib.ledger import Ledger
 from airflow_joblib.lost_workers import LostWorkersError
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from airflow_joblib.call import Call
+    from airflow_joblib.chunks import ItemChunk
     from airflow_joblib.engines.engine import Engine
     from airflow_joblib.options import Defaults, Options
     from airflow_joblib.outcomes import Report
@@ -114,9 +114,6 @@ class _Run:
         self.backend = options.backend or defaults.backend
         self.n_jobs = options.n_jobs if options.n_jobs is not None else defaults.n_jobs
         self.packer = Packer(defaults.memory_budget << 20) if uses_processes(self.backend) else None
-        self.sizes = Sizes(options.batch_size)
-        self.again: list[tuple[int, ItemChunk]] = []
-        self.workers = 1
         self.apart = False
         self.name = function_name(call.function)
         self.force = Workforce(self.name, self.n_jobs, self.backend, options)
@@ -129,6 +126,7 @@ class _Run:
         self.kept = Kept(call, options, self.host)
         self.ledger = Ledger(call, options, self.host, self.kept)
         self.rules = self._rules()
+        self.feed = Feed(self.ledger, options.batch_size, self.packer, self.rules.seconds)
 
     def _rules(self) -> Rules:
         """Decide how workers go about a chunk; batches of a size that was asked for are not taken apart."""
@@ -184,7 +182,7 @@ class _Run:
         dispatches = _DISPATCHES_A_SLICE if self.options.checkpoint is False else _DISPATCHES_A_KEPT_SLICE
         seconds = max(self.rules.seconds, dispatches * dispatch_seconds)
         self.rules = self.rules._replace(seconds=seconds)
-        self.sizes.dispatch_seconds, self.sizes.slice_seconds = dispatch_seconds, seconds
+        self.feed.send_away(dispatch_seconds, seconds)
 
     def _warn_of_timeout(self, workers: int) -> None:
         """Say so where the limit of an item can't be held whatever the item does."""
@@ -204,11 +202,11 @@ class _Run:
             chunks = list(cut(indices, todo, max(workers, 1), self.options.batch_size, None))
         else:
             chunks = self._check(indices, todo, self.packer, max(workers, 1))
-        source = self._source(chunks, rest)
+        self.feed.start(chunks, rest)
         began = time.monotonic()
         self.tally = Tally(self.name, began)
         with Progress(self.name, self.ledger) as self.progress:
-            workers = self._execute(source, workers)
+            workers = self._execute(workers)
             results = self.ledger.finish()
             self._sum_up(workers, time.monotonic() - began, results)
         return results
@@ -246,27 +244,7 @@ class _Run:
         packer.start_sending()
         return chunks
 
-    def _source(self, chunks: list[ItemChunk], rest: Iterator[Any] | None) -> Iterator[ItemChunk]:
-        """Yield the chunks that are cut already, then those of what is left of a lazy iterator."""
-        chunks.reverse()
-        while chunks:
-            yield chunks.pop()
-        while rest is not None:
-            items = list(itertools.islice(rest, self._fit(self.sizes.next())))
-            if not items:
-                self.ledger.total = len(self.ledger.results)
-                return
-            indices, todo = self.ledger.draw(items)
-            if not todo:
-                self.sizes.learn(len(items), 0.0)
-            else:
-                yield ItemChunk(indices, todo, self.packer)
-
-    def _fit(self, size: int) -> int:
-        """Return *size*, or less where so many items would make a very large chunk and no number was asked for."""
-        return size if self.packer is None or self.options.batch_size != "auto" else self.packer.fit(size)
-
-    def _execute(self, source: Iterator[ItemChunk], workers: int) -> int:
+    def _execute(self, workers: int) -> int:
         """Run every chunk and return the number of workers that did."""
         if workers > 1 and inside_worker():
             if first_time(self.name):  # once a worker, not once an item
@@ -275,27 +253,26 @@ class _Run:
                 )
         elif workers > 1 or self.apart or (self.engine is not None and self.engine.single):
             try:
-                self._on_workers(source, workers)
+                self._on_workers(workers)
             except FewerWorkersError as fewer:
                 if workers > 1:
                     self.force.warn_fewer(1, workers, str(fewer))
             else:
                 return workers
         with ThisThread(self.call, self.rules) as here:
-            self._drive(here, source, 1)
+            self._drive(here, 1)
         return 1
 
-    def _on_workers(self, source: Iterator[ItemChunk], workers: int) -> None:
+    def _on_workers(self, workers: int) -> None:
         """Run every chunk on a pool, and on another one where a worker of it was lost."""
-        self.workers = workers
         # For one worker joblib would start no process.
         with self._pools(2 if self.apart else workers) as make:
             while True:
                 try:
                     with make() as pool:
-                        self._drive(pool, source, workers)
+                        self._drive(pool, workers)
                 except LostWorkersError as lost:
-                    self._run_again(self.ledger.lose(lost))
+                    self.feed.put_back(self.ledger.lose(lost))
                 else:
                     return
 
@@ -323,10 +300,11 @@ class _Run:
             resources = bool(self.call.factories)
             yield lambda: ProcessPool(payload, self.backend, workers, options, resources=resources)
 
-    def _drive(self, pool: Workers, source: Iterator[ItemChunk], workers: int) -> None:
+    def _drive(self, pool: Workers, workers: int) -> None:
         """Keep the workers busy, and take their reports."""
+        self.feed.workers = workers
         while True:
-            while pool.has_room and (chunk := self._next(source)) is not None:
+            while pool.has_room and (chunk := self.feed.next()) is not None:
                 pool.submit(chunk)
             if not pool.under_way and pool.has_room and self.ledger.retries.next_due is None:
                 return
@@ -335,35 +313,11 @@ class _Run:
             except LostWorkersError as lost:
                 if not lost.goes_on:
                     raise
-                self._run_again(self.ledger.lose(lost))
+                self.feed.put_back(self.ledger.lose(lost))
                 continue
             if taken is not None:
                 self._take(*taken, workers)
                 self.progress.update()
-
-    def _next(self, source: Iterator[ItemChunk]) -> ItemChunk | None:
-        """Return what is to run next: what was begun, then a retry that is due, then new items."""
-        if self.again:
-            return heapq.heappop(self.again)[1]
-        if (due := self.ledger.retries.due()) is not None:
-            index, item = due
-            return ItemChunk([index], [item], self.packer)
-        return self._fresh(source)
-
-    def _fresh(self, source: Iterator[ItemChunk]) -> ItemChunk | None:
-        """Return new items: as many chunks in one as are worth a dispatch, where items turn out to be quick."""
-        first = next(source, None)
-        if first is None:
-            return None
-        chunks, count, least = [first], len(first.indices), self._fit(self.sizes.least(self._left(first), self.workers))
-        while count < least and (chunk := next(source, None)) is not None:
-            chunks.append(chunk)
-            count += len(chunk.indices)
-        return ItemChunk.joined(chunks)
-
-    def _left(self, chunk: ItemChunk) -> int | None:
-        """Return how many items come from a chunk on, None if nobody knows."""
-        return None if self.ledger.total is None else self.ledger.total - chunk.first
 
     def _wait(self, pool: Workers) -> tuple[ItemChunk, Report] | None:
         """Wait for the next report; for none, where a retry is due before or nothing is under way."""
@@ -383,29 +337,8 @@ class _Run:
         self.progress.update()
 
     def _take(self, chunk: ItemChunk, report: Report, workers: int) -> None:
-        """Enter a report, and see to what of its chunk has not run."""
+        """Enter a report."""
         self.tally.add(report)
         self.ledger.take(chunk, report)
         self.kept.beat(here=workers == 1)
-        ran = len(report.values)
-        self.sizes.learn(ran, report.seconds)
-        if report.torn:
-            self._run_again(chunk.pieces(1))
-        elif ran < len(chunk.indices):
-            rest = chunk.part(ran)
-            self._run_again(rest.pieces(self._size_of_rest(rest, report, workers)))
-
-    def _run_again(self, chunks: Iterable[ItemChunk]) -> None:
-        """Let chunks that were begun run before what was not, in the order of the input."""
-        for chunk in chunks:
-            heapq.heappush(self.again, (chunk.first, chunk))
-
-    def _size_of_rest(self, rest: ItemChunk, report: Report, workers: int) -> int:
-        """Return how many items of a chunk that was handed back to send at once: what no worker must wait for."""
-        left = len(rest.indices)
-        if self.options.batch_size != "auto" or not report.values:
-            return left
-        rate = report.seconds / len(report.values)
-        # A machine that stood still for a moment must not take a chunk of quick items to pieces of one each.
-        least, most = -(-left // (8 * workers)), -(-left // (2 * workers))
-        return max(least, min(int(self.rules.seconds / 2 / rate), most), int(self.sizes.dispatch_seconds / rate))
+        self.feed.learn(chunk, report)
