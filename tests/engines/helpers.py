@@ -1,4 +1,4 @@
-"""What the tests of faults share: items that take their time, and what is done while they run."""
+"""What the tests of engines share: their marks, items that take their time, and what is done while they run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["SECRET", "SLOW", "While", "wait_until", "workers_of"]
+__all__ = ["MARKS", "SECRET", "SLOW", "While", "on", "wait_until", "workers_of"]
 
+#: Of every module. The engines warn of much: what they deprecate, and versions of others that they have not seen.
+MARKS = [pytest.mark.server, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
 SECRET = "a-secret-that-is-shared-by-all-items"
 #: Items that take so many ``SECONDS``, and leave files that say how far they came.
 SLOW = """
@@ -29,6 +33,11 @@ def work(item, folder, secret):
     Path(folder, f"{item}.done").touch()
     return item, os.getpid()
 """
+
+
+def on(*engines: str) -> pytest.MarkDecorator:
+    """Mark what is tested on some of the engines only."""
+    return pytest.mark.parametrize("engine", engines, indirect=True)
 
 
 def wait_until(happened: Callable[[], Any], seconds: float) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib.engine_pool import connected
+from tests.engines.helpers import MARKS, on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
     Source = Callable[[str], Any]
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
+pytestmark = MARKS
 
 #: The engines that have a channel.
-channels = pytest.mark.parametrize("engine", ["dask", "ray"], indirect=True)
+channels = on("dask", "ray")
 
 ASK = """
 import threading, time
@@ -138,7 +139,7 @@ def work(item):
     return [request for item in module.work(range(4)) for request in item]
 
 
-@pytest.mark.parametrize("engine", ["ray"], indirect=True)
+@on("ray")
 def test_ray_wants_the_key(engine: str, cluster: Cluster, source: Source) -> None:
     """Whoever finds the mailbox, but has not the run's key, gets no answer."""
     module = source("""

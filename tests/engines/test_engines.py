@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib import TooManyFailuresError
+from tests.engines.helpers import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,12 +18,7 @@ if TYPE_CHECKING:
 
     Source = Callable[[str], Any]
 
-# The engines warn of much: what they deprecate, and versions of others that they have not seen.
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("default"),
-]
+pytestmark = MARKS
 
 
 def test_results_in_order(source: Source, cluster: Cluster) -> None:

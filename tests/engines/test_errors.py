@@ -12,6 +12,7 @@ import pytest
 
 from airflow_joblib import ClusterError, InvalidOptionError, parallel_task
 from airflow_joblib.engine_pool import connected
+from tests.engines.helpers import MARKS, on
 from tests.harness.certificates import make_certificates
 from tests.harness.clusters import ENGINES
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.harness.clusters import Cluster
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
+pytestmark = MARKS
 
 
 @parallel_task(n_jobs=2)
@@ -95,7 +96,7 @@ def runs(item):
         assert set(module.runs(range(20))) == {1}
 
 
-@pytest.mark.parametrize("engine", ["dask"], indirect=True)
+@on("dask")
 def test_dask_certificate_of_another(cluster: Cluster, engine: str, tmp_path: Path) -> None:
     """A certificate that the scheduler's authority has not signed gets nobody in."""
     files = make_certificates(tmp_path / "other")
@@ -110,7 +111,7 @@ def test_dask_certificate_of_another(cluster: Cluster, engine: str, tmp_path: Pa
         where.override(backend="dask", backend_options=options)(range(3))
 
 
-@pytest.mark.parametrize("engine", ["dask", "ray"], indirect=True)
+@on("dask", "ray")
 def test_worker_with_other_software(engine: str, tmp_path: Path) -> None:
     """A worker whose cloudpickle is another version is refused before anything has run."""
     metadata = tmp_path / "path" / "cloudpickle-0.1.dist-info" / "METADATA"
@@ -122,7 +123,7 @@ def test_worker_with_other_software(engine: str, tmp_path: Path) -> None:
         where.override(backend=engine, backend_options=cluster.options)(range(3))
 
 
-@pytest.mark.parametrize("engine", ["ray"], indirect=True)
+@on("ray")
 def test_ray_worker_without_the_package(engine: str, tmp_path: Path) -> None:
     """A worker that lacks what runs the items is named, with the command that mends it."""
     package = tmp_path / "path" / "airflow_joblib" / "__init__.py"
@@ -136,7 +137,7 @@ def test_ray_worker_without_the_package(engine: str, tmp_path: Path) -> None:
         where.override(backend=engine, backend_options=cluster.options)(range(3))
 
 
-@pytest.mark.parametrize("engine", ["ray"], indirect=True)
+@on("ray")
 def test_ray_token_of_another(cluster: Cluster, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong token gets nobody in."""
     for patience in ("INITIAL", "MAX"):  # of Ray's own three tries, half a minute in all

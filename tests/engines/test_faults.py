@@ -16,7 +16,7 @@ import pytest
 
 from airflow_joblib import ClusterError, WorkerLostError
 from airflow_joblib.engine_pool import connected
-from tests.engines.helpers import SECRET, SLOW, While, wait_until, workers_of
+from tests.engines.helpers import MARKS, SECRET, SLOW, While, on, wait_until, workers_of
 from tests.harness.clusters import ENGINES
 from tests.harness.processes import kill_all, marked
 from tests.harness.settings import MARKER
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     Source = Callable[[str], Any]
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
-engines = pytest.mark.parametrize("engine", ["dask", "ray"], indirect=True)
+pytestmark = MARKS
+engines = on("dask", "ray")
 
 #: The process without which there is no cluster.
 HEADS = {"dask": "scheduler", "ray": "head"}
@@ -144,7 +144,7 @@ def test_head_killed(engine: str, source_on: Callable[[Cluster, str], Any], tmp_
     assert not list(items.glob("*.done"))
 
 
-@pytest.mark.parametrize("engine", ["ray"], indirect=True)
+@on("ray")
 def test_node_killed(engine: str, source_on: Callable[[Cluster, str], Any], tmp_path: Path) -> None:
     """The items of a node that is gone run on what is left of the cluster."""
     items = tmp_path / "items"

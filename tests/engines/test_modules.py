@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib import ClusterError, NotPicklableError
+from tests.engines.helpers import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,12 +20,7 @@ if TYPE_CHECKING:
     Source = Callable[[str], Any]
     Write = Callable[..., None]
 
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("default"),
-    pytest.mark.usefixtures("session_of_spark"),
-]
+pytestmark = [*MARKS, pytest.mark.usefixtures("session_of_spark")]
 
 OURS = ("own_helpers", "own_package", "own_plugin", "fake_package")
 

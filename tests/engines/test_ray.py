@@ -22,6 +22,7 @@ import pytest
 
 from airflow_joblib import ClusterError
 from airflow_joblib.engine_pool import connected
+from tests.engines.helpers import MARKS, on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,12 +32,7 @@ if TYPE_CHECKING:
     Source = Callable[[str], Any]
 
 ray = pytest.importorskip("ray", reason="Ray is not installed.")
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("default"),
-    pytest.mark.parametrize("engine", ["ray"], indirect=True),
-]
+pytestmark = [*MARKS, on("ray")]
 
 DOUBLE = """
 import os, time

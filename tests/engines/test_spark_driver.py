@@ -16,19 +16,14 @@ import pytest
 
 from airflow_joblib import ClusterError, parallel_task
 from airflow_joblib.engine_pool import connected
-from tests.engines.helpers import SECRET, SLOW, While, wait_until, workers_of
+from tests.engines.helpers import MARKS, SECRET, SLOW, While, on, wait_until, workers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.harness.clusters import Cluster
 
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("default"),
-    pytest.mark.parametrize("engine", ["spark"], indirect=True),
-]
+pytestmark = [*MARKS, on("spark")]
 
 
 @parallel_task(n_jobs=2, backend="spark")

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from airflow_joblib import ClusterError, WorkerLostError
-from tests.engines.helpers import SECRET, SLOW, While, wait_until, workers_of
+from tests.engines.helpers import MARKS, SECRET, SLOW, While, on, wait_until, workers_of
 from tests.harness.clusters import spark_cluster
 
 if TYPE_CHECKING:
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 
     Source = Callable[[str], Any]
 
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("default"),
-    pytest.mark.parametrize("engine", ["spark"], indirect=True),
-]
+pytestmark = [*MARKS, on("spark")]
 
 KILLS = """
 import os, signal, time
