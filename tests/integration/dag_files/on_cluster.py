@@ -25,28 +25,28 @@ log = logging.getLogger("shop.orders")
 
 
 def answers() -> dict[str, Any]:
-    """Everything that a body and a worker must agree on."""
+    """Everything that a body must be told, and a worker too where the engine has a channel to the task."""
     from airflow.sdk import BaseHook, Variable, get_current_context
     from airflow.sdk.execution_time.xcom import XCom
 
     context = get_current_context()
     ids = {"dag_id": f"on_{ENGINE}", "run_id": context["run_id"], "task_id": "upstream"}
     return {
-        "variable": Variable.get(f"{ENGINE}_greeting", default="a wrong answer"),
-        "of the task's environment": Variable.get("of_environment", default="a wrong answer"),
-        "missing": raised(lambda: Variable.get("no such")),
-        "connection": BaseHook.get_connection(f"{ENGINE}_secret").password,
-        "missing connection": raised(lambda: BaseHook.get_connection("no such")),
-        "xcom": XCom.get_one(key="return_value", **ids),
+        "variable": told(lambda: Variable.get(f"{ENGINE}_greeting", default="a wrong answer")),
+        "of the task's environment": told(lambda: Variable.get("of_environment", default="a wrong answer")),
+        "missing": told(lambda: Variable.get("no such")),
+        "connection": told(lambda: BaseHook.get_connection(f"{ENGINE}_secret").password),
+        "missing connection": told(lambda: BaseHook.get_connection("no such").password),
+        "xcom": told(lambda: XCom.get_one(key="return_value", **ids)),
         "context": {name: str(context[name]) for name in ("run_id", "params", "task_reschedule_count")},
-        "by context": getattr(context["var"]["value"], f"{ENGINE}_greeting"),
+        "by context": told(lambda: getattr(context["var"]["value"], f"{ENGINE}_greeting")),
     }
 
 
-def raised(ask: Any) -> str:
-    """What asking raises, in words."""
+def told(ask: Any) -> Any:
+    """The answer, or in words what asking raises."""
     try:
-        return f"no error: {ask()!r}"
+        return ask()
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
@@ -59,13 +59,17 @@ def resource() -> Iterator[int]:
 
 
 @parallel_task(batch_size=1, per_worker={"process": resource})
-def ask(number: int, process: int) -> dict[str, Any]:
+def ask(number: int, process: int, run_id: str | None = None) -> dict[str, Any]:
     """What a worker is told, and which one it is."""
     from airflow.sdk import Variable, get_current_context
 
-    Variable.set(f"{ENGINE}_written_{number}", str(number * 10))
-    stays = raised(lambda: get_current_context()["ti"])
-    return {"answers": answers(), "process": process, "stays": stays}
+    return {
+        "written": told(lambda: Variable.set(f"{ENGINE}_written_{number}", str(number * 10))),
+        "answers": answers(),
+        "stays": told(lambda: str(get_current_context()["ti"])),
+        "run_id": run_id,
+        "process": process,
+    }
 
 
 @parallel_task(batch_size=3)
@@ -87,19 +91,41 @@ def speak(number: int) -> bool:
 
 @parallel_task(batch_size=1)
 def speak_structlog(number: int) -> None:
-    """Log through structlog, under names of three levels, and a secret that the task has never seen."""
+    """Log through structlog, under names of three levels; say a new secret, and one that the item asks for."""
     import structlog
     from airflow.sdk import Variable
-    from airflow.sdk.log import mask_secret
 
     structlog.get_logger("shop.structured").info("bound", number=number)
     structlog.get_logger("shop.loud.inner").debug("loud", number=number)
     structlog.get_logger("shop.structured").debug("not at this level")
     structlog.get_logger("shop.silent").error("not of this logger")
+    say_new_secret()
+    print("read", Variable.get(f"{ENGINE}_password"))
+
+
+def say_new_secret() -> None:
+    """Say a secret that the task has never seen."""
+    from airflow.sdk.log import mask_secret
+
     secret = "first-seen-" + "on-a-cluster" * 2
     mask_secret(secret)
     log.info("found %s", secret)
-    print("read", Variable.get(f"{ENGINE}_password"))
+
+
+@parallel_task(batch_size=1)
+def speak_secret(number: int, password: str) -> None:
+    """Say a new secret, and one that the task has read for the items, where they can't ask."""
+    say_new_secret()
+    print("read", password)
+
+
+@task(task_id="speak_secret")
+def pass_secret(there: dict[str, Any]) -> None:
+    """Ask in the body, and pass the value as a shared argument."""
+    from airflow.sdk import BaseHook
+
+    password = BaseHook.get_connection(f"{ENGINE}_secret").password
+    speak_secret.override(**there)([1, 2], password=password)
 
 
 @parallel_task(batch_size=1)
@@ -127,12 +153,15 @@ def on_cluster() -> None:
     """All on the cluster that the connection names."""
     there: Any = {"backend": ENGINE, "backend_options": {"conn_id": f"{ENGINE}_there"}}
     given = upstream()
+    said = speak.override(**there)(list(range(6)))  # first, while no item has had Airflow imported
+    flooded = flood.override(**there)([1, 2], lines=20_000)
     given >> body()
     given >> ask.override(**there)(range(8)) >> ask.override(task_id="local", backend=ENGINE, n_jobs=2)(range(4))
-    # First, while no item has had Airflow imported.
-    said = speak.override(**there)(list(range(6)))
-    said >> speak_structlog.override(**there)([1, 2]) >> flood.override(**there)([1, 2], lines=20_000)
-    said >> given
+    if ENGINE == "spark":  # one after another, as each takes all that the cluster has
+        said >> pass_secret(there) >> flooded >> given
+    else:
+        said >> speak_structlog.override(**there)([1, 2]) >> flooded
+        said >> given
 
 
 on_cluster()
