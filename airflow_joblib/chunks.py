@@ -31,8 +31,14 @@ _MOST_ITEMS = 4096
 _LEAST_SECONDS = 0.001
 #: The same for items that take less than this; of others one that turns out slow would hold too many up.
 _QUICK, _LEAST_OF_QUICK = 1e-4, 0.005
-#: The most that a worker of a cluster gets at a time, as a part of what it works until it hands back the rest.
+#: What chunks for a cluster are joined to, at most: a part of what a worker works until it hands back the rest.
 _PART_OF_SLICE = 0.75
+#: The same in items, as long as nobody knows how long they take.
+_MOST_UNKNOWN = 1000
+#: What part of a worker's share of what is left goes into a chunk, as its denominator; the same for a cluster.
+_PARTS, _PARTS_AWAY = 8, 32
+#: The most items of such a part for a cluster, so that what is joined of them is near to what is wanted.
+_MOST_AWAY = 250
 #: Bytes of one pickled chunk beyond which chunks are made smaller.
 _MOST_BYTES = 16 << 20
 _FIRST_ITEMS = 32
@@ -120,10 +126,12 @@ class ItemChunk:
         return ItemChunk(self.indices[start:stop], self.items[start:stop], self._packer)
 
     def pieces(self, size: int) -> list[ItemChunk]:
-        """Return it in chunks of no more than *size* items."""
-        if size >= len(self.indices):
+        """Return it in chunks of no more than *size* items, and about as many in each."""
+        count = len(self.indices)
+        if size >= count:
             return [self]
-        return [self.part(start, start + size) for start in range(0, len(self.indices), size)]
+        size = -(-count // -(-count // size))
+        return [self.part(start, start + size) for start in range(0, count, size)]
 
     @property
     def data(self) -> bytes:
@@ -205,45 +213,63 @@ class Sizes:
     Args:
         batch_size: Items per dispatch.
         slice_seconds: Work after which a worker hands back the rest of a chunk.
+        dispatch_seconds: Work that is worth a dispatch to a cluster; 0 where the workers are on this machine.
 
     Attributes:
-        dispatch_seconds: Work that is worth a dispatch to a cluster; 0 where the workers are on this machine.
+        auto: Whether it is for us to say.
         slice_seconds: As given.
+        dispatch_seconds: As given.
     """
 
-    def __init__(self, batch_size: int | Literal["auto"], slice_seconds: float = float("inf")) -> None:
-        self.dispatch_seconds = 0.0
+    def __init__(
+        self, batch_size: int | Literal["auto"], slice_seconds: float = float("inf"), dispatch_seconds: float = 0.0
+    ) -> None:
+        self.auto = batch_size == "auto"
         self.slice_seconds = slice_seconds
+        self.dispatch_seconds = dispatch_seconds
         self._fixed = None if batch_size == "auto" else batch_size
         self._size = 1
         self._each = 0.0
 
+    def part(self, left: int, workers: int) -> int:
+        """Return the number of items for the next chunk, of so many that are left.
+
+        If it is for us to say, an eighth of a worker's share of them, so that chunks shrink to single items at the end
+        (guided self-scheduling: Polychronopoulos and Kuck, 1987). For a cluster it is less, and several are joined.
+        """
+        if self._fixed:
+            return self._fixed
+        if self.dispatch_seconds:
+            return max(1, min(left // (_PARTS_AWAY * workers), _MOST_AWAY))
+        return max(1, left // (_PARTS * workers))
+
     def next(self) -> int:
-        """Return the number of items for the next chunk."""
+        """Return the number of items for the next chunk of a lazy iterator."""
         return self._fixed or self._size
 
-    def least(self, left: int | None, workers: int) -> int:
-        """Return the number of items below which sending a chunk costs more than its work.
+    def worth(self, left: int | None, workers: int) -> int:
+        """Return how many items are worth a dispatch; chunks of fewer are joined.
 
         Of quick items it is more, but not so many that another worker has none of what is *left*, if that is known.
         """
         if self._fixed:
             return 1
         if self.dispatch_seconds:
-            return self._least_away(left or 1, workers)
+            return self._worth_away(1 if left is None else left, workers)
         if not self._each:
             return 1
         least = int((_LEAST_OF_QUICK if self._each < _QUICK else _LEAST_SECONDS) / self._each)
         share = least if left is None else max(left // workers, int(_LEAST_SECONDS / self._each))
         return max(1, min(least, share))
 
-    def _least_away(self, left: int, workers: int) -> int:
-        """Return the same for a cluster, where sending is dear: half of a worker's share, until that is not worth it.
+    def _worth_away(self, left: int, workers: int) -> int:
+        """For a cluster, where a dispatch is dear: half of a worker's share of what is left, within two bounds.
 
-        As long as nothing is known, a quarter: a worker hands back what turns out to be too much.
+        Those are what a dispatch is worth, and a little less than what a worker hands back. As long as nothing is
+        known it is a quarter: a worker hands back what turns out to be too much.
         """
         if not self._each:
-            return max(1, left // (4 * workers))
+            return max(1, min(left // (4 * workers), _MOST_UNKNOWN))
         wanted = max(left / (2 * workers), self.dispatch_seconds / self._each)
         return max(1, int(min(wanted, _PART_OF_SLICE * self.slice_seconds / self._each)))
 
@@ -254,24 +280,31 @@ class Sizes:
             self._size = max(1, min(wanted, 2 * self._size, _MOST_ITEMS))
             self._each = seconds / items  # 0 where an earlier try has done all: then nothing is known
 
+    def rest(self, left: int, ran: int, seconds: float, workers: int) -> int:
+        """Return how many of the items that a worker handed back go at once: what no other worker must wait for.
+
+        Args:
+            left: Items handed back.
+            ran: Items that it ran.
+            seconds: What those took.
+            workers: Who shares what is left.
+        """
+        if self._fixed or not ran:
+            return left
+        each = max(seconds / ran, 1e-9)
+        # A machine that stood still for a moment must not take a chunk of quick items to pieces of one each.
+        least, most = -(-left // (8 * workers)), -(-left // (2 * workers))
+        return max(least, min(int(self.slice_seconds / 2 / each), most), int(self.dispatch_seconds / each))
+
 
 def cut(
-    indices: Sequence[int],
-    items: Sequence[Any],
-    workers: int,
-    batch_size: int | Literal["auto"],
-    packer: Packer | None,
+    indices: Sequence[int], items: Sequence[Any], workers: int, sizes: Sizes, packer: Packer | None
 ) -> Iterator[ItemChunk]:
-    """Cut items of known number into chunks.
-
-    With ``"auto"`` each chunk takes an eighth of a worker's share of what is left, so that chunks shrink to single
-    items at the end (guided self-scheduling: Polychronopoulos and Kuck, 1987).
-    """
+    """Cut items of known number into chunks."""
     start = 0
     while start < len(items):
-        left = len(items) - start
-        size = max(1, left // (8 * workers)) if batch_size == "auto" else batch_size
-        if packer is not None and batch_size == "auto":
+        size = sizes.part(len(items) - start, workers)
+        if packer is not None and sizes.auto:
             size = packer.fit(size)
         yield ItemChunk(indices[start : start + size], items[start : start + size], packer)
         start += size

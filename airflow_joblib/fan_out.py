@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib import inner_threads
 from airflow_joblib.call import function_name
-from airflow_joblib.chunks import Packer, check_items, cut, draw
+from airflow_joblib.chunks import Packer, Sizes, check_items, cut, draw
 from airflow_joblib.engine_pool import EnginePool, connected
 from airflow_joblib.exceptions import NotPicklableError
 from airflow_joblib.feed import Feed
@@ -109,6 +109,7 @@ class _Run:
         self.engine: Engine | None = None
         self.needs: Dependencies
         self.progress: Progress
+        self.feed: Feed
         self.check: Callable[[], None] = lambda: None
         self.options = options
         self.backend = options.backend or defaults.backend
@@ -126,7 +127,7 @@ class _Run:
         self.kept = Kept(call, options, self.host)
         self.ledger = Ledger(call, options, self.host, self.kept)
         self.rules = self._rules()
-        self.feed = Feed(self.ledger, options.batch_size, self.packer, self.rules.seconds)
+        self.sizes = Sizes(options.batch_size, self.rules.seconds)
 
     def _rules(self) -> Rules:
         """Decide how workers go about a chunk; batches of a size that was asked for are not taken apart."""
@@ -174,15 +175,14 @@ class _Run:
         if conn_id is not None:
             options = {**self.host.connection(self.backend, conn_id), **options}
         with dependencies() as self.needs, connected(self.backend, options, workers) as self.engine:
-            self._make_worth(self.engine.dispatch_seconds)
+            self._dispatches_take(self.engine.dispatch_seconds)
             return self.run(head, rest, self.force.on_cluster(self.engine.slots))
 
-    def _make_worth(self, dispatch_seconds: float) -> None:
-        """Let chunks be worth a dispatch that costs so much more than one to a process of this machine."""
+    def _dispatches_take(self, seconds: float) -> None:
+        """Have more work go with a dispatch, and come back with it, where one costs so much."""
         dispatches = _DISPATCHES_A_SLICE if self.options.checkpoint is False else _DISPATCHES_A_KEPT_SLICE
-        seconds = max(self.rules.seconds, dispatches * dispatch_seconds)
-        self.rules = self.rules._replace(seconds=seconds)
-        self.feed.send_away(dispatch_seconds, seconds)
+        self.rules = self.rules._replace(seconds=max(self.rules.seconds, dispatches * seconds))
+        self.sizes = Sizes(self.options.batch_size, self.rules.seconds, seconds)
 
     def _warn_of_timeout(self, workers: int) -> None:
         """Say so where the limit of an item can't be held whatever the item does."""
@@ -199,9 +199,10 @@ class _Run:
         if rest is None:
             workers = self._enough(len(todo), workers)
         if self.packer is None:
-            chunks = list(cut(indices, todo, max(workers, 1), self.options.batch_size, None))
+            chunks = list(cut(indices, todo, max(workers, 1), self.sizes, None))
         else:
             chunks = self._check(indices, todo, self.packer, max(workers, 1))
+        self.feed = Feed(self.ledger, self.sizes, self.packer)
         self.feed.start(chunks, rest)
         began = time.monotonic()
         self.tally = Tally(self.name, began)
@@ -236,7 +237,7 @@ class _Run:
         """Pickle, and thereby check, the call and every item that is known, before a worker exists."""
         culprits = self.parcel.check()
         chunks = []
-        for chunk in cut(indices, items, workers, self.options.batch_size, packer):
+        for chunk in cut(indices, items, workers, self.sizes, packer):
             packer.check(chunk)
             chunks.append(chunk)
         if culprits := [*culprits, *packer.culprits]:
@@ -251,7 +252,7 @@ class _Run:
                 self.force.warn_fewer(
                     1, workers, "an item of another fan-out called it, whose workers use the CPUs already"
                 )
-        elif workers > 1 or self.apart or (self.engine is not None and self.engine.single):
+        elif workers > 1 or self.apart or (workers and self.engine is not None and self.engine.single):
             try:
                 self._on_workers(workers)
             except FewerWorkersError as fewer:

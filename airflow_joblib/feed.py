@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.chunks import ItemChunk, Packer, Sizes
+from airflow_joblib.chunks import ItemChunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from airflow_joblib.chunks import Packer, Sizes
     from airflow_joblib.ledger import Ledger
     from airflow_joblib.outcomes import Report
 
@@ -31,32 +32,27 @@ class Feed:
     """Gives the chunks of a run, one by one.
 
     Args:
-        ledger: Knows what is left of the input, and what is to be tried again.
-        batch_size: Items per dispatch.
+        ledger: Takes what is drawn of a lazy input, and knows what is to be tried again.
+        sizes: How many items at a time.
         packer: Pickles items; None where the workers are threads.
-        slice_seconds: Seconds after which a worker hands back the rest of a chunk.
 
     Attributes:
         workers: How many share what is left.
     """
 
-    def __init__(
-        self, ledger: Ledger, batch_size: int | Literal["auto"], packer: Packer | None, slice_seconds: float
-    ) -> None:
+    def __init__(self, ledger: Ledger, sizes: Sizes, packer: Packer | None) -> None:
         self.workers = 1
         self._ledger = ledger
-        self._auto = batch_size == "auto"
+        self._sizes = sizes
         self._packer = packer
-        self._sizes = Sizes(batch_size, slice_seconds)
         self._again: list[tuple[int, ItemChunk]] = []
         self._new: Iterator[ItemChunk] = iter(())
-
-    def send_away(self, dispatch_seconds: float, slice_seconds: float) -> None:
-        """Let chunks be worth a dispatch to a cluster, which costs more than one to a process of this machine."""
-        self._sizes.dispatch_seconds, self._sizes.slice_seconds = dispatch_seconds, slice_seconds
+        self._held: ItemChunk | None = None
+        self._left: int | None = 0
 
     def start(self, chunks: list[ItemChunk], rest: Iterator[Any] | None) -> None:
         """Take the chunks that are cut, and what is left of a lazy iterator."""
+        self._left = sum(len(chunk.indices) for chunk in chunks) if rest is None else None
         self._new = self._drawn(chunks, rest)
 
     def next(self) -> ItemChunk | None:
@@ -81,18 +77,7 @@ class Feed:
             self.put_back(chunk.pieces(1))
         elif ran < len(chunk.indices):
             rest = chunk.part(ran)
-            self.put_back(rest.pieces(self._size_of_rest(rest, report)))
-
-    def _size_of_rest(self, rest: ItemChunk, report: Report) -> int:
-        """Return how many items of a chunk that was handed back to send at once: what no worker must wait for."""
-        left = len(rest.indices)
-        if not self._auto or not report.values:
-            return left
-        rate = report.seconds / len(report.values)
-        # A machine that stood still for a moment must not take a chunk of quick items to pieces of one each.
-        least, most = -(-left // (8 * self.workers)), -(-left // (2 * self.workers))
-        half_a_slice = int(self._sizes.slice_seconds / 2 / rate)
-        return max(least, min(half_a_slice, most), int(self._sizes.dispatch_seconds / rate))
+            self.put_back(rest.pieces(self._sizes.rest(len(rest.indices), ran, report.seconds, self.workers)))
 
     def _drawn(self, chunks: list[ItemChunk], rest: Iterator[Any] | None) -> Iterator[ItemChunk]:
         chunks.reverse()
@@ -111,23 +96,26 @@ class Feed:
 
     def _fit(self, size: int) -> int:
         """Return *size*, or less where so many items would make a very large chunk and no number was asked for."""
-        return size if self._packer is None or not self._auto else self._packer.fit(size)
+        return size if self._packer is None or not self._sizes.auto else self._packer.fit(size)
 
     def _fresh(self) -> ItemChunk | None:
         """Return new items: as many chunks in one as are worth a dispatch, where items turn out to be quick."""
-        first = next(self._new, None)
-        if first is None:
+        chunk = self._take()
+        if chunk is None:
             return None
-        chunks, count, least = (
-            [first],
-            len(first.indices),
-            self._fit(self._sizes.least(self._left(first), self.workers)),
-        )
-        while count < least and (chunk := next(self._new, None)) is not None:
+        chunks, count = [chunk], len(chunk.indices)
+        worth = self._fit(self._sizes.worth(self._left, self.workers))
+        while count < worth and (chunk := self._take()) is not None:
+            if count + len(chunk.indices) > worth:
+                self._held = chunk
+                break
             chunks.append(chunk)
             count += len(chunk.indices)
+        if self._left is not None:
+            self._left -= count
         return ItemChunk.joined(chunks)
 
-    def _left(self, chunk: ItemChunk) -> int | None:
-        """Return how many items come from a chunk on, None if nobody knows."""
-        return None if self._ledger.total is None else self._ledger.total - chunk.first
+    def _take(self) -> ItemChunk | None:
+        """Return the next chunk as it was cut or drawn."""
+        chunk, self._held = self._held, None
+        return next(self._new, None) if chunk is None else chunk

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.outcomes import Payload
 
-__all__ = ["leave", "leave_saying", "run_chunk", "visited"]
+__all__ = ["knows", "leave", "leave_saying", "run_chunk", "visited"]
 
 #: Seconds that an interrupted item gets to end.
 _GRACE = 3.0
@@ -180,6 +180,11 @@ def _run_of(run: str, payload: Any) -> _Run:
 def visited() -> bool:
     """Tell whether any run has something in this process."""
     return bool(_runs)
+
+
+def knows(run: str) -> bool:
+    """Tell whether a run has something in this process."""
+    return run in _runs
 
 
 def leave(run: str) -> list[str]:

@@ -111,7 +111,7 @@ class _Backend(SparkDistributedBackend):
     _pool: Any
 
     def _is_support_stage_scheduling(self) -> bool:
-        return False  # twenty calls of Java for each job, to say that it takes what it takes anyway
+        return False  # a job takes what the session says, and need not say so itself
 
     def _get_pool(self) -> Any:
         if self._pool is None:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Value", "leave", "run_chunk", "software_here"]
 
-#: Runs whose first chunk has run here.
-_spared: set[str] = set()
+#: The run for which garbage is kept out of the collection.
+_spared = ""
+#: Some versions of Python have frozen that many objects when they start.
+_FROZEN_AT_START = 1000
 
 
 class Value:
@@ -51,20 +53,30 @@ def run_chunk(run: str, payload: Value, data: bytes, indices: Sequence[int]) -> 
 
 
 def _spare_garbage(run: str) -> None:
-    """Keep what a run's first chunk has loaded out of the collection of garbage.
+    """Keep what a run's first chunk has loaded out of the collection of garbage, until the next run or its end.
 
     pyspark's daemon collects it after every job, for some 50 ms, a time that grows with all that is loaded.
     """
-    if run not in _spared:
-        _spared.add(run)
-        gc.freeze()
+    global _spared  # noqa: PLW0603
+    if run == _spared or not remote.knows(run) or (not _spared and gc.get_freeze_count() > _FROZEN_AT_START):
+        return  # the last: somebody else has a use for it
+    _thaw()
+    gc.collect()
+    gc.freeze()
+    _spared = run
+
+
+def _thaw() -> None:
+    global _spared  # noqa: PLW0603
+    if _spared:
+        gc.unfreeze()
+        _spared = ""
 
 
 def leave(run: str, _: Iterable[object]) -> list[tuple[list[str], list[tuple[tuple[int, int], list[bytes]]]]]:
     """End a run in this process. Return what went wrong, and what its threads have said."""
-    _spared.discard(run)
-    if not _spared:
-        gc.unfreeze()
+    if run == _spared:
+        _thaw()
     return [remote.leave_saying(run)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib import TooManyFailuresError
+from airflow_joblib.kept import Kept
 from tests.engines.helpers import MARKS
 
 if TYPE_CHECKING:
@@ -76,6 +77,22 @@ def work(item, inner, n_jobs):
 """)
     wanted = [[2 * item for item in range(start, start + inner)] for start in range(4)]
     assert module.work(range(4), inner=inner, n_jobs=n_jobs) == wanted
+
+
+def test_nothing_left_of_an_earlier_try(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that failed after its last item has nothing to run when it is tried again."""
+    module = source("""
+import os
+
+@parallel_task(**OPTIONS)
+def double(item):
+    return item * 2, os.getpid()
+""")
+    double = module.double.override(checkpoint=str(tmp_path))
+    monkeypatch.setattr(Kept, "clear", bool)  # as Airflow does it once the task has ended well
+    first = double(range(6))
+    assert [value for value, _ in first] == [2 * item for item in range(6)]
+    assert double(range(6)) == first
 
 
 def test_failure_ends_the_run(source: Source, tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ session.sparkContext.setLogLevel("OFF")
 @parallel_task(backend="spark", n_jobs=2)
 def work(item, secret):
     from airflow_joblib.engines import remote
-    return len(remote._runs), gc.get_freeze_count() > 0
+    return len(remote._runs), gc.get_freeze_count() > 1000  # some are frozen from the start
 
 @parallel_task(backend="spark", n_jobs=2, batch_size=1)
 def kill(item):
@@ -183,7 +183,7 @@ def kill(item):
 for _ in range(2):
     assert set(work(range(20), secret="a-secret")) == {(1, False), (1, True)}
     workers = session.sparkContext.parallelize(range(2), 2)
-    assert workers.map(lambda _: gc.get_freeze_count()).collect() == [0, 0]
+    assert workers.map(lambda _: gc.get_freeze_count() > 1000).collect() == [False, False]
 try:
     kill([0, 1])
 except WorkerLostError as lost:

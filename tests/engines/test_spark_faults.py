@@ -83,10 +83,11 @@ def test_items_that_kill_are_tolerated(source: Source, tmp_path: Path) -> None:
 
 
 def test_chunk_with_an_item_that_kills(source: Source, tmp_path: Path) -> None:
-    """Of a chunk whose worker ended the items run one by one, which shows the one that ends it."""
-    work = source(KILLS).work.override(batch_size=3)
-    with pytest.raises(WorkerLostError, match=r"Item 3 \(3\) ended its worker process for the second time"):
-        work(range(6), killers=(3,), folder=str(tmp_path))
+    """Of a chunk whose worker ended the items run in ever smaller parts, which shows the one that ends it."""
+    work = source(KILLS).work.override(batch_size=12, max_failures=1)
+    results = work(range(24), killers=(3,), folder=str(tmp_path))
+    assert [item for item, result in enumerate(results) if result != item] == [3]
+    assert runs_of(tmp_path).count(3) == 4  # in its chunk, in an eighth of that, and twice alone
 
 
 def test_worker_and_master_go_away(source_on: Callable[[Cluster, str], Any], tmp_path: Path) -> None:

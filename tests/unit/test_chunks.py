@@ -114,7 +114,7 @@ def test_cut_loses_nothing(items: list[Any], workers: int, batch_size: int | Lit
     """Chunks hold every item once, in order, and know the position of their first."""
     packer = Packer(1 << 20) if packed else None
     chunks = []
-    for chunk in cut(range(len(items)), items, workers, batch_size, packer):
+    for chunk in cut(range(len(items)), items, workers, Sizes(batch_size), packer):
         if packer is not None:
             packer.check(chunk)
         chunks.append(chunk)
@@ -131,18 +131,18 @@ def test_cut_loses_nothing(items: list[Any], workers: int, batch_size: int | Lit
 
 def test_cut_shrinks_to_single_items() -> None:
     """Chunks shrink towards the end, so that workers end together, and every worker gets some."""
-    sizes = [len(chunk.items) for chunk in cut(range(1000), range(1000), 4, "auto", None)]
+    sizes = [len(chunk.items) for chunk in cut(range(1000), range(1000), 4, Sizes("auto"), None)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 1000 // 32
     assert sizes[-8:] == [1] * 8
-    assert [len(chunk.items) for chunk in cut(range(3), range(3), 4, "auto", None)] == [1, 1, 1]
+    assert [len(chunk.items) for chunk in cut(range(3), range(3), 4, Sizes("auto"), None)] == [1, 1, 1]
 
 
 def test_large_items_make_small_chunks() -> None:
     """Where items are large, a chunk takes fewer than its share, so that it fits a pipe and the memory."""
     packer = Packer(1 << 30)
     sizes = []
-    for chunk in cut(range(40), [bytes([n]) * (6 << 20) for n in range(40)], 1, "auto", packer):
+    for chunk in cut(range(40), [bytes([n]) * (6 << 20) for n in range(40)], 1, Sizes("auto"), packer):
         packer.check(chunk)
         sizes.append(len(chunk.items))
     assert sizes[0] == 5
@@ -152,7 +152,7 @@ def test_large_items_make_small_chunks() -> None:
 def test_budget(tmp_path: Path) -> None:
     """Pickles are kept within the budget; a chunk beyond it is checked, let go, and pickled again when it is due."""
     packer = Packer(budget=1000)
-    chunks = list(cut(range(4), [bytes(400)] * 4, 1, 1, packer))
+    chunks = list(cut(range(4), [bytes(400)] * 4, 1, Sizes(1), packer))
     for chunk in chunks:
         packer.check(chunk)
     assert [chunk.packed is not None for chunk in chunks] == [True, True, False, False]
@@ -164,7 +164,7 @@ def test_culprits_of_every_chunk() -> None:
     """The check goes on after the first culprit, and names each by its position among all items."""
     packer = Packer(1 << 20)
     items: list[object] = [1, threading.Lock(), 3, 4, {"a": threading.Lock()}, 6]
-    for chunk in cut(range(6), items, 1, 2, packer):
+    for chunk in cut(range(6), items, 1, Sizes(2), packer):
         packer.check(chunk)
     assert [culprit.path.partition(" →")[0].partition("[")[0] for culprit in packer.culprits] == ["item 1", "item 4"]
 
@@ -218,7 +218,7 @@ class TestJoined:
     def test_keeps_pickles(self) -> None:
         """The pickles that the check made are sent, one after the other, and the positions stay a range."""
         packer = Packer(1 << 20)
-        chunks = list(cut(range(10), list("abcdefghij"), 1, 3, packer))
+        chunks = list(cut(range(10), list("abcdefghij"), 1, Sizes(3), packer))
         for chunk in chunks:
             packer.check(chunk)
         whole = ItemChunk.joined(chunks)
@@ -239,34 +239,33 @@ class TestJoined:
         sizes, fixed = Sizes("auto"), Sizes(7)
         for one in (sizes, fixed):
             one.learn(1000, 0.0001)
-        assert sizes.least(None, 2) == 50_000
-        assert sizes.least(1_000_000, 2) == 50_000
-        assert sizes.least(30_000, 2) == 15_000  # a worker's share of what is left
-        assert sizes.least(100, 2) == 10_000  # until the work is not worth it
+        assert sizes.worth(None, 2) == 50_000
+        assert sizes.worth(1_000_000, 2) == 50_000
+        assert sizes.worth(30_000, 2) == 15_000  # a worker's share of what is left
+        assert sizes.worth(100, 2) == 10_000  # until the work is not worth it
         sizes.learn(10, 0.005)
-        assert sizes.least(100, 2) == 2
-        assert fixed.least(100, 2) == 1
+        assert sizes.worth(100, 2) == 2
+        assert fixed.worth(100, 2) == 1
         sizes.learn(10, 1.0)
-        assert sizes.least(100, 2) == 1
+        assert sizes.worth(100, 2) == 1
 
 
 def test_chunks_for_a_cluster() -> None:
     """Where a dispatch is dear half a worker's share goes at once, at least what is worth one, less than a slice."""
-    sizes = Sizes("auto")
-    sizes.dispatch_seconds, sizes.slice_seconds = 0.3, 1.2
-    assert [sizes.least(left, 2) for left in (5000, 1, None)] == [625, 1, 1]  # as nothing is known yet
+    sizes = Sizes("auto", slice_seconds=1.2, dispatch_seconds=0.3)
+    assert [sizes.worth(left, 2) for left in (10**6, 5000, 1, None)] == [1000, 625, 1, 1]  # nothing is known yet
     sizes.learn(100, 0.2)
-    assert [sizes.least(left, 2) for left in (5000, 1200, 100)] == [449, 300, 150]
+    assert [sizes.worth(left, 2) for left in (5000, 1200, 100)] == [449, 300, 150]
     sizes.learn(1, 5)
-    assert sizes.least(3, 2) == 1
-    assert Sizes(7).least(5000, 2) == 1
+    assert sizes.worth(3, 2) == 1
+    assert Sizes(7).worth(5000, 2) == 1
 
 
 def test_items_done_by_an_earlier_try() -> None:
     """Of items that did not run nothing is learnt of what a chunk costs: lazy ones are not all drawn at once."""
     sizes = Sizes("auto")
     sizes.learn(100, 0.0)
-    assert sizes.least(None, 2) == 1
+    assert sizes.worth(None, 2) == 1
     assert sizes.next() == 2
 
 
@@ -275,7 +274,7 @@ def test_range() -> None:
     items, rest = draw(range(0, 3000, 3), 4)
     assert (items, rest) == (range(0, 3000, 3), None)
     packer = Packer(1 << 20)
-    chunks = list(cut(range(1000), items, 2, "auto", packer))
+    chunks = list(cut(range(1000), items, 2, Sizes("auto"), packer))
     for chunk in chunks:
         packer.check(chunk)
         assert len(chunk.data) < 100
