@@ -17,6 +17,7 @@ import warnings
 from contextlib import contextmanager, suppress
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from joblibspark.backend import SparkDistributedBackend
 
@@ -70,6 +71,9 @@ _OTHER_PYTHON = re.compile(
     r"Python in worker has different version[: ]*\(?'?([\d.]+)"
 )
 _NO_PYTHON = re.compile(r'Cannot run program "([^"]+)"')
+
+#: Session to those of its executors that have the software that it takes.
+_fit: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -137,7 +141,7 @@ class _Spark(Engine):
     name = "spark"
     single = True
     keeps_others = True
-    dispatch_seconds = 0.4
+    dispatch_seconds = 0.5
 
     def __init__(
         self, session: SparkSession, place: str, most: int | None, timeout: float, driver: Driver | None = None
@@ -181,6 +185,14 @@ class _Spark(Engine):
         return int(scheduler.maxNumConcurrentTasks(profile))
 
     def _check_software(self) -> None:
+        """Ask every worker, but those of a session of the task's that an earlier run has asked."""
+        executors = str(self._context._jsc.sc().getExecutorIds())  # noqa: SLF001
+        if _fit.get(self._context) == executors:
+            return
+        self._ask_for_software()
+        _fit[self._context] = executors
+
+    def _ask_for_software(self) -> None:
         try:
             places = self._context.parallelize(range(self.slots), self.slots)
             found = self._by_place(places.map(spark_worker.software_here).collect())

@@ -47,21 +47,21 @@ def run_chunk(run: str, payload: Value, data: bytes, indices: Sequence[int]) -> 
     task = TaskContext.get()
     if task is not None and task.attemptNumber():
         raise RuntimeError("a worker ended")
-    report = remote.run_chunk(run, payload, data, indices)
-    _spare_garbage(run)
-    return report
+    if remote.knows(run):
+        _spare_collection(run)
+    return remote.run_chunk(run, payload, data, indices)
 
 
-def _spare_garbage(run: str) -> None:
+def _spare_collection(run: str) -> None:
     """Keep what a run's first chunk has loaded out of the collection of garbage, until the next run or its end.
 
-    pyspark's daemon collects it after every job, for some 50 ms, a time that grows with all that is loaded.
+    pyspark's daemon collects it after every job, as it has after the first: for some 50 ms, a time that grows with all
+    that is loaded.
     """
     global _spared  # noqa: PLW0603
-    if run == _spared or not remote.knows(run) or (not _spared and gc.get_freeze_count() > _FROZEN_AT_START):
-        return  # the last: somebody else has a use for it
+    if run == _spared or (not _spared and gc.get_freeze_count() > _FROZEN_AT_START):
+        return  # the second: somebody else has a use for it
     _thaw()
-    gc.collect()
     gc.freeze()
     _spared = run
 
