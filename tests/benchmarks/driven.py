@@ -1,7 +1,7 @@
 """Engines driven directly, each in its own best way, and ours on the same cluster.
 
-Everything runs in one process: the engine stays connected, so that no case pays for that, but ours where it connects in
-each call, which is in its seconds.
+Everything runs in one process. The engine stays connected, so that no direct way pays for that. Ours connects in each
+call to Dask, and makes its workers there on Ray, which is in its seconds; on Spark it uses the session that is open.
 """
 
 from __future__ import annotations
