@@ -42,7 +42,7 @@ def made(
 
 
 def ran(chunk: ItemChunk, seconds: float, count: int | None = None, *, torn: bool = False) -> Report:
-    return Report(chunk.first, 1, chunk.indices[:count], seconds=seconds, torn=torn)
+    return Report(chunk.first, 1, list(chunk.indices[:count]), seconds=seconds, torn=torn)
 
 
 def all_of(feed: Feed, each: float) -> list[int]:
