@@ -121,7 +121,7 @@ class AirflowInstance:
             raise HarnessError(f"`airflow {' '.join(arguments)}` failed:\n{done.stdout}{done.stderr}")
         return done.stdout
 
-    def stop(self, timeout: float = 20) -> None:
+    def stop(self, timeout: float = 40) -> None:
         """Stop the services, then whatever is left of them, even when a second Ctrl-C interrupts the wait."""
         try:
             self._ask_to_stop(time.monotonic() + timeout)
