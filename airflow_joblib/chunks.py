@@ -214,22 +214,20 @@ class Sizes:
         batch_size: Items per dispatch.
         slice_seconds: Work after which a worker hands back the rest of a chunk.
         dispatch_seconds: Work that is worth a dispatch to a cluster; 0 where the workers are on this machine.
-
-    Attributes:
-        auto: Whether it is for us to say.
-        slice_seconds: As given.
-        dispatch_seconds: As given.
     """
 
     def __init__(
         self, batch_size: int | Literal["auto"], slice_seconds: float = float("inf"), dispatch_seconds: float = 0.0
     ) -> None:
-        self.auto = batch_size == "auto"
-        self.slice_seconds = slice_seconds
-        self.dispatch_seconds = dispatch_seconds
+        self._slice_seconds = slice_seconds
+        self._dispatch_seconds = dispatch_seconds
         self._fixed = None if batch_size == "auto" else batch_size
         self._size = 1
         self._each = 0.0
+
+    def fit(self, size: int, packer: Packer | None) -> int:
+        """Return *size*, or less where so many items would make a very large chunk and no number was asked for."""
+        return size if packer is None or self._fixed else packer.fit(size)
 
     def part(self, left: int, workers: int) -> int:
         """Return the number of items for the next chunk, of so many that are left.
@@ -239,7 +237,7 @@ class Sizes:
         """
         if self._fixed:
             return self._fixed
-        if self.dispatch_seconds:
+        if self._dispatch_seconds:
             return max(1, min(left // (_PARTS_AWAY * workers), _MOST_AWAY))
         return max(1, left // (_PARTS * workers))
 
@@ -254,7 +252,7 @@ class Sizes:
         """
         if self._fixed:
             return 1
-        if self.dispatch_seconds:
+        if self._dispatch_seconds:
             return self._worth_away(1 if left is None else left, workers)
         if not self._each:
             return 1
@@ -270,13 +268,13 @@ class Sizes:
         """
         if not self._each:
             return max(1, min(left // (4 * workers), _MOST_UNKNOWN))
-        wanted = max(left / (2 * workers), self.dispatch_seconds / self._each)
-        return max(1, int(min(wanted, _PART_OF_SLICE * self.slice_seconds / self._each)))
+        wanted = max(left / (2 * workers), self._dispatch_seconds / self._each)
+        return max(1, int(min(wanted, _PART_OF_SLICE * self._slice_seconds / self._each)))
 
     def learn(self, items: int, seconds: float) -> None:
         """Take note of how long a chunk took."""
         if items:
-            wanted = int(max(_TARGET_SECONDS, self.dispatch_seconds) * items / max(seconds, 1e-9))
+            wanted = int(max(_TARGET_SECONDS, self._dispatch_seconds) * items / max(seconds, 1e-9))
             self._size = max(1, min(wanted, 2 * self._size, _MOST_ITEMS))
             self._each = seconds / items  # 0 where an earlier try has done all: then nothing is known
 
@@ -294,7 +292,7 @@ class Sizes:
         each = max(seconds / ran, 1e-9)
         # A machine that stood still for a moment must not take a chunk of quick items to pieces of one each.
         least, most = -(-left // (8 * workers)), -(-left // (2 * workers))
-        return max(least, min(int(self.slice_seconds / 2 / each), most), int(self.dispatch_seconds / each))
+        return max(least, min(int(self._slice_seconds / 2 / each), most), int(self._dispatch_seconds / each))
 
 
 def cut(
@@ -303,8 +301,6 @@ def cut(
     """Cut items of known number into chunks."""
     start = 0
     while start < len(items):
-        size = sizes.part(len(items) - start, workers)
-        if packer is not None and sizes.auto:
-            size = packer.fit(size)
+        size = sizes.fit(sizes.part(len(items) - start, workers), packer)
         yield ItemChunk(indices[start : start + size], items[start : start + size], packer)
         start += size

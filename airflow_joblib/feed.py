@@ -84,7 +84,7 @@ class Feed:
         while chunks:
             yield chunks.pop()
         while rest is not None:
-            items = list(itertools.islice(rest, self._fit(self._sizes.next())))
+            items = list(itertools.islice(rest, self._sizes.fit(self._sizes.next(), self._packer)))
             if not items:
                 self._ledger.total = len(self._ledger.results)
                 return
@@ -94,17 +94,13 @@ class Feed:
             else:
                 yield ItemChunk(indices, todo, self._packer)
 
-    def _fit(self, size: int) -> int:
-        """Return *size*, or less where so many items would make a very large chunk and no number was asked for."""
-        return size if self._packer is None or not self._sizes.auto else self._packer.fit(size)
-
     def _fresh(self) -> ItemChunk | None:
         """Return new items: as many chunks in one as are worth a dispatch, where items turn out to be quick."""
         chunk = self._take()
         if chunk is None:
             return None
         chunks, count = [chunk], len(chunk.indices)
-        worth = self._fit(self._sizes.worth(self._left, self.workers))
+        worth = self._sizes.fit(self._sizes.worth(self._left, self.workers), self._packer)
         while count < worth and (chunk := self._take()) is not None:
             if count + len(chunk.indices) > worth:
                 self._held = chunk

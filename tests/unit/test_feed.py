@@ -31,12 +31,11 @@ def made(
     workers: int = 2,
     batch_size: int | Literal["auto"] = "auto",
     away: bool = False,
-    rest: Sequence[int] | None = None,
 ) -> Feed:
     """Return a feed of items that are their own positions; on a cluster, if *away*."""
     sizes = Sizes(batch_size, 1.6, 0.4) if away else Sizes(batch_size, 0.5)
     feed = Feed(made_ledger(), sizes, None)
-    feed.start(list(cut(indices, indices, workers, sizes, None)), None if rest is None else iter(rest))
+    feed.start(list(cut(indices, indices, workers, sizes, None)), None)
     feed.workers = workers
     return feed
 
@@ -115,7 +114,7 @@ def test_lazy_items() -> None:
     """Nothing more is drawn of a lazy input than what is given out, and its end tells the total."""
     drawn = []
     source = (drawn.append(item) or item for item in range(10))  # type: ignore[func-returns-value]
-    feed = made((), rest=())
+    feed = made(())
     feed.start([], source)
     first = feed.next()
     assert first is not None
