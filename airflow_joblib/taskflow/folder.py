@@ -13,8 +13,8 @@ from airflow_joblib.lean import start
 
 __all__ = ["make", "remove"]
 
-#: The longest path of a Unix socket is 107 bytes on Linux.
-_LONGEST = 107
+#: The longest path of a Unix socket is 103 bytes on macOS, 107 on Linux.
+_LONGEST = 103
 
 
 def make(name: str) -> Path:

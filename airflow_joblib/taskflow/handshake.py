@@ -13,11 +13,15 @@ or environment.
 
 from __future__ import annotations
 
+import errno
 import hmac
 import os
+import random
 import secrets
 import socket
 import struct
+import sys
+import time
 
 __all__ = ["NONCE", "SAID", "admit", "answer", "check_user", "connect", "read"]
 
@@ -25,6 +29,10 @@ __all__ = ["NONCE", "SAID", "admit", "answer", "check_user", "connect", "read"]
 NONCE = 32
 #: Bytes that a worker says: its nonce and its proof.
 SAID = 2 * NONCE
+#: What a connection ends in while as many others wait to be taken in as the kernel lets wait.
+_CROWDED = {errno.ECONNREFUSED} if sys.platform == "darwin" else {errno.EAGAIN}
+#: Seconds until the next try then.
+_PAUSE = 0.02
 
 
 def connect(address: str, key: bytes, patience: float) -> socket.socket:
@@ -34,10 +42,8 @@ def connect(address: str, key: bytes, patience: float) -> socket.socket:
         OSError: Nobody listens there, or whoever does hasn't the key.
         EOFError: It hung up.
     """
-    line = socket.socket(socket.AF_UNIX)
+    line = _open(address, patience)
     try:
-        line.settimeout(patience)
-        line.connect(address)
         nonces = read(line, NONCE) + (ours := secrets.token_bytes(NONCE))
         line.sendall(ours + _mac(key, b"worker", nonces))
         _check(read(line, NONCE), _mac(key, b"task", nonces))
@@ -46,6 +52,23 @@ def connect(address: str, key: bytes, patience: float) -> socket.socket:
         line.close()
         raise
     return line
+
+
+def _open(address: str, patience: float) -> socket.socket:
+    """Connect. A socket with a timeout is not kept waiting for its turn: it is told at once that others wait."""
+    until = time.monotonic() + patience
+    while True:
+        line = socket.socket(socket.AF_UNIX)
+        line.settimeout(patience)
+        try:
+            line.connect(address)
+        except OSError as error:
+            line.close()
+            if error.errno not in _CROWDED or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - lest all come again at once
+        else:
+            return line
 
 
 def admit(line: socket.socket, key: bytes, patience: float) -> None:

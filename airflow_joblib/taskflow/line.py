@@ -19,12 +19,15 @@ from airflow_joblib.taskflow import handshake
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["HEADER", "LIMIT", "PEER_TIMEOUT", "LongFrameError", "admit", "connect", "read_frame"]
+__all__ = ["HEADER", "LIMIT", "PEER_TIMEOUT", "STALLED", "LongFrameError", "admit", "connect", "read_frame"]
 
 #: Bytes of the largest request: far above what the API server takes for an XCom.
 LIMIT = 64 << 20
-#: Seconds in which either end has to show that it has the key.
+#: Seconds in which a worker has to show that it has the key, and those that it waits for the task to do so.
 PEER_TIMEOUT = 10.0
+_TASK_TIMEOUT = 30.0
+#: Seconds for which a worker may be silent in the midst of a request, or take nothing of its answer.
+STALLED = 60.0
 #: Bytes of a frame that say its length.
 HEADER = 4
 
@@ -40,7 +43,7 @@ def connect(address: str, key: bytes) -> socket.socket:
         OSError: Nobody listens there, or whoever does hasn't the key.
         EOFError: It hung up.
     """
-    return handshake.connect(address, key, PEER_TIMEOUT)
+    return handshake.connect(address, key, _TASK_TIMEOUT)
 
 
 def admit(line: socket.socket, key: bytes) -> None:
@@ -53,14 +56,18 @@ def admit(line: socket.socket, key: bytes) -> None:
     handshake.admit(line, key, PEER_TIMEOUT)
 
 
-def read_frame(line: socket.socket, limit: int | None = None) -> bytes:
-    """Return the next frame.
+def read_frame(line: socket.socket, limit: int | None = None, patience: float | None = None) -> bytes:
+    """Return the next frame, however long it takes until it begins; once it has, *patience* is kept with the line.
 
     Raises:
         LongFrameError: It has more than *limit* bytes.
         EOFError: The line was closed.
+        TimeoutError: The other end has begun a frame, and then said nothing for *patience* seconds.
     """
-    length = int.from_bytes(handshake.read(line, HEADER), "big")
+    line.settimeout(None)
+    begun = handshake.read(line, 1)
+    line.settimeout(patience)
+    length = int.from_bytes(begun + handshake.read(line, HEADER - 1), "big")
     if limit is not None and length > limit:
         msg = f"A frame of {length:,} bytes was announced; {limit:,} is the most."
         raise LongFrameError(msg)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Receiver", "close_inherited"]
 
 _CHUNK = 1 << 16
+#: Workers that may wait to be taken in; the kernel has a bound of its own.
+_WAITING = 1024
+#: Seconds until the next try to take one in for whom there was no descriptor.
+_PAUSE = 0.05
 
 
 class _Connection:
@@ -89,7 +93,7 @@ class Receiver:
 
     def __enter__(self) -> Receiver:  # noqa: PYI034 - not made to be derived from
         self._listener.bind(self.address)
-        self._listener.listen(128)
+        self._listener.listen(_WAITING)
         self._listener.setblocking(False)  # noqa: FBT003 - the method's only argument
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -122,24 +126,31 @@ class Receiver:
             self.close()
 
     def _serve(self, timeout: float) -> bool:
-        """Take what is there, and tell whether something was."""
-        ready = [key.fd for key, _ in self._selector.select(timeout)]
-        for number in ready:
-            if number == self._listener.fileno():
-                self._accept()
-            elif number == self._woken.fileno():
-                self._woken.recv(1)
-            else:
-                self._read(number)
+        """Take what is there, and return whether something was."""
+        taken = [self._take(key.fd) for key, _ in self._selector.select(timeout)]
         self._drop_idlers()
-        return bool(ready)
+        return any(taken)
 
-    def _accept(self) -> None:
-        with suppress(OSError):  # as who has connected has gone
+    def _take(self, number: int) -> bool:
+        if number == self._listener.fileno():
+            return self._accept()
+        if number == self._woken.fileno():
+            self._woken.recv(1)
+        else:
+            self._read(number)
+        return True
+
+    def _accept(self) -> bool:
+        try:
             self._take_in(self._listener.accept()[0])
+        except OSError:  # who has connected has gone; or no descriptor is left, and it knocks on
+            time.sleep(_PAUSE)
+            return False
+        return True
 
     def _take_in(self, channel: socket.socket) -> None:
         try:
+            channel.setblocking(True)  # noqa: FBT003 - which it need not be, of a listener that isn't
             handshake.check_user(channel)
             self._connections[channel.fileno()] = _Connection(channel, self.key)
         except OSError:

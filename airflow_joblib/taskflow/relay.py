@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Self
 
 from airflow_joblib.taskflow import folder
@@ -26,7 +27,10 @@ __all__ = ["Relay"]
 
 #: Seconds that a request under way gets when the relay closes.
 _GRACE = 5.0
+#: Seconds until the next try to take in a peer for whom there was no descriptor, or no thread.
 _PAUSE = 0.05
+#: Peers that may wait to be taken in; the kernel has a bound of its own.
+_WAITING = 1024
 _open: weakref.WeakSet[Relay] = weakref.WeakSet()
 
 
@@ -54,8 +58,10 @@ class Relay:
         try:
             self.address = str(self._folder / "relay")
             self._listener = socket.socket(socket.AF_UNIX)
+            self._wake, self._woken = socket.socketpair()
             self._listener.bind(self.address)
-            self._listener.listen(128)
+            self._listener.listen(_WAITING)
+            self._listener.setblocking(False)  # noqa: FBT003 - the method's only argument
         except BaseException:
             folder.remove(self._folder)
             raise
@@ -66,7 +72,8 @@ class Relay:
     def __exit__(self, *_: object) -> None:
         """Hang up, wait for a request that is being answered, and remove the socket."""
         self._closed = True
-        for end in (self._listener, *tuple(self._lines)):
+        self._wake.send(b"\0")  # not by a shutdown of the listener, which is an error on others than Linux
+        for end in tuple(self._lines):
             with suppress(OSError):  # not connected any more
                 end.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
         folder.remove(self._folder)
@@ -74,7 +81,8 @@ class Relay:
         self._acceptor.join(_GRACE)  # first: it may be about to start another one
         for thread in tuple(self._threads):
             thread.join(max(0.0, until - time.monotonic()))
-        self._listener.close()
+        for end in (self._listener, self._wake, self._woken):
+            end.close()
         _open.discard(self)
 
     def _start(self, run: Callable[..., None], *args: object) -> threading.Thread:
@@ -85,16 +93,25 @@ class Relay:
 
     def _accept(self) -> None:
         while not self._closed:
+            wait([self._listener, self._woken])
             try:
                 line, _ = self._listener.accept()
-            except OSError:  # closed; or the peer was gone before, or no descriptor is left
+            except OSError:  # closing; or the peer was gone before, or no descriptor is left
                 time.sleep(0 if self._closed else _PAUSE)
-                continue
-            self._lines.add(line)
-            if self._closed:  # meanwhile
-                line.close()
             else:
+                self._take_in(line)
+
+    def _take_in(self, line: socket.socket) -> None:
+        line.setblocking(True)  # noqa: FBT003 - which it need not be, of a listener that isn't
+        self._lines.add(line)
+        try:
+            if not self._closed:
                 self._start(self._serve, line)
+                return
+        except RuntimeError:  # no thread is left
+            time.sleep(_PAUSE)
+        self._lines.discard(line)
+        line.close()
 
     def _serve(self, line: socket.socket) -> None:
         """Answer one peer until it hangs up; whatever it does ends here."""
@@ -108,13 +125,13 @@ class Relay:
 
     def _forget(self) -> None:
         """Close a fork's copies: else a peer would not see this process hang up."""
-        for end in (self._listener, *self._lines):
+        for end in (self._listener, self._wake, self._woken, *self._lines):
             end.close()
 
 
 def _request(line: socket.socket) -> bytes:
     try:
-        return lines.read_frame(line, lines.LIMIT)
+        return lines.read_frame(line, lines.LIMIT, lines.STALLED)
     except lines.LongFrameError:
         line.shutdown(socket.SHUT_RD)  # what follows can't be told from frames; the error still goes out
         return b""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from contextlib import suppress
 from functools import cached_property
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.taskflow import line as lines
@@ -19,6 +21,8 @@ __all__ = ["ASKS", "ByChannel", "StandIn"]
 
 #: First byte of a request for the supervisor, where a channel carries others too.
 ASKS = b"A"
+#: Lines that a process has at a time: its other threads wait, as the supervisor answers one request after another.
+_LINES = 8
 
 _NO_ANSWER = (
     "This worker process could not ask Airflow: its task's process does not answer ({reason}). It has ended, or the "
@@ -93,7 +97,15 @@ class StandIn(Asking):
         self._key = key
         self._inherited = inherited
         self._idle: deque[socket.socket] = deque()
+        self._renew()
+
+    def _renew(self) -> None:
+        """Begin anew: a fork must not talk over the lines of its parent, nor wait for its threads."""
+        self.close()
         self._owner = os.getpid()
+        self._free: SimpleQueue[None] = SimpleQueue()  # not a semaphore: a signal's handler may ask too
+        for _ in range(_LINES):
+            self._free.put(None)
 
     def close(self) -> None:
         """Close what is open; the next request opens a line again."""
@@ -113,7 +125,17 @@ class StandIn(Asking):
                 f"A request of {len(data):,} bytes is too large: {lines.LIMIT:,} is the most a worker process can send."
             )
             raise ValueError(msg)
-        line = self._line()
+        if self._owner != os.getpid():
+            self._renew()
+        free = self._free
+        with suppress(Empty):  # a place may be lost to a signal that comes as it is given
+            free.get(timeout=lines.STALLED)
+        try:
+            return self._exchange_over(self._line(), data)
+        finally:
+            free.put(None)
+
+    def _exchange_over(self, line: socket.socket, data: bytearray) -> bytes:
         try:
             line.sendall(data)
             answer = lines.read_frame(line)
@@ -124,9 +146,6 @@ class StandIn(Asking):
         return answer
 
     def _line(self) -> socket.socket:
-        if self._owner != os.getpid():  # a fork must not talk over the lines of its parent
-            self.close()
-            self._owner = os.getpid()
         try:
             return self._idle.pop()
         except IndexError:

@@ -8,6 +8,7 @@ import pickle
 import signal
 import threading
 import time
+import tracemalloc
 import typing
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -459,3 +460,71 @@ def test_added_time(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\nadded to a request, median of a round in s: {min(rounds):.6f} to {max(rounds):.6f}")
     assert min(rounds) < 2e-3
+
+
+#: What makes a request of 63 MiB: many values, each of one byte, or one long text.
+MANY = b"\xdd" + (63 << 20).to_bytes(4, "big") + b"\x80" * (63 << 20)
+LONG = msgspec.msgpack.encode("x" * (63 << 20))
+
+
+def large(kind: str, field: str, value: bytes) -> bytes:
+    """Return a frame, made by hand so that this process doesn't need the memory either."""
+    return b"\x92\x01\x82" + b"".join(
+        (*map(msgspec.msgpack.encode, ("type", kind, field)), value),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "said"),
+    [
+        ("NoSuchThing", "x", MANY, "not a request"),
+        ("TaskState", "x", LONG, "not a request"),
+        ("GetVariable", "key", LONG, "too large a request"),
+        ("GetVariable", "x", MANY, "too large a request"),
+        ("MaskSecret", "value", MANY, "too large a request"),
+        ("SetXCom", "value", MANY, "more than 2,000,000 values"),
+    ],
+    ids=lambda given: str(given)[:20],
+)
+def test_large_request_costs_little(kind: str, field: str, value: bytes, said: str) -> None:
+    """A request of 63 MiB is refused by its kind, its size or its number of values before anything is made of it."""
+    supervisor = Supervisor()
+    frame = large(kind, field, value)
+    tracemalloc.start()
+    try:
+        found = answer(Answers(supervisor), frame)  # type: ignore[arg-type]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert said in found.error["detail"]["message"]
+    assert found.id == 1
+    assert not supervisor.asked
+    assert peak < 1 << 20
+
+
+def test_large_text_is_let_through() -> None:
+    """One long value is what a request may bring; on its way it takes a few times its size."""
+    supervisor = Supervisor()
+    fields = {"type": "SetXCom", "key": "k", "dag_id": "d", "run_id": "r", "task_id": "t", "value": "x" * (60 << 20)}
+    frame = msgspec.msgpack.encode([1, fields])
+    tracemalloc.start()
+    try:
+        Answers(supervisor)(frame)  # type: ignore[arg-type]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [type(message).__name__ for message in supervisor.asked] == ["SetXCom"]
+    assert peak < 200 << 20
+
+
+def test_many_threads_of_a_worker() -> None:
+    """Two hundred threads of one worker that ask at once are all answered, over a few lines."""
+    gate = threading.Barrier(200)
+
+    def asks(number: int) -> Any:
+        gate.wait(60)
+        return stand_in.send(comms.GetVariable(key=str(number))).key
+
+    with relayed(Supervisor(variable)) as stand_in, ThreadPoolExecutor(200) as pool:
+        assert list(pool.map(asks, range(200))) == [str(number) for number in range(200)]
+        assert len(stand_in._idle) <= 8
