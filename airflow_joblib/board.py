@@ -4,7 +4,6 @@ One row a worker, in memory shared with the task; to write a number there costs 
 
     head   claimed rows │ halt
     row    pid │ index + 1 of the item, 0 for none, negative for a whole chunk │ since, in ns of the monotonic clock
-           │ of how many items from there on it may be any, 0 for that one
 """
 
 from __future__ import annotations
@@ -19,28 +18,26 @@ from airflow_joblib.shared_memory import SharedMemory, attach
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["COUNT", "INDEX", "SINCE", "Board", "Running", "Slot"]
+__all__ = ["INDEX", "SINCE", "Board", "Running", "Slot"]
 
-_WIDTH = 4
+_WIDTH = 3
 #: Rows; one is claimed by every worker process that starts, over the whole life of a pool.
 _ROWS = 4096
 _CLAIMED, _HALT = 0, 1
 _PID = 0
 #: Places in a row.
-INDEX, SINCE, COUNT = 1, 2, 3
+INDEX, SINCE = 1, 2
 
 
 class Running(NamedTuple):
     """The item that a worker runs: its position in the input, and since when, in nanoseconds.
 
-    Where *among* is more than 1 it may be any of so many items of its chunk from that one on. *whole* says that no item
-    runs, but the chunk that begins there is loaded, or its report is pickled.
+    Where *whole* is true no item runs: the chunk that begins there is loaded, or its report is pickled.
     """
 
     item: int
     since: int
     whole: bool = False
-    among: int = 1
 
 
 class Board:
@@ -62,9 +59,7 @@ class Board:
     def running(self) -> dict[int, Running]:
         """Return what runs now, by process id; workers between two chunks are not in it."""
         return {
-            self._cells[row + _PID]: Running(
-                abs(cell) - 1, self._cells[row + SINCE], cell < 0, max(1, self._cells[row + COUNT])
-            )
+            self._cells[row + _PID]: Running(abs(cell) - 1, self._cells[row + SINCE], cell < 0)
             for row in self._rows()
             if (cell := self._cells[row + INDEX])
         }
@@ -85,7 +80,7 @@ class Slot:
     """A worker's view: its own row, and the common flag.
 
     Attributes:
-        row: Four integers, to be written in place.
+        row: Three integers, to be written in place.
     """
 
     def __init__(self, path: str = "") -> None:
@@ -112,14 +107,13 @@ class Slot:
             self.row = cells[_WIDTH * number : _WIDTH * (number + 1)]
 
     @contextmanager
-    def with_chunk(self, first: int, count: int) -> Iterator[None]:
-        """Say that this worker is about the whole chunk of *count* items that begins with item *first*."""
-        self.row[COUNT] = count
+    def with_chunk(self, first: int) -> Iterator[None]:
+        """Show that this worker loads or reports the whole chunk that begins with item *first*."""
         self.row[INDEX] = -(first + 1)
         try:
             yield
         finally:
-            self.row[INDEX] = self.row[COUNT] = 0
+            self.row[INDEX] = 0
 
     @property
     def halted(self) -> bool:

@@ -161,5 +161,4 @@ def _dead(unfinished: Sequence[Chunk]) -> Dead:
     """Return what is known of a worker that has ended: what it ran only if nothing else can have been it."""
     if len(unfinished) != 1:
         return Dead(0, None)
-    indices = unfinished[0].indices
-    return Dead(0, None, indices[0], among=len(indices))
+    return Dead(0, None, unfinished[0].indices[0], whole=True)

@@ -11,7 +11,7 @@ from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError, Wo
 from airflow_joblib.failures import Failures, explained
 from airflow_joblib.lost_workers import ending
 from airflow_joblib.options import ENGINES
-from airflow_joblib.outcomes import ItemError, shown_place
+from airflow_joblib.outcomes import ItemError
 from airflow_joblib.retries import Retries
 from airflow_joblib.worker import shown
 
@@ -190,7 +190,7 @@ class Ledger:
                 if index in blamed and offset >= start:
                     if start < offset:
                         yield chunk.part(start, offset)
-                    start = min(offset + blamed[index].among, len(chunk.indices))
+                    start = len(chunk.indices) if blamed[index].whole else offset + 1
                     # To a cluster each piece is a dispatch, which is dear: there they get smaller time by time.
                     parts = 8 if lost.backend in ENGINES else start - offset
                     yield from self._suspect(chunk.part(offset, start), blamed[index], parts)
@@ -224,13 +224,13 @@ class Ledger:
         number = sum(len(chunk.indices) for chunk in lost.unfinished)
         again = "1 unfinished item runs" if number == 1 else f"{number:,} unfinished items run"
         how = " and ".join(sorted({ending(dead.exit_code) for dead in lost.dead})) or "ended"
-        ran = ", ".join(shown_place(dead.item, dead.among) for dead in lost.dead if dead.item is not None)
+        ran = ", ".join(_what_ran(dead) for dead in lost.dead if dead.item is not None)
         log.warning(
             "%s: a worker process of the backend %r %s%s; %s again in fresh workers.",
             self.name,
             lost.backend,
             how,
-            f" while it ran item {ran}" if ran else "",
+            f" while it ran {ran}" if ran else "",
             again,
         )
 
@@ -266,3 +266,8 @@ class Ledger:
     def _publish(self) -> None:
         if self._tolerant:
             self._host.publish_failures(sorted(self.failures.records, key=lambda record: record["index"]))
+
+
+def _what_ran(dead: Dead) -> str:
+    """Return which item a worker ran when it ended, as a text."""
+    return f"a chunk that begins with item {dead.item}" if dead.whole else f"item {dead.item}"

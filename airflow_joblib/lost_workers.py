@@ -32,9 +32,9 @@ class Dead(NamedTuple):
         pid: Its process id.
         exit_code: Its exit code, negative for a signal; None where it isn't known.
         item: Position of the one that it ran; None between two chunks.
-        among: Of how many items of its chunk, from that one on, it may have been any.
         memory: Bytes of memory that it used when last seen; None if it never was.
         overdue: Whether it was ended because the item took too long.
+        whole: Whether it may have been any item of the chunk that begins with that one.
     """
 
     pid: int
@@ -42,7 +42,7 @@ class Dead(NamedTuple):
     item: int | None = None
     memory: int | None = None
     overdue: bool = False
-    among: int = 1
+    whole: bool = False
 
 
 class LostWorkersError(Exception):
@@ -112,11 +112,13 @@ class Watch:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def last(self, pid: int) -> tuple[int | None, int | None, bool, int]:
-        """Return what a worker ran last, the memory it used, whether it was overdue, and how many items it may be."""
+    def dead(self, pid: int, exit_code: int | None) -> Dead:
+        """Return what is known of a worker that has ended."""
         running = self._killed.get(pid) or self._board.running().get(pid)
         memory, overdue = self._memory.get(pid), pid in self._killed
-        return running and running.item, memory, overdue, running.among if running else 1
+        if running is None:
+            return Dead(pid, exit_code, None, memory, overdue)
+        return Dead(pid, exit_code, running.item, memory, overdue, running.whole)
 
 
 def ending(code: int | None) -> str:

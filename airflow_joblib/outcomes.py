@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow_joblib.inner_threads import Bound
     from airflow_joblib.sending import Sent
 
-__all__ = ["ItemError", "Payload", "Report", "Rules", "Verdict", "shown_place"]
+__all__ = ["ItemError", "Payload", "Report", "Rules", "Verdict"]
 
 #: What an item's exception means for the run: the item may be tried again, has failed for good, or ends the run.
 Verdict = Literal["retry", "fail", "end"]
@@ -97,7 +97,6 @@ class Report:
         thread: The worker's thread.
         slowest: Position in the input of its slowest item.
         slowest_seconds: Time that one took.
-        among: How many items of the chunk, from that one on, it may have been: quick ones are timed together.
         torn: Whether the chunk, or its report, could not be loaded as a whole: its items must be sent one by one.
         said: What the items said, for the task's log, where the worker has no other way to send that.
     """
@@ -115,11 +114,5 @@ class Report:
     thread: int = 0
     slowest: int = -1
     slowest_seconds: float = 0.0
-    among: int = 1
     torn: bool = False
     said: list[bytes] = field(default_factory=list)
-
-
-def shown_place(index: int, among: int) -> str:
-    """Say which item it is, or among how many, from *index* on."""
-    return str(index) if among == 1 else f"{index} or one of the {among - 1:,} after it"

@@ -22,7 +22,7 @@ from airflow_joblib.exceptions import ParallelTaskError
 from airflow_joblib.lean import start
 from airflow_joblib.lean.batch import Batch
 from airflow_joblib.leaving import end, free_locks, kill, offspring
-from airflow_joblib.lost_workers import DRAIN, Dead, LostWorkersError, Watch
+from airflow_joblib.lost_workers import DRAIN, LostWorkersError, Watch
 from airflow_joblib.options import starts_workers
 from airflow_joblib.outcomes import ItemError, Report
 from airflow_joblib.picklability.pickler import loads
@@ -181,7 +181,7 @@ class ProcessPool(Pool):
         return now >= self._ends or self.under_way <= len(self._dead)
 
     def _lost(self) -> LostWorkersError:
-        dead = [Dead(process.pid, process.exitcode, *self._watch.last(process.pid)) for process in self._dead]
+        dead = [self._watch.dead(process.pid, process.exitcode) for process in self._dead]
         return LostWorkersError(self._name, dead, self.unfinished)
 
     def _stop(self, failed: type[BaseException] | None) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_joblib.outcomes import shown_place
-
 if TYPE_CHECKING:
     from airflow_joblib.outcomes import Report
 
@@ -67,7 +65,7 @@ class Tally:
         self._seconds = 0.0
         self._cpu = 0.0
         self._waited = 0.0
-        self._slowest = (0.0, -1, 1)
+        self._slowest = (0.0, -1)
 
     def add(self, report: Report) -> None:
         """Take note of a chunk."""
@@ -80,7 +78,7 @@ class Tally:
         self._seconds += report.seconds
         self._cpu += report.cpu
         self._waited += report.waited
-        self._slowest = max(self._slowest, (report.slowest_seconds, report.slowest, report.among))
+        self._slowest = max(self._slowest, (report.slowest_seconds, report.slowest))
 
     def times(self, workers: int, wall: float) -> Times:
         """Return where the time went; zeros for a run without items."""
@@ -113,9 +111,9 @@ class Tally:
                 f" (start {times.start:.2f} s, running {times.running:.2f} s, sending {times.sending:.2f} s, "
                 f"waiting at the end {times.end:.2f} s)"
             )
-        seconds, index, among = self._slowest
+        seconds, index = self._slowest
         if seconds >= _SLOW:
-            said += f"; the slowest item, {shown_place(index, among)}, took {seconds:.2f} s"
+            said += f"; the slowest item, {index}, took {seconds:.2f} s"
         return said
 
     def warn(self, backend: str, times: Times) -> None:

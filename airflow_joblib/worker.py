@@ -11,6 +11,7 @@ Errors come back as values, never as exceptions of the pool: an exception that c
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import reprlib
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib import loop, time_limit
 from airflow_joblib.board import INDEX, Slot
 from airflow_joblib.exceptions import ItemTimeoutError
-from airflow_joblib.loop import Loop, Pace
+from airflow_joblib.loop import run_items
 from airflow_joblib.outcomes import ItemError, Report, Rules
 from airflow_joblib.picklability.pickler import dotted_name
 from airflow_joblib.spent import Spent
@@ -96,7 +97,6 @@ class Worker:
         self._catch = catch
         self._row = (slot or Slot()).row
         self._timed = rules.timeout is not None
-        self._pace = Pace() if slot is not None and not self._timed else None
         self._halt = halt
         self._function: Callable[[Any], Any] | None = None
         self._refused: ItemError | None = None
@@ -132,23 +132,20 @@ class Worker:
         def ended(now: float) -> bool:
             return (now > until and bool(report.values)) or halted()
 
-        turn = Loop(self._function, items, indices, report, self._row, timed=self._timed, pace=self._pace, ended=ended)
-        goes_on = True
-        while goes_on:
-            goes_on = False
-            try:
-                turn.run()
-            except self._catch as error:
-                if isinstance(error, ItemTimeoutError) and error.index < 0 and self._rules.timeout is None:
-                    raise  # the limit of an item of another fan-out, which called this one
-                done = len(report.values)
-                if done == len(items):  # a signal, after the last item
-                    return
-                goes_on = self._failed(error, items[done], indices[done], report)
+        failed = functools.partial(self._failed, report)
+        row, timed, catch = self._row, self._timed, self._catch
+        try:
+            run_items(self._function, items, indices, report, row, timed=timed, catch=catch, failed=failed, ended=ended)
+        except catch as error:  # a signal between two items
+            done = len(report.values)
+            if done < len(items):
+                self._failed(report, error, items[done], indices[done])
 
-    def _failed(self, error: BaseException, item: object, index: int, report: Report) -> bool:
-        """Take note of an item that raised, and tell whether the next one may start."""
+    def _failed(self, report: Report, error: BaseException, item: object, index: int) -> bool:
+        """Take note of an item that raised, and return whether the next one may start."""
         if isinstance(error, ItemTimeoutError) and error.index < 0:
+            if self._rules.timeout is None:
+                raise error  # the limit of an item of another fan-out, which called this one
             error.index, error.item = index, shown(item)
         failure = ItemError(index, _from_item(error), shown(item), verdict=_verdict(error))
         report.values.append(None)
@@ -171,7 +168,7 @@ class Worker:
                     made = factory(**self._call.factory_arguments(factory))
                     if isinstance(made, AbstractContextManager):
                         made = self._stack.enter_context(made)
-                except Exception as error:  # noqa: BLE001 - handed on as it is
+                except self._catch as error:  # handed on as it is
                     self._refused = ItemError(-1, _from_item(error), resource=name, verdict="end")
                     break
                 entered[name] = made

@@ -195,7 +195,7 @@ def run_chunk(data: bytes, indices: Sequence[int]) -> bytes:
     _running = True
     try:
         report = _report(data, indices)
-        with _slot.with_chunk(indices[0], len(indices)):
+        with _slot.with_chunk(indices[0]):
             return pack(report, indices)
     finally:
         if _asked_to_leave:  # the pool would catch SystemExit and go on
@@ -222,7 +222,7 @@ def _report(data: bytes, indices: Sequence[int]) -> Report:
         report.failures.append(ItemError(-1, error, verdict="end"))
         return report
     try:
-        with _slot.with_chunk(indices[0], len(indices)):
+        with _slot.with_chunk(indices[0]):
             items = load_items(data)
     except Exception as error:  # noqa: BLE001
         return unread(report, error, len(indices))

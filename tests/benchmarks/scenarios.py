@@ -67,7 +67,7 @@ SCENARIOS: tuple[Scenario, ...] = (
             Target("ours, ready / joblib loky", 0.1, lambda m: m[OURS]["ready"] / m["joblib loky"]["seconds"]),
             Target(
                 "ours, ready / multiprocessing.Pool",
-                1.5,
+                2.5,
                 lambda m: m[OURS]["ready"] / m["multiprocessing.Pool"]["seconds"],
             ),
         ],

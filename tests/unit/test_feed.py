@@ -129,7 +129,7 @@ def test_lazy_items() -> None:
 def test_chunk_of_a_lost_worker(backend: str, most: int) -> None:
     """Where each piece is a dispatch to a cluster, what may have ended a worker is looked for in eighths."""
     chunk = ItemChunk(range(20, 100), range(20, 100))
-    lost = LostWorkersError(backend, [Dead(0, None, 20, among=80)], [chunk], goes_on=True)
+    lost = LostWorkersError(backend, [Dead(0, None, 20, whole=True)], [chunk], goes_on=True)
     pieces = list(made_ledger().lose(lost))
     assert [index for piece in pieces for index in piece.indices] == list(range(20, 100))
     assert {len(piece.indices) for piece in pieces} == {most}
