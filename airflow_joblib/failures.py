@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.exceptions import TooManyFailuresError
+from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError
 from airflow_joblib.picklability.pickler import dotted_name
+from airflow_joblib.shown import Shown
+from airflow_joblib.tracebacks import put_together
 
 if TYPE_CHECKING:
+    from airflow_joblib.host import Host
     from airflow_joblib.outcomes import ItemError
 
-__all__ = ["Failures", "explained"]
+__all__ = ["SHOWN", "Failures"]
 
 log = logging.getLogger("airflow_joblib")
 
-#: Failures whose exceptions the error that ends the run has, and those whose tracebacks are logged.
-_SHOWN = 5
+#: Failures that are logged with their tracebacks, and whose exceptions the error that ends the run has.
+SHOWN = 10
+
+_MORE = (
+    "%s: more items fail than the %d that are logged; in a task the XCom 'failures' has a record of every one of them."
+)
 
 
 class Failures:
@@ -25,27 +33,57 @@ class Failures:
     Args:
         name: The function's name.
         most: How many are tolerated: a count, or a fraction of all items.
+        host: What surrounds the run.
 
     Attributes:
+        shown: Shows items and messages, secrets masked.
         records: One mapping each, as the XCom ``failures`` has it, in the order they failed.
     """
 
-    def __init__(self, name: str, most: float) -> None:
+    def __init__(self, name: str, most: float, host: Host) -> None:
         self._name = name
         self._most = most
+        self._host = host
+        self.shown = Shown(host)
         self._first: list[BaseException] = []
         self.records: list[dict[str, Any]] = []
 
-    def add(self, failure: ItemError, tries: int, worker: int) -> None:
-        """Take note of one."""
+    def add(self, failure: ItemError, item: object, tries: int, worker: int) -> None:
+        """Take note of one that may be tolerated."""
+        if len(self.records) == SHOWN:
+            log.warning(_MORE, self._name, SHOWN)
+        text, said = self.shown.item(item), self.shown.message(failure.error, item)
+        if len(self.records) < SHOWN:
+            self._first.append(self.explained(failure, item, tries, worker))
+            self._log(failure, text, said)
+        kind = dotted_name(type(failure.error))
+        self.records.append({"index": failure.index, "item": text, "error_type": kind, "message": said, "tries": tries})
+
+    def raised(self, failure: ItemError, item: object, tries: int, worker: int) -> BaseException:
+        """Return the exception of a failure that ends the run, logged where nobody would see its notes."""
+        error = self.explained(failure, item, tries, worker)
+        if not self._host.shows_notes():
+            self._log(failure, self.shown.item(item), self.shown.message(error))
+        return error
+
+    def explained(self, failure: ItemError, item: object, tries: int, worker: int) -> BaseException:
+        """Return an item's own exception with the worker's traceback, and a note that says which item and where."""
+        text, error = self.shown.item(item), failure.error
+        if isinstance(error, ItemTimeoutError) and error.index == failure.index:
+            error.item = text
+        if failure.trace is not None:
+            put_together(error, failure.trace)
+        with suppress(Exception):  # an exception may refuse a note, as a frozen dataclass does
+            error.add_note(_note(failure, self._name, text, tries, worker))
+        return error
+
+    def _log(self, failure: ItemError, item: str, said: str) -> None:
+        """Log a failure as one record, with its notes: Airflow's UI shows none of an exception."""
         error = failure.error
-        kind, said = dotted_name(type(error)), _said(error)
-        self.records.append(
-            {"index": failure.index, "item": failure.item, "error_type": kind, "message": said, "tries": tries}
-        )
-        if len(self._first) < _SHOWN:
-            self._first.append(explained(failure, tries, worker))
-            log.warning("%s: item %d failed for good: %s: %s", self._name, failure.index, kind, said, exc_info=error)
+        notes = "".join(f"\n{self.shown.masked(str(note))}" for note in getattr(error, "__notes__", ()))
+        what = _what(failure, item), dotted_name(type(error)), said, notes
+        extra = {"item": failure.index} if failure.index >= 0 else {}
+        log.error("%s: %s: %s: %s%s", self._name, *what, exc_info=error, extra=extra)
 
     def check(self, total: int | None) -> None:
         """Raise TooManyFailuresError if there are more than tolerated; *total* is None as long as it isn't known."""
@@ -59,28 +97,24 @@ class Failures:
             )
 
 
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the rest
-        return ""
-
-
-class _WorkerTraceback(Exception):  # noqa: N818 - only ever shown as the cause of an item's exception
-    """The traceback of an item's exception as it was in the worker."""
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.args[0]}"""'
-
-
-def explained(failure: ItemError, tries: int, worker: int) -> BaseException:
-    """Return an item's own exception with a note that says which item, and where."""
-    error = failure.error
+def _what(failure: ItemError, item: str) -> str:
+    """Say what failed."""
     if failure.resource:
-        error.add_note(f"Raised while per_worker {failure.resource!r} was set up in worker {worker}.")
-    else:
-        where = f" in worker {worker}" if worker else ""  # the task itself, which could not load a result
-        error.add_note(f"Raised by item {failure.index} ({failure.item}) on try {tries}{where}.")
-    if failure.traceback:
-        error.__cause__ = _WorkerTraceback(failure.traceback)
-    return error
+        return f"per_worker {failure.resource!r} could not be set up"
+    if failure.index < 0:
+        return "a worker could not load the function"
+    return f"item {failure.index} ({item}) {'could not be loaded' if failure.loading else 'failed for good'}"
+
+
+def _note(failure: ItemError, name: str, text: str, tries: int, worker: int) -> str:
+    where = f" in worker {worker}" if worker else ""  # the task itself, which could not load a result
+    if failure.resource:
+        return f"Raised while per_worker {failure.resource!r} was set up{where}."
+    if failure.index < 0:
+        return (
+            f"Raised while the function {name} was loaded{where}, with what it refers to and its shared arguments; no "
+            "item has run there."
+        )
+    if failure.loading:
+        return f"Raised while item {failure.index} ({text}) was loaded{where}; it has not run."
+    return f"Raised by item {failure.index} ({text}) on try {tries}{where}."

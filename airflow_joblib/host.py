@@ -76,6 +76,22 @@ class Host:
     def publish_failures(self, records: list[Mapping[str, Any]]) -> None:
         """Make the records of the failed items known."""
 
+    def hides(self, name: str) -> bool:
+        """Return whether what goes by *name* is a secret: nothing is, where no Airflow says so."""
+        del name
+        return False
+
+    def mask(self, text: str) -> str:
+        """Return a text with the secrets masked that are known."""
+        return text
+
+    def keep_secret(self, secret: str) -> None:
+        """Have a text masked from now on, wherever it is shown."""
+
+    def shows_notes(self) -> bool:
+        """Return whether an exception that leaves the run is shown with its notes and the worker's traceback."""
+        return True
+
     def is_whole_task(self, call: Call) -> bool:
         """Tell whether this run is all that its task does."""
         del call

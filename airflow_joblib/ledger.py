@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.call import function_name
 from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError, WorkerLostError
-from airflow_joblib.failures import Failures, explained
+from airflow_joblib.failures import Failures
 from airflow_joblib.lost_workers import ending
 from airflow_joblib.options import ENGINES
 from airflow_joblib.outcomes import ItemError
 from airflow_joblib.retries import Retries
-from airflow_joblib.worker import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,6 +56,7 @@ class Ledger:
         self._tries: dict[int, int] = {}
         self._kills: dict[int, int] = {}
         self._skip: ItemError | None = None
+        self._skipped_item: object = None
         self._idle_losses = 0
         self._checked = False
         self._told = False
@@ -66,7 +66,7 @@ class Ledger:
         self.done = 0
         self.earlier = 0
         self.skipped = 0
-        self.failures = Failures(self.name, options.max_failures)
+        self.failures = Failures(self.name, options.max_failures, host)
         self.retries = Retries(options.item_retries, options.item_retry_delay)
 
     @property
@@ -98,7 +98,8 @@ class Ledger:
         if kept is None:
             return False
         if kept.skipped:
-            self._skip = self._skip or ItemError(index, kept.value, shown(item))
+            if self._skip is None:
+                self._skip, self._skipped_item = ItemError(index, kept.value), item
         else:
             self.results[index] = kept.value
         self.done += 1
@@ -118,7 +119,9 @@ class Ledger:
         ran = len(report.values)
         self._keep_results(chunk.indices[:ran], report)
         self.skipped += len(report.skipped)
-        self._skip = self._skip or report.skip
+        if self._skip is None and report.skip is not None:
+            self._skip = report.skip
+            self._skipped_item = chunk.items[chunk.indices.index(report.skip.index)]
         failed = {failure.index for failure in report.failures}
         self.done += ran - len(failed - {-1})
         self._kept.add(chunk, report, failed)
@@ -147,22 +150,21 @@ class Ledger:
         tries = self._tries[index] = self._tries.get(index, 0) + 1
         started = tries + self._kills.get(index, 0) - isinstance(failure.error, WorkerLostError)
         item = chunk.items[chunk.indices.index(index)] if index >= 0 else None
-        if index >= 0 and not failure.item:  # the worker could not load it
-            failure.item = shown(item)
         if failure.verdict == "end":
             with suppress(Exception):  # which must not take this one's place
                 self._publish()
-            raise explained(failure, started, worker)
+            raise self.failures.raised(failure, item, started, worker)
         if failure.verdict == "retry":
             wait = self.retries.plan(index, item, tries)
             if wait is not None:
                 error = failure.error
-                what = (self.name, index, tries, self._most_tries, wait, type(error).__name__, error)
+                said = self.failures.shown.message(error, item)
+                what = (self.name, index, tries, self._most_tries, wait, type(error).__name__, said)
                 log.info("%s: item %d failed on try %d of %d and is tried again in %.1f s: %s: %s", *what)
                 return
         if not self._tolerant:
-            raise explained(failure, started, worker)
-        self.failures.add(failure, started, worker)
+            raise self.failures.raised(failure, item, started, worker)
+        self.failures.add(failure, item, started, worker)
         try:
             self.failures.check(self.total)
         except TooManyFailuresError:
@@ -204,9 +206,9 @@ class Ledger:
 
     def _blame(self, alone: ItemChunk, dead: Dead) -> Iterable[ItemChunk]:
         """Blame an item for the end of its worker; gives it as a chunk of its own if it may run again."""
-        index, item = alone.first, shown(alone.items[0])
+        index, item = alone.first, self.failures.shown.item(alone.items[0])
         if dead.overdue:
-            self._fail(ItemError(index, ItemTimeoutError(self._limit, index, item), item), alone, dead.pid)
+            self._fail(ItemError(index, ItemTimeoutError(self._limit, index, item)), alone, dead.pid)
             return
         kills = self._kills[index] = self._kills.get(index, 0) + 1
         if kills < _KILLS:
@@ -218,7 +220,7 @@ class Ledger:
             f"{memory}"
         )
         error = WorkerLostError(message, index, dead.exit_code)
-        self._fail(ItemError(index, error, item, verdict="fail"), alone, dead.pid)
+        self._fail(ItemError(index, error, verdict="fail"), alone, dead.pid)
 
     def _say_lost(self, lost: LostWorkersError) -> None:
         number = sum(len(chunk.indices) for chunk in lost.unfinished)
@@ -260,7 +262,7 @@ class Ledger:
         self.failures.check(len(self.results))
         if self._skip is not None and self.skipped == len(self.results):
             self._kept.clear()
-            raise explained(self._skip, self._tries.get(self._skip.index, 0) + 1, 0)
+            raise self.failures.explained(self._skip, self._skipped_item, self._tries.get(self._skip.index, 0) + 1, 0)
         return self.results
 
     def _publish(self) -> None:

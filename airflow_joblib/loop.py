@@ -29,7 +29,7 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
     *,
     timed: bool,
     catch: type[BaseException],
-    failed: Callable[[BaseException, Any, int], bool],
+    failed: Callable[[BaseException, int], bool],
     ended: Callable[[float], bool],
 ) -> None:
     """Run the items of one chunk, and keep their results in its report.
@@ -65,7 +65,7 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
         try:
             value = function(item)
         except catch as error:
-            if not failed(error, item, index):
+            if not failed(error, index):
                 return
         else:
             keep(value)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.inner_threads import Bound
     from airflow_joblib.sending import Sent
+    from airflow_joblib.tracebacks import Trace
 
 __all__ = ["ItemError", "Payload", "Report", "Rules", "Verdict"]
 
@@ -62,19 +63,19 @@ class ItemError:
     """What became of an item, or of a resource's set-up, that raised.
 
     Attributes:
-        index: Position of the item in the input; -1 for a resource.
+        index: Position of the item in the input; -1 for a resource, or for the function where it could not be loaded.
         error: The exception.
-        item: The item, cut short.
-        traceback: The worker's traceback as text; empty where the exception still has its own.
+        trace: The worker's traceback; None where the exception still has its own.
         resource: Name of the ``per_worker`` resource whose set-up failed.
+        loading: Whether it was raised as a worker loaded the function, or the item, and not by the item itself.
         verdict: What it means for the run.
     """
 
     index: int
     error: BaseException
-    item: str = ""
-    traceback: str = ""
+    trace: Trace | None = None
     resource: str = ""
+    loading: bool = False
     verdict: Verdict = "retry"
 
 

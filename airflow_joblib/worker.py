@@ -14,18 +14,17 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import reprlib
 import threading
 import time
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib import loop, time_limit
+from airflow_joblib import time_limit
 from airflow_joblib.board import INDEX, Slot
 from airflow_joblib.exceptions import ItemTimeoutError
 from airflow_joblib.loop import run_items
 from airflow_joblib.outcomes import ItemError, Report, Rules
-from airflow_joblib.picklability.pickler import dotted_name
 from airflow_joblib.spent import Spent
 
 if TYPE_CHECKING:
@@ -34,12 +33,9 @@ if TYPE_CHECKING:
     from airflow_joblib.call import Call
     from airflow_joblib.outcomes import Verdict
 
-__all__ = ["Worker", "close_after_failure", "current_item", "first_time", "mark_thread", "shown"]
+__all__ = ["Worker", "close_after_failure", "current_item", "first_time", "from_user", "mark_thread"]
 
 log = logging.getLogger("airflow_joblib")
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 100
 
 _local = threading.local()
 
@@ -139,15 +135,15 @@ class Worker:
         except catch as error:  # a signal between two items
             done = len(report.values)
             if done < len(items):
-                self._failed(report, error, items[done], indices[done])
+                self._failed(report, error, indices[done])
 
-    def _failed(self, report: Report, error: BaseException, item: object, index: int) -> bool:
+    def _failed(self, report: Report, error: BaseException, index: int) -> bool:
         """Take note of an item that raised, and return whether the next one may start."""
         if isinstance(error, ItemTimeoutError) and error.index < 0:
             if self._rules.timeout is None:
                 raise error  # the limit of an item of another fan-out, which called this one
-            error.index, error.item = index, shown(item)
-        failure = ItemError(index, _from_item(error), shown(item), verdict=_verdict(error))
+            error.index = index
+        failure = ItemError(index, from_user(error), verdict=_verdict(error))
         report.values.append(None)
         if _airflow_says(error, "AirflowSkipException"):
             report.skipped.append(index)
@@ -169,7 +165,7 @@ class Worker:
                     if isinstance(made, AbstractContextManager):
                         made = self._stack.enter_context(made)
                 except self._catch as error:  # handed on as it is
-                    self._refused = ItemError(-1, _from_item(error), resource=name, verdict="end")
+                    self._refused = ItemError(-1, from_user(error), resource=name, verdict="end")
                     break
                 entered[name] = made
             else:
@@ -195,14 +191,6 @@ def close_after_failure(worker: Worker) -> None:
         log.exception("Leaving the per_worker resources failed as well.")
 
 
-def shown(item: object) -> str:
-    """Return an item as text for a message, cut short."""
-    try:
-        return _short.repr(item)
-    except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the item's own exception
-        return f"<{dotted_name(type(item))}>"
-
-
 def _verdict(error: BaseException) -> Verdict:
     if not isinstance(error, Exception) or _airflow_says(error, "AirflowFailException"):
         return "end"
@@ -215,12 +203,12 @@ def _airflow_says(error: BaseException, name: str) -> bool:
     return any(kind.__name__ == name and kind.__module__.partition(".")[0] == "airflow" for kind in kinds)
 
 
-def _from_item(error: BaseException) -> BaseException:
+def from_user(error: BaseException) -> BaseException:
     """Drop our own frames from the top of an exception's traceback."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in _OURS:
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
         trace = trace.tb_next
     return error.with_traceback(trace)
 
 
-_OURS = {__file__, loop.__file__, time_limit.__file__}
+_OURS = str(Path(__file__).parent) + os.sep

@@ -29,7 +29,8 @@ from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskEr
 from airflow_joblib.outcomes import ItemError, Payload, Report
 from airflow_joblib.picklability.pickler import dotted_name, dumps, loads
 from airflow_joblib.sending import receive
-from airflow_joblib.worker import Worker, inside_thread
+from airflow_joblib.tracebacks import taken_apart
+from airflow_joblib.worker import Worker, from_user, inside_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -218,8 +219,10 @@ def _report(data: bytes, indices: Sequence[int]) -> Report:
             assert _payload is not None  # noqa: S101 - start() ran first
             call = _receive()
             _worker = Worker(call, _payload.rules, catch=BaseException, slot=_slot, halt=_slot.halt)
-    except Exception as error:  # noqa: BLE001 - an error of unpickling must name itself, not break the pool
-        report.failures.append(ItemError(-1, error, verdict="end"))
+    except BaseException as error:  # an error of unpickling must name itself, not break the pool
+        if _asked_to_leave:
+            raise
+        report.failures.append(ItemError(-1, from_user(error), loading=True, verdict="end"))
         return report
     try:
         with _slot.with_chunk(indices[0]):
@@ -232,7 +235,7 @@ def _report(data: bytes, indices: Sequence[int]) -> Report:
 def unread(report: Report, error: Exception, items: int) -> Report:
     """Say that a chunk can't be loaded: it is that one item's failure, or has to come again item by item."""
     if items == 1:
-        report.failures.append(ItemError(report.first, error))
+        report.failures.append(ItemError(report.first, from_user(error), loading=True))
         report.values.append(None)
     else:
         report.torn = True
@@ -297,12 +300,15 @@ def _without_culprits(report: Report, indices: Sequence[int]) -> Report:
 
 
 def _sendable(failure: ItemError) -> ItemError:
-    """Add the traceback as text; replace an exception that would not arrive by one that says the same."""
-    error = failure.error
-    text = "".join(traceback.format_exception(error))
+    """Add the traceback, which pickling drops; replace an exception that would not arrive."""
+    return replace(failure, error=_travelling(failure.error), trace=taken_apart(failure.error, _travelling))
+
+
+def _travelling(error: BaseException) -> BaseException:
+    """Return an exception, or where it would not arrive one that says the same."""
     try:
         loads(dumps(error, known))
     except Exception:  # noqa: BLE001 - pickling runs code of the user
         said = traceback.TracebackException.from_exception(error)  # str(error) may raise
-        error = ParallelTaskError(f"{dotted_name(type(error))}: {said} (the exception itself could not be pickled)")
-    return replace(failure, error=error, traceback=text)
+        return ParallelTaskError(f"{dotted_name(type(error))}: {said} (the exception itself could not be pickled)")
+    return error

@@ -58,8 +58,9 @@ def _chains_of_logging() -> list[list[Any]]:
 
 
 def _add_item(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    index = current_item()
-    if index is not None:
+    index = getattr(event.get("_record"), "item", None)  # of a record about an item, by the run
+    index = current_item() if index is None else index
+    if isinstance(index, int):
         event.setdefault("item", index)
     return event
 

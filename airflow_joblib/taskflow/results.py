@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.picklability.pickler import dotted_name
+from airflow_joblib.taskflow import masks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -145,14 +146,5 @@ def publish_failures(records: list[Mapping[str, Any]]) -> None:
     """Push the records of failed items as the XCom ``failures`` of the running task."""
     ti = _context().get("ti")
     if ti is not None:
-        ti.xcom_push(key="failures", value=_masked([dict(record) for record in records]))
-
-
-def _masked(records: list[dict[str, Any]]) -> Any:
-    """Mask secrets that the task knows: an XCom is shown in the UI."""
-    try:
-        from airflow.sdk._shared.secrets_masker import redact
-    except ImportError:  # before Airflow 3.2
-        from airflow.sdk.execution_time.secrets_masker import redact  # type: ignore[import-not-found, no-redef]
-    mask: Any = redact  # whose types say less than it takes
-    return mask(records)
+        # Masked again: a secret may have become known since a record was made, and an XCom is shown in the UI.
+        ti.xcom_push(key="failures", value=[masks.masked(dict(record)) for record in records])

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.host import Host
-from airflow_joblib.taskflow import in_worker, results
+from airflow_joblib.taskflow import in_worker, masks, results
 from airflow_joblib.taskflow.in_worker import Steps
+from airflow_joblib.worker_process import inside_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,6 +71,22 @@ class Task(Host):
     def publish_failures(self, records: list[Mapping[str, Any]]) -> None:
         """Push the records of the failed items as the XCom ``failures``."""
         results.publish_failures(records)
+
+    def hides(self, name: str) -> bool:
+        """Return whether Airflow takes what goes by *name* for a secret."""
+        return masks.hides(name)
+
+    def mask(self, text: str) -> str:
+        """Return a text with the secrets masked that the task knows."""
+        return masks.mask(text)
+
+    def keep_secret(self, secret: str) -> None:
+        """Have a text masked from now on in all that the task logs and publishes."""
+        masks.keep_secret(secret)
+
+    def shows_notes(self) -> bool:
+        """Return whether an item of another fan-out takes the exception: a task's log and UI show no notes."""
+        return inside_worker()
 
     def is_whole_task(self, call: Call) -> bool:
         """Tell whether this run is all that the task does."""

@@ -9,23 +9,23 @@ import traceback
 import pytest
 
 from airflow_joblib import TooManyFailuresError
-from airflow_joblib.failures import Failures, explained
+from airflow_joblib.failures import SHOWN, Failures
+from airflow_joblib.host import Host
 from airflow_joblib.outcomes import ItemError
+from airflow_joblib.tracebacks import Place, Trace
 
 
 def failures(number: int, most: float) -> Failures:
     """Make so many failures, of which *most* are tolerated."""
-    found = Failures("thumbnail", most)
+    found = Failures("thumbnail", most, Host())
     for index in range(number):
-        found.add(failure(index), 3, 4711)
+        found.add(failure(index), f"item {index}", 3, 4711)
     return found
 
 
 def failure(index: int) -> ItemError:
-    try:
-        raise LookupError(f"no {index}")
-    except LookupError as error:
-        return ItemError(index, error, f"'item {index}'", traceback=f"Traceback in the worker of {index}\n")
+    place = Place("/worker/dag_file.py", 100 + index, "thumbnail", "dag_file")
+    return ItemError(index, LookupError(f"no {index}"), Trace([place]))
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ class OwnError(Exception):
 
 def test_record_of_a_broken_exception() -> None:
     """An exception that can't say what it is has an empty message, and its type by its full name."""
-    found = Failures("thumbnail", 1)
-    found.add(ItemError(5, OwnError(), "5"), 1, 1)
+    found = Failures("thumbnail", 1, Host())
+    found.add(ItemError(5, OwnError()), 5, 1, 1)
     (record,) = found.records
     assert record["message"] == ""
     assert record["error_type"].endswith("test_failures.OwnError")
@@ -99,21 +99,27 @@ def test_group() -> None:
     assert 3 <= len(group.exceptions) < 20
     assert group.exceptions[2].__notes__ == ["Raised by item 2 ('item 2') on try 3 in worker 4711."]
     shown = "".join(traceback.format_exception(caught.value))
-    assert "Traceback in the worker of 0" in shown
+    assert 'File "/worker/dag_file.py", line 100, in thumbnail' in shown
     assert "LookupError: no 1" in shown
     assert shown.index("LookupError") < shown.index("20 of 100 items failed for good")
 
 
 def test_first_failures_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The first failures are in the log with their tracebacks, at warning level, and the others are not."""
+    """The first failures are in the log, an error record each; then one line says where the rest is."""
     caplog.set_level(logging.WARNING, logger="airflow_joblib")
     failures(30, 100)
-    assert 3 <= len(caplog.records) < 30
-    assert caplog.messages[1] == "thumbnail: item 1 failed for good: LookupError: no 1"
-    assert "Traceback in the worker of 1" in caplog.text
+    *errors, more = caplog.records
+    assert [(record.levelname, vars(record)["item"]) for record in errors] == [("ERROR", item) for item in range(SHOWN)]
+    assert caplog.messages[1] == (
+        "thumbnail: item 1 ('item 1') failed for good: LookupError: no 1\n"
+        "Raised by item 1 ('item 1') on try 3 in worker 4711."
+    )
+    assert 'File "/worker/dag_file.py", line 101, in thumbnail' in caplog.text
+    assert more.levelname == "WARNING"
+    assert "the XCom 'failures' has a record of every one" in more.getMessage()
 
 
 def test_note_of_a_resource() -> None:
     """The failure of a resource names the resource, and no item."""
-    error = explained(ItemError(-1, ValueError("no"), resource="conn"), 1, 12)
+    error = failures(0, 0).raised(ItemError(-1, ValueError("no"), resource="conn"), None, 1, 12)
     assert error.__notes__ == ["Raised while per_worker 'conn' was set up in worker 12."]

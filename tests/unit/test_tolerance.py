@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -104,7 +105,7 @@ class TestTolerance:
         assert all(isinstance(error, LookupError) for error in group.exceptions)
         assert len(published[-1]) == caught.value.failed
         if backend in PROCESSES:
-            assert "in fail" in str(group.exceptions[0].__cause__)
+            assert "in fail" in "".join(traceback.format_exception(group.exceptions[0]))
 
     @processes
     def test_running_items_are_stopped(self, backend: str, tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ class TestTolerance:
 
         with pytest.raises(ParallelTaskError, match="CannotTravel: locked") as caught:
             task(work, backend=backend)(range(4))
-        assert "in work" in str(caught.value.__cause__)
+        assert "in work" in "".join(traceback.format_exception(caught.value))
 
 
 class TestAirflowExceptions:
