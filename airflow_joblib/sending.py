@@ -91,7 +91,7 @@ def pack(obj: object, *, share_above: int | None = _SHARE_ABOVE, verify: bool = 
     file = io.BytesIO()
     pickler = _SharingPickler(file, stays)
     pickler.dump(obj)
-    packed = Packed(file.getbuffer().toreadonly(), buffers)
+    packed = Packed(memoryview(file.getvalue()), buffers)  # not getbuffer: the file may be collected before it
     if verify and pickler.unsure:
         loads(packed.data, buffers=buffers)
     return packed

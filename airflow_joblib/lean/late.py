@@ -1,73 +1,105 @@
-"""joblib put off: an empty package at first, filled when something asks for more than a part of loky in it.
+"""joblib put off: an empty package at first, filled when something asks for more than loky's modules in it.
 
 To load joblib takes a process longer than everything else at its start. Not the standard library's ``LazyLoader``,
-which fills a package as soon as a module of it is imported.
+which fills a package as soon as a module of it is imported. What fills the package is the import of a module,
+:mod:`.whole_joblib`, so that Python's own locks see to threads that ask at once.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import sys
-import threading
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
 
-__all__ = ["put_off_joblib"]
+__all__ = ["fill", "put_off"]
 
-_PACKAGES = ("joblib", "joblib.externals.loky")
+_WHOLE = "airflow_joblib.lean.whole_joblib"
 
-_lock = threading.RLock()
-_empty: set[str] = set()
-
-
-def put_off_joblib() -> None:
-    """Have joblib and loky loaded when something is first looked up in them, but their modules at once."""
-    for name in _PACKAGES:
-        if name not in sys.modules:
-            _put_off(name)
+_empty: list[ModuleType] = []
 
 
-def _put_off(name: str) -> None:
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        return
-    module: Any = importlib.util.module_from_spec(spec)
-    module.__getattr__ = _Filler(module)
-    _empty.add(name)
-    sys.modules[name] = module
-    parent, _, child = name.rpartition(".")
-    if parent:
-        setattr(sys.modules[parent], child, module)
+def put_off(*packages: str) -> None:
+    """Put empty packages in the place of these, the outer one first, unless they are loaded.
+
+    They are filled when something is looked up in them, or when another module of joblib than loky's is imported.
+    """
+    for name in packages:
+        spec = importlib.util.find_spec(name) if name not in sys.modules else None
+        if spec is not None:
+            module: Any = importlib.util.module_from_spec(spec)
+            module.__getattr__ = _Missing(module)
+            sys.modules[name] = module
+            _empty.append(module)
+    if _empty:
+        sys.meta_path.insert(0, _Parts())
 
 
-class _Filler:
-    """A package's ``__getattr__`` for as long as it is empty."""
+def fill() -> None:
+    """Fill the packages: run what Python would have run at their import."""
+    while _empty:
+        module: Any = _empty[-1]
+        module.__spec__.loader.exec_module(module)
+        if type(vars(module).get("__getattr__")) is _Missing:
+            del module.__getattr__
+        _empty.pop()
+
+
+def _load_whole() -> None:
+    import airflow_joblib.lean.whole_joblib  # noqa: F401 - which calls fill
+
+
+class _Missing:
+    """The ``__getattr__`` of an empty package."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
 
     def __call__(self, name: str) -> Any:
-        """Fill the package, and look the name up again. Other threads wait for that."""
-        package = self._module.__name__
-        with _lock:
-            if package in _empty:
-                self._fill(package)
-        if vars(self._module).get("__getattr__") is not self:
-            return getattr(self._module, name)
-        msg = f"module {package!r} has no attribute {name!r}"  # it is being filled
+        """Fill the package, and look the name up again; while it is being filled only that."""
+        _load_whole()
+        if name in vars(self._module):
+            return vars(self._module)[name]
+        if (own := vars(self._module).get("__getattr__")) not in {None, self}:
+            return own(name)
+        msg = f"module {self._module.__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
 
-    def _fill(self, package: str) -> None:
-        _empty.discard(package)
-        try:
-            spec = self._module.__spec__
-            assert spec is not None  # noqa: S101 - it was made from one
-            assert spec.loader is not None  # noqa: S101
-            spec.loader.exec_module(self._module)
-        except BaseException:
-            _empty.add(package)
-            raise
-        if vars(self._module).get("__getattr__") is self:
-            del vars(self._module)["__getattr__"]
+
+class _Parts:
+    """Has joblib filled before one of its own modules is loaded, which may look for others in it."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a module of joblib's that has been loaded by now, and leave all others to the other finders."""
+        del path, target
+        package, _, rest = fullname.partition(".")
+        if package != "joblib" or rest.partition(".")[0] in {"", "externals"} or _WHOLE in sys.modules:
+            return None
+        _load_whole()
+        module = sys.modules.get(fullname)
+        if module is None:
+            return None
+        loader: Any = _Loaded(module)
+        module.__spec__ = ModuleSpec(fullname, loader)  # by which Python would load it again
+        return module.__spec__
+
+
+class _Loaded:
+    """Loads what is loaded."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+        self._spec = module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        del spec
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec

@@ -16,8 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import joblib
-
 import airflow_joblib
 
 __all__ = ["lean", "tracker"]
@@ -91,8 +89,10 @@ def _reachable() -> bool:
     """
     if sys.platform == "win32":
         return False
+    from joblib.externals import loky
+
     home = _home(airflow_joblib)
-    return home == _home(joblib) or home in _paths_at_start()
+    return home == Path(loky.__file__).resolve().parents[3] or home in _paths_at_start()
 
 
 def _home(package: Any) -> Path:

@@ -1,12 +1,13 @@
 """Pickle and unpickle what crosses a process boundary.
 
-cloudpickle does the work; this adds three things::
+cloudpickle does the work; this adds four things::
 
     obj ──► Pickler ──► bytes      1. a class that travels by value has a key: its definition is sent once, afterwards
              │                        the key alone, and it comes back as the very class it was
              ├─ classes sent       2. what dumps but must not travel (an open file, a DAG) or can't be imported by a
              └─ unsure?               worker is refused
                                    3. *unsure* tells whether loading runs code of the user, and so must be tried
+                                   4. code keeps the name of its file, which cloudpickle 3.1.3 leaves out
 
 A class by value that comes back is otherwise a copy, and cloudpickle then sets the copy's methods on the class of the
 process that receives it.
@@ -20,7 +21,7 @@ import io
 import pickle
 import sys
 from enum import Enum
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -115,6 +116,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             return self._reduce_function(obj)
         if kind is ModuleType:
             return self._reduce_module(obj)
+        if kind is CodeType:
+            return _code_in_file, (obj.co_filename, *self.dispatch_table[CodeType](obj))
         if kind is BuiltinFunctionType and self.needs is not None and type(obj.__module__) is str:
             self._refer(obj.__module__)
         if _refused(kind):
@@ -270,6 +273,11 @@ def _is_plain_error(kind: Any) -> bool:
         and kind.__reduce__ is BaseException.__reduce__
         and kind.__reduce_ex__ is object.__reduce_ex__
     )
+
+
+def _code_in_file(name: str, make: Callable[..., CodeType], args: tuple[Any, ...]) -> CodeType:
+    """Make code that tracebacks, logs and warnings show as that of a file, whatever cloudpickle calls it."""
+    return make(*args).replace(co_filename=name)
 
 
 def _error_of_parts(kind: Any, args: tuple[Any, ...]) -> BaseException:

@@ -119,7 +119,7 @@ if __name__ == "__main__":
         "import joblib.parallel",
         "from joblib.externals.loky import get_reusable_executor",
         "import joblib.externals.loky as loky; loky.cpu_count()",
-        "import threading; thread = threading.Thread(target=__import__, args=('joblib.memory',)); thread.start()",
+        "import joblib.memory",
     ],
 )
 def test_joblib_when_asked_for(statement: str) -> None:
@@ -127,6 +127,89 @@ def test_joblib_when_asked_for(statement: str) -> None:
     rows = run_python(NESTED.replace("IMPORT", statement)).stdout.splitlines()
     assert [row.rpartition(" ")[0] for row in rows] == [f"ThreadingBackend 1 [{n}, 2]" for n in range(1, 7)]
     assert "False" in rows[0]
+
+
+EVERY = """
+import importlib, inspect, os, pkgutil, sys, traceback
+from airflow_joblib.lean.late import put_off
+put_off("joblib")
+import joblib.externals.loky.process_executor
+assert "joblib.memory" not in sys.modules
+home = os.path.dirname(sys.modules["joblib"].__file__)
+skipped = "joblib.test", "joblib.externals.loky.backend.stdlib"
+found = [module.name for module in pkgutil.walk_packages([home], "joblib.")]
+names = [name for name in found if not name.startswith(skipped) and "win" not in name]
+
+def check(statement):
+    space = {}
+    exec(statement, space)
+    joblib = sys.modules["joblib"]
+    from joblib import Memory, Parallel, delayed
+    assert joblib.Parallel is Parallel is sys.modules["joblib.parallel"].Parallel
+    assert joblib.Memory is Memory is sys.modules["joblib.memory"].Memory
+    assert "__getattr__" not in vars(joblib)
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "joblib":
+            assert module.__spec__.loader.__class__.__name__ == "SourceFileLoader", name
+            for each in vars(module).values():
+                if inspect.isclass(each) and each.__module__ in sys.modules and each.__module__.startswith("joblib."):
+                    assert getattr(sys.modules[each.__module__], each.__name__, each) is each, each
+            parent, _, last = name.rpartition(".")
+            assert not parent or getattr(sys.modules[parent], last) is module, name
+
+def statements():
+    for name in names:
+        parent, _, last = name.rpartition(".")
+        yield f"import {name}"
+        yield f"from {parent} import {last}"
+        yield f"from {name} import *"
+    yield from ("import joblib; joblib.dump", "import joblib; joblib.parallel.Parallel", "from joblib import *")
+
+failed = []
+for statement in statements():
+    child = os.fork()
+    if not child:
+        try:
+            check(statement)
+        except BaseException:
+            print(statement, traceback.format_exc(limit=-2), flush=True)
+        os._exit(0)
+    os.wait()
+print("checked", len(names))
+"""
+
+
+def test_every_module_of_joblib() -> None:
+    """Whatever part of joblib a worker imports first, in whatever way, it has all of it, and each part once."""
+    lines = run_python(EVERY).stdout.splitlines()
+    assert len(lines) == 1, lines
+    assert int(lines[0].split()[1]) > 30
+
+
+THREADS = """
+import sys, threading
+from airflow_joblib.lean.late import put_off
+put_off("joblib")
+import joblib.externals.loky.process_executor
+sys.setswitchinterval(1e-6)
+statements = "from joblib import Memory", "import joblib; joblib.hash", "import joblib.disk", "import joblib.memory"
+statements = statements[:KINDS]
+threads = [threading.Thread(target=exec, args=(each, {}), daemon=True) for each in statements * 4]
+[thread.start() for thread in threads]
+[thread.join(60) for thread in threads]
+print([thread.is_alive() for thread in threads].count(True))
+"""
+
+
+@pytest.mark.parametrize("kinds", [2, 4])
+def test_threads_that_ask_at_once(kinds: int) -> None:
+    """Threads that import joblib at the same moment all have it, and no thread waits for another for ever.
+
+    Where they import different parts of it, one may see another half loaded, as without this library.
+    """
+    done = run_python(THREADS.replace("KINDS", str(kinds)))
+    assert done.stdout.strip() == "0"
+    assert kinds == 4 or not done.stderr
 
 
 def test_nested_processes() -> None:

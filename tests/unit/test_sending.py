@@ -338,3 +338,26 @@ def test_killed_worker_keeps_nothing() -> None:
             os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
     assert files() == before
+
+
+def test_nothing_is_printed_where_a_pickle_is_collected() -> None:
+    """A run whose items or arguments can't be sent leaves nothing that Python complains of when it is collected."""
+    code = """
+import gc, threading
+from airflow_joblib import parallel_task
+def two(item, shared=None):
+    return item
+large = bytearray(1 << 22)
+for items, shared in ([1, threading.Lock()], None), ([1, 2], threading.Lock()), ([1, 2], large), (range(50), 1):
+    try:
+        parallel_task(n_jobs=2, backend="loky")(two).map(items, shared)
+    except TypeError as error:
+        error.loop = error
+        print(type(error).__name__)
+        del error
+    gc.collect()
+"""
+    done = run_python(code)
+    assert done.stdout.split() == ["NotPicklableError"] * 2
+    assert "xception ignored" not in done.stderr
+    assert "exported buffers" not in done.stderr
