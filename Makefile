@@ -4,13 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST_FLAGS ?=
+PYTEST = $(BIN)/python -m pytest -n 2 $(PYTEST_FLAGS)
+TEST_ENV = $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
+.NOTPARALLEL:
+MAKEFLAGS += --keep-going  # of several parts every one runs, whatever came of those before it; the end is a failure
+.PHONY: help demo test test-unit test-docs test-airflow test-engines test-extras nightly check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
 
 help:
 	@echo "make demo      run the example DAGs under a real Airflow and print what they return (UI=1 leaves the UI up)"
 	@echo "make test      run every test that this machine can run (ENGINES=1 installs Dask, Ray and Spark for theirs)"
+	@echo "make nightly   what no change need wait for: chaos, what plain joblib does wrong, the tests' own harness"
 	@echo "make check     linters, formatter, types, direction of imports"
 	@echo "make bench     measure against joblib, other pools and a plain loop (ONLY=no_op: that work, QUICK=1: a smoke run)"
 	@echo "make bench-airflow  the same under a real Airflow, against .expand and joblib written by hand"
@@ -41,11 +46,27 @@ $(VENV)/.engines: $(BIN)/python pyproject.toml constraints.txt
 demo: $(VENV)/.demo
 	$(BIN)/python -m tests.harness.demo $(if $(UI),--ui)
 
-test: $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS) tests/unit
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS) tests/docs tests/typing tests/benchmarks
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/integration
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_FLAGS) tests/engines
+# Processes of their own, since unit tests import no Airflow.
+test: test-unit test-docs test-airflow test-engines
+
+test-unit: $(TEST_ENV)
+	$(PYTEST) --dist worksteal tests/unit
+
+test-docs: $(TEST_ENV)
+	$(PYTEST) --dist worksteal tests/docs tests/typing tests/benchmarks
+
+test-airflow: $(TEST_ENV)
+	$(PYTEST) --dist loadgroup tests/integration
+
+test-engines: $(TEST_ENV)
+	$(PYTEST) --dist loadgroup tests/engines
+
+# Those alone that a machine with neither the engines nor a server has to skip.
+test-extras: override PYTEST_FLAGS += -m "server and not nightly"
+test-extras: test-docs test-airflow test-engines
+
+nightly: $(TEST_ENV)
+	$(PYTEST) --dist loadgroup -m nightly tests
 
 check: $(VENV)/.test $(VENV)/.check $(VENV)/.bench
 	$(BIN)/ruff check .

@@ -1,7 +1,8 @@
-"""One real Airflow for all integration tests of a session."""
+"""One real Airflow for all integration tests that one process runs."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -20,12 +21,31 @@ if TYPE_CHECKING:
     from tests.harness import DagRunResult
 
 DAG_FILES = Path(__file__).parent / "dag_files"
+#: Modules of clusters, which take much memory: all in one process, one after another.
+OF_CLUSTERS = {"test_endings_on_clusters", "test_examples_on_clusters", "test_on_cluster", "test_on_spark"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before what gives the groups to processes
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a module in one process, which share its runs."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            name = item.path.stem
+            item.add_marker(pytest.mark.xdist_group("clusters" if name in OF_CLUSTERS else name))
 
 
 @pytest.fixture(scope="session")
 def airflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated, empty database: made once a session, since it takes as long as all the rest of the start."""
-    return migrated_database(tmp_path_factory.mktemp("template"))
+    """A migrated, empty database: made by one process for all, since it takes as long as all the rest of the start."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # the one that all processes of this session have
+    with (folder / "database.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "database").exists():
+            migrated_database(folder / "database.part")
+            (folder / "database.part").rename(folder / "database")
+    return folder / "database" / "airflow.db"
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +23,22 @@ BETWEEN = {"dask": 0, "ray": 1, "spark": 2}
 
 
 @pytest.fixture(scope="module")
-def mortal(airflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowInstance]:
-    """An Airflow of its own, with a short path for what clusters put into the folder for temporary files."""
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files whose path is so short that clusters look for no other."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def mortal(
+    airflow_database: Path, temporary: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AirflowInstance]:
+    """An Airflow of its own, with its own temporary files."""
     home = tmp_path_factory.mktemp("mortal")
     folder = tmp_path_factory.mktemp("mortal_dags")
     (folder / "endings.py").write_text((Path(__file__).parent / "dag_files" / "endings.py").read_text())
-    with AirflowInstance(home, [folder], database=airflow_database) as instance:
+    with AirflowInstance(home, [folder], env={"TMPDIR": str(temporary)}, database=airflow_database) as instance:
         instance.wait_for_dags("endings_dask", "endings_failing_ray")
         yield instance
     assert not instance.leftovers()
@@ -41,17 +52,9 @@ def engine(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def folders() -> set[Path]:
+def folders(temporary: Path) -> set[Path]:
     """What local clusters have among the temporary files."""
-    return {
-        folder for name in ("ray", "spark") for folder in Path(tempfile.gettempdir()).glob(f"airflow-joblib-{name}-*")
-    }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def others() -> set[Path]:
-    """What was there before any of these tests, which is not theirs."""
-    return folders()
+    return {folder for name in ("ray", "spark") for folder in temporary.glob(f"airflow-joblib-{name}-*")}
 
 
 @pytest.fixture
@@ -76,11 +79,12 @@ def test_task_is_ended(
     mortal: AirflowInstance,
     engine: str,
     start: Callable[[str], Running],
+    temporary: Path,
     ending: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The task fails for that reason, and everything below it is gone within seconds."""
-    before = folders()
+    before = folders(temporary)
     running = start(f"endings_{engine}")
     processes = running.processes()
     if ending == "SIGKILL of the task":
@@ -96,10 +100,10 @@ def test_task_is_ended(
     assert running.ended() == ended
     if "SIGTERM" in ending:
         assert "SIGTERM" in mortal.log(running.dag_id, running.run_id, "slow")
-        assert not folders() - before
+        assert not folders(temporary) - before
 
 
-def test_failing_item(mortal: AirflowInstance, engine: str, start: Callable[[str], Running], others: set[Path]) -> None:
+def test_failing_item(mortal: AirflowInstance, engine: str, start: Callable[[str], Running], temporary: Path) -> None:
     """An item's exception ends the cluster with the task, and what a killed task has left of files goes with it."""
     running = start(f"endings_failing_{engine}")
     processes = running.processes()
@@ -107,4 +111,4 @@ def test_failing_item(mortal: AirflowInstance, engine: str, start: Callable[[str
     seconds_to_end(processes, limit=30)
     assert not [process for process in processes if runs(process)]
     assert "item 3" in mortal.log(running.dag_id, running.run_id, "failing")
-    assert engine == "dask" or not folders() - others
+    assert engine == "dask" or not folders(temporary)

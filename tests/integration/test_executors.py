@@ -117,6 +117,7 @@ def test_airflow_in_workers_under_celery(celery: AirflowInstance, run: DagRunRes
     ]
 
 
+@pytest.mark.nightly
 def test_8_plain_joblib_under_celery(
     celery: AirflowInstance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.nightly, pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 def test_starts_every_service(airflow: AirflowInstance) -> None:

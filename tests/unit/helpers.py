@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PROCESSES = ("loky", "multiprocessing")
 LOCAL = (*PROCESSES, "threading", "sequential")
+#: The packages that each engine's extra brings.
+EXTRAS = {"dask": {"dask", "distributed"}, "ray": {"ray"}, "spark": {"joblibspark", "py4j", "pyspark"}}
 
 
 def named(value: object) -> str:

@@ -109,6 +109,7 @@ class Chaos:
         return (self.folder / "log").read_text()[-5000:]
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_chaos(seed: int, tmp_path: Path) -> None:

@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.nightly
+
 WHOLE = """
 import pytest
 pytest.importorskip("no_such_package", reason="not installed")

@@ -11,6 +11,7 @@ import pytest
 
 import airflow_joblib
 from airflow_joblib import exceptions
+from tests.unit.helpers import EXTRAS
 
 MODULES = sorted(
     module.name
@@ -65,11 +66,10 @@ def test_every_option_is_documented() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_all_holds(module: str) -> None:
     """Every name in a module's ``__all__`` is there, and every module has a docstring."""
-    engine = {"ray_engine": "ray", "spark_engine": "pyspark", "dask_engine": "distributed"}.get(
-        module.rpartition(".")[2]
-    )
-    if engine is not None:
-        pytest.importorskip(engine)
+    engine = module.rpartition(".")[2].partition("_")[0]
+    if module.startswith("airflow_joblib.engines.") and engine in EXTRAS:
+        for package in EXTRAS[engine]:
+            pytest.importorskip(package, reason=f"The engine {engine} is not installed.")
     loaded = importlib.import_module(module)
     assert loaded.__doc__
     assert [name for name in getattr(loaded, "__all__", []) if not hasattr(loaded, name)] == []

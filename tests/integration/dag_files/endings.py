@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_joblib import parallel_task
 
@@ -35,6 +35,28 @@ def failing(item: int, folder: str) -> int:
     if item == 3:
         raise ValueError(item)
     return int(slow.function(item, folder))
+
+
+def wait_for_go(item: int, folder: str, name: str) -> int:
+    """Say which process this is, and its parent; wait for the file that says go."""
+    trace = Path(folder, f"{name}-{item}")
+    trace.with_suffix(".part").write_text(f"{os.getpid()} {os.getppid()}")
+    trace.with_suffix(".part").rename(trace)
+    until = time.monotonic() + 400
+    while not Path(folder, f"{name}.go").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    return item
+
+
+@task
+def empty(folder: str) -> None:
+    """Do nothing but wait."""
+    wait_for_go(0, folder, "empty")
+
+
+with DAG("endings_slots", schedule=None):
+    ours = parallel_task(n_jobs=2, task_id="ours")(wait_for_go)
+    empty(FOLDER) >> ours(list(range(6)), folder=FOLDER, name="ours")
 
 
 for backend in ("loky", "multiprocessing", "threading", "sequential", "dask", "ray", "spark"):

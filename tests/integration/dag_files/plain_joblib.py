@@ -85,12 +85,6 @@ def where(item: int, folder: str, patience: float) -> int:
 
 
 @task
-def empty(folder: str) -> None:
-    """Do nothing but wait."""
-    wait_for_go(0, folder, "empty")
-
-
-@task
 def plain(name: str, folder: str) -> list[Any]:
     """One function's fan-out by hand."""
     function, backend, shared = WORK[name]
@@ -161,14 +155,6 @@ def plain_joblib_where() -> None:
     parallel_task(n_jobs=2, task_id="ours_where")(where)(list(range(6)), folder=FOLDER + "/ours", patience=100.0)
 
 
-@dag(schedule=None)
-def plain_joblib_slots() -> None:
-    """An empty task, and a fan-out when nothing else runs."""
-    ours = parallel_task(n_jobs=2, task_id="ours")(wait_for_go)
-    empty(FOLDER) >> ours(list(range(6)), folder=FOLDER, name="ours")
-
-
 plain_joblib()
 plain_joblib_where()
-plain_joblib_slots()
 plain_joblib_started()
