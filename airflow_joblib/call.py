@@ -127,10 +127,18 @@ class ItemSignature:
             raise InvalidOptionError(msg)
 
     def _check_factory(self, name: str, factory: Callable[..., Any]) -> None:
-        if inspect.isgeneratorfunction(factory) or inspect.iscoroutinefunction(factory):
+        kinds = inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction
+        if any(is_kind(factory) for is_kind in kinds):
             msg = (
                 f"per_worker[{name!r}] is no plain function, so calling it makes nothing. Decorate it with "
                 "contextlib's contextmanager."
+            )
+            raise InvalidOptionError(msg)
+        if _is_asynchronous(factory):
+            msg = (
+                f"per_worker[{name!r}] makes an asynchronous context manager, which {function_name(self.function)}, a "
+                "plain function, can't enter. Use contextlib's contextmanager, or open the resource in the function, "
+                "as with asyncio.run(...)."
             )
             raise InvalidOptionError(msg)
         shared = set(self.full.parameters) - {self.item} - set(self.factories)
@@ -244,6 +252,16 @@ def _check_plain(function: Callable[..., Any]) -> None:
 
 def _call_method(instance: object) -> object:
     return type(instance).__call__
+
+
+def _is_asynchronous(factory: Any) -> bool:
+    """Return whether what a resource's function makes can only be entered by ``async with``, as far as it shows."""
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    made = factory if isinstance(factory, type) else getattr(factory, "__annotations__", {}).get("return")
+    if isinstance(made, type) and hasattr(made, "__aenter__") and not hasattr(made, "__enter__"):
+        return True
+    return inspect.isroutine(factory) and inspect.isasyncgenfunction(inspect.unwrap(factory))
 
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, Parameter]:

@@ -1,4 +1,4 @@
-"""From items to chunks: what the items may be, how many go into a chunk, and their check before any is sent.
+"""From items to chunks: how many go into a chunk, and their check before any is sent.
 
 Items of known number are cut in advance, and where the workers are processes every chunk is pickled before the first
 worker starts; the bytes are kept and sent. A lazy iterator is cut, checked and sent as it is drawn.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import pickle
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.exceptions import Culprit
 
-__all__ = ["ItemChunk", "Packer", "Sizes", "check_items", "cut", "draw", "load_items"]
+__all__ = ["ItemChunk", "Packer", "Sizes", "cut", "draw", "load_items"]
 
 #: Aim of one chunk: long enough to hide the cost of sending it, short enough to spread the end evenly.
 _TARGET_SECONDS = 0.1
@@ -42,28 +42,6 @@ _MOST_AWAY = 250
 #: Bytes of one pickled chunk beyond which chunks are made smaller.
 _MOST_BYTES = 16 << 20
 _FIRST_ITEMS = 32
-
-
-def check_items(items: object, name: str) -> Iterable[Any]:
-    """Return *items* if they can be taken one by one.
-
-    Raises:
-        TypeError: They are a string, bytes, a mapping, a table or not iterable at all.
-    """
-    kind = type(items)
-    advice = None
-    if isinstance(items, str | bytes | bytearray | memoryview):
-        advice = "It would be taken apart. Pass a list of items, [value] for a single one."
-    elif isinstance(items, Mapping):
-        advice = "Its values would be lost. Pass list(mapping.items()), and take the pair apart in the function."
-    elif kind.__name__ == "DataFrame" and hasattr(kind, "itertuples"):
-        advice = 'It would give its column names. Pass frame.to_dict("records") or list(frame.itertuples()).'
-    elif not isinstance(items, Iterable) and not hasattr(kind, "__getitem__"):
-        advice = "Pass a list, or anything else that can be iterated."
-    if advice is not None:
-        msg = f"The items for {name!r} can't be a {kind.__name__}. {advice}"
-        raise TypeError(msg)
-    return items  # type: ignore[return-value]
 
 
 def draw(items: Iterable[Any], ahead: int) -> tuple[Sequence[Any], Iterator[Any] | None]:

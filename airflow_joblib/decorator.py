@@ -148,29 +148,31 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         Raises:
             NotPicklableError: The function, or something it refers to, can't reach a worker process.
         """
-        from airflow_joblib.taskflow.task import airflow_task
+        from airflow_joblib.taskflow.task import mapped_task
 
-        return airflow_task(self).partial(**kwargs)
+        return mapped_task(self).partial(**kwargs)
 
     def expand(self, **kwargs: Any) -> XComArg:
         """Make a mapped task: every instance takes one list of items for the item's parameter and fans out inside.
 
         Raises:
             NotPicklableError: The function, or something it refers to, can't reach a worker process.
+            TypeError: What is given for the items of an instance is no list of items.
         """
-        from airflow_joblib.taskflow.task import airflow_task
+        from airflow_joblib.taskflow.task import mapped_task
 
-        return airflow_task(self).expand(**kwargs)  # type: ignore[no-any-return]
+        return mapped_task(self).expand(**kwargs)
 
     def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> XComArg:
         """Make a mapped task from one mapping of arguments for each instance, a list of items among them.
 
         Raises:
             NotPicklableError: The function, or something it refers to, can't reach a worker process.
+            TypeError: What is given for the items of an instance is no list of items.
         """
-        from airflow_joblib.taskflow.task import airflow_task
+        from airflow_joblib.taskflow.task import mapped_task
 
-        return airflow_task(self).expand_kwargs(kwargs, strict=strict)  # type: ignore[no-any-return]
+        return mapped_task(self).expand_kwargs(kwargs, strict=strict)
 
     def override(self, **options: Any) -> Self:
         """Return the same task with other options, the decorator's own or Airflow's.

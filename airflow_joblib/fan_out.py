@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib import inner_threads
 from airflow_joblib.call import function_name
-from airflow_joblib.chunks import Packer, Sizes, check_items, cut, draw
+from airflow_joblib.chunks import Packer, Sizes, cut, draw
 from airflow_joblib.engine_pool import EnginePool, connected
 from airflow_joblib.exceptions import NotPicklableError
 from airflow_joblib.feed import Feed
+from airflow_joblib.input_checks import check_items
 from airflow_joblib.kept import Kept
 from airflow_joblib.ledger import Ledger
 from airflow_joblib.lost_workers import LostWorkersError

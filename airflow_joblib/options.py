@@ -24,6 +24,7 @@ from airflow_joblib.option_checks import (
     mapping,
     seconds,
 )
+from airflow_joblib.other_names import OTHER_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -203,9 +204,14 @@ def option_names() -> tuple[str, ...]:
 
 
 def unknown_option(name: str) -> InvalidOptionError | None:
-    """Return the error for an option that is a misspelling of a known one, None if it may be the operator's own."""
+    """Return the error for an option that is a misspelling of a known one, or another library's name for it.
+
+    None if it may be the operator's own.
+    """
     if name in TASK_OPTIONS:
         return None
+    if name in OTHER_NAMES:
+        return InvalidOptionError(f"There is no option {name!r} here. {OTHER_NAMES[name]}")
     if name == "multiple_outputs":
         return InvalidOptionError(
             "multiple_outputs can't be used here: a parallel task returns a list, which has no keys to unroll. Take "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from airflow_joblib.dag_definition import dag_is_being_defined, materialized
 from airflow_joblib.exceptions import InvalidOptionError
+from airflow_joblib.input_checks import check_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,6 +120,4 @@ def _join(chunks: Any) -> list[Any]:
 
 
 def _listed(items: Any, name: str) -> list[Any]:
-    from airflow_joblib.chunks import check_items  # late: a DAG file that only calls these pays for no pickling
-
     return list(check_items(materialized(items), name))

@@ -16,7 +16,7 @@ import logging
 import os
 import threading
 import time
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 __all__ = ["Worker", "close_after_failure", "current_item", "first_time", "from_user", "mark_thread"]
 
 log = logging.getLogger("airflow_joblib")
+
+_ASYNCHRONOUS = (
+    "It is an asynchronous context manager, which a plain function can't enter. Use contextlib's contextmanager, or "
+    "open the resource in the function, as with asyncio.run(...)."
+)
 
 _local = threading.local()
 
@@ -164,6 +169,8 @@ class Worker:
                     made = factory(**self._call.factory_arguments(factory))
                     if isinstance(made, AbstractContextManager):
                         made = self._stack.enter_context(made)
+                    elif isinstance(made, AbstractAsyncContextManager):
+                        raise TypeError(_ASYNCHRONOUS)
                 except self._catch as error:  # handed on as it is
                     self._refused = ItemError(-1, from_user(error), resource=name, verdict="end")
                     break

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk.bases.decorator import task_decorator_factory
 
-from airflow_joblib.chunks import check_items
 from airflow_joblib.exceptions import Culprit, NotPicklableError
+from airflow_joblib.input_checks import check_items
+from airflow_joblib.taskflow.mapped import Mapped
 from airflow_joblib.taskflow.operator import ParallelOperator
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.taskflow.types import Parallel
 
-__all__ = ["airflow_task", "make_task"]
+__all__ = ["airflow_task", "make_task", "mapped_task"]
 
 _STAY = "It belongs to the process of the task."
 _VALUES = (
@@ -56,6 +57,15 @@ def airflow_task(parallel: Parallel, given: Collection[str] = ()) -> Any:
         decorated_operator_class=ParallelOperator,
         **parallel.task_options,
     )
+
+
+def mapped_task(parallel: Parallel) -> Mapped:
+    """Return what makes mapped tasks of a parallel task.
+
+    Raises:
+        NotPicklableError: The function, or something it refers to, can't reach a worker process.
+    """
+    return Mapped(airflow_task(parallel), parallel.__name__, parallel.item)
 
 
 def make_task(parallel: Parallel, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> XComArg:

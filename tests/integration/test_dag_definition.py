@@ -69,6 +69,24 @@ class TestCall:
         scale(scale(["a"]))  # type: ignore[arg-type]
         assert dag.task_dict["scale__1"].upstream_task_ids == {"scale"}
 
+    @pytest.mark.parametrize("items", [[1, 2, 3], ["a", "b"], [["a"], 3], [{"a": 1}], [None]])
+    def test_items_instead_of_lists(self, dag: DAG, items: list[Any]) -> None:
+        """A list of items in the place of a list of lists is an error that says so, whatever the form."""
+        for form in (
+            lambda: scale.expand(item=items),
+            lambda: scale.partial(width=3).expand(item=items),
+            lambda: scale.expand_kwargs([{"item": each, "width": 1} for each in items]),
+        ):
+            with pytest.raises(TypeError, match="each must be a list of items for 'item'") as caught:
+                form()
+            assert "split()" in str(caught.value)
+        assert not dag.task_dict
+
+    def test_lists_from_upstream(self, dag: DAG) -> None:
+        """A list may hold what tasks upstream return."""
+        scale.expand(item=[list_items(), ["a"]])
+        assert isinstance(dag.task_dict["scale"], MappedOperator)
+
     def test_no_multiple_outputs(self, dag: DAG) -> None:
         """``-> dict`` is what one item gives: the task's own result is a list."""
         scale(["a"])
@@ -309,7 +327,7 @@ class TestParseTimeErrors:
         [
             ("abc", "can't be a str"),
             (b"abc", "can't be a bytes"),
-            (None, "can't be a NoneType"),
+            (None, "can't be None"),
             ({"a": 1}, "can't be a dict"),
             (3, "can't be a int"),
             ((n for n in "ab"), "can't be a generator while a DAG is being defined: it is gone after one use"),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_joblib import InvalidOptionError
+from airflow_joblib import InvalidOptionError, parallel_task
 from airflow_joblib.call import Call, ItemSignature, function_name
 from tests.unit.helpers import named as name_of
 
@@ -369,3 +370,57 @@ def test_nothing_but_the_item_adds_no_call() -> None:
     of_item = Call(plain).of_item({})
     assert of_item(1) == (1, "a", "b")
     assert of_item is plain
+
+
+@contextlib.asynccontextmanager
+async def opened() -> AsyncIterator[int]:
+    """An asynchronous resource."""
+    yield 1
+
+
+async def drawn() -> AsyncIterator[int]:
+    """No context manager at all."""
+    yield 1
+
+
+class Session:
+    """A resource that only ``async with`` enters."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+
+def session() -> Any:
+    """Make one, and not say so."""
+    return Session()
+
+
+def annotated() -> object:
+    """Make one, and say so."""
+    return Session()
+
+
+annotated.__annotations__["return"] = Session
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [opened, functools.partial(opened), Session, annotated, drawn],
+    ids=lambda factory: type(factory).__name__,
+)
+def test_asynchronous_resource(factory: Any) -> None:
+    """A resource that a plain function can't enter is refused when the function is decorated."""
+    with pytest.raises(InvalidOptionError, match=r"per_worker\['c'\] .*contextmanager"):
+        parallel_task(per_worker={"c": factory})(lambda item, c: (item, c))
+
+
+@pytest.mark.parametrize("backend", ["sequential", "threading"])
+def test_asynchronous_resource_made(backend: str) -> None:
+    """One that shows only when it is made ends the run before the first item."""
+    task: Any = parallel_task(n_jobs=2, backend=backend, per_worker={"c": session})(lambda item, c: (item, c))
+    with pytest.raises(TypeError, match="asynchronous context manager") as caught:
+        task.map([1, 2, 3])
+    assert "'c'" in caught.value.__notes__[0]

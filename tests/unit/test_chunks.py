@@ -1,86 +1,22 @@
-"""Items and chunks: what items may be, how they are cut, and that pickling them checks them."""
+"""Items and chunks: how they are cut, and that pickling them checks them."""
 
 from __future__ import annotations
 
 import itertools
 import pickle
 import threading
-from collections import OrderedDict, UserDict
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_joblib import NotPicklableError
-from airflow_joblib.chunks import ItemChunk, Packer, Sizes, check_items, cut, draw, load_items
-from tests.unit.helpers import named
+from airflow_joblib.chunks import ItemChunk, Packer, Sizes, cut, draw, load_items
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
     from typing import Literal
-
-
-class Iterates:
-    def __iter__(self) -> Iterator[int]:
-        return iter([1, 2])
-
-
-@pytest.mark.parametrize(
-    "items",
-    [
-        [1],
-        (1,),
-        {1},
-        frozenset({1}),
-        range(3),
-        (n for n in range(3)),
-        iter([1]),
-        {"a": 1}.keys(),
-        {"a": 1}.values(),
-        {"a": 1}.items(),
-        np.arange(3),
-        np.eye(2),
-        pd.Series([1, 2]),
-        pd.Index([1, 2]),
-        Iterates(),
-        map(str, [1]),
-    ],
-    ids=lambda items: type(items).__name__,
-)
-def test_items(items: object) -> None:
-    """Whatever can be taken one by one can be items, and is not touched by the check."""
-    assert check_items(items, "path") is items
-
-
-@pytest.mark.parametrize(
-    ("items", "message"),
-    [
-        ("abc", r"The items for 'path' can't be a str\. It would be taken apart\. Pass a list of items, \[value\]"),
-        ("", r"can't be a str"),
-        (b"abc", r"can't be a bytes\. It would be taken apart"),
-        (bytearray(b"abc"), r"can't be a bytearray\. It would be taken apart"),
-        (memoryview(b"abc"), r"can't be a memoryview\. It would be taken apart"),
-        ({"a": 1}, r"can't be a dict\. Its values would be lost\. Pass list\(mapping\.items\(\)\)"),
-        ({}, r"can't be a dict"),
-        (OrderedDict(), r"can't be a OrderedDict\. Its values would be lost"),
-        (UserDict(), r"can't be a UserDict\. Its values would be lost"),
-        (MappingProxyType({}), r"can't be a mappingproxy\. Its values would be lost"),
-        (pd.DataFrame({"a": [1]}), r"can't be a DataFrame\. It would give its column names\. .*to_dict\(\"records\"\)"),
-        (None, r"can't be a NoneType\. Pass a list, or anything else that can be iterated\."),
-        (3, r"can't be a int\. Pass a list"),
-        (object(), r"can't be a object\. Pass a list"),
-    ],
-    ids=named,
-)
-def test_not_items(items: object, message: str) -> None:
-    """What would be taken apart, or can't be taken one by one, is a TypeError that says what to pass instead."""
-    with pytest.raises(TypeError, match=message):
-        check_items(items, "path")
 
 
 def test_draw_takes_no_more_than_asked() -> None:

@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_joblib import InvalidOptionError, ParallelTaskError, parallel_task
-from airflow_joblib.options import Defaults, Options, environment, option_names, seconds, unknown_option, uses_processes
+from airflow_joblib.options import (
+    TASK_OPTIONS,
+    Defaults,
+    Options,
+    environment,
+    option_names,
+    seconds,
+    unknown_option,
+    uses_processes,
+)
+from airflow_joblib.other_names import OTHER_NAMES
 from tests.unit.helpers import named
 
 
@@ -57,6 +67,15 @@ VALID: list[dict[str, Any]] = [
 ]
 
 INVALID: list[tuple[dict[str, Any], str]] = [
+    *(({name: 2}, rf"no option '{name}' here\. Use n_jobs") for name in ("workers", "max_workers", "n_workers")),
+    *(({name: 2}, rf"no option '{name}' here\. Use n_jobs") for name in ("num_workers", "processes", "n_threads")),
+    *(({name: 2}, rf"no option '{name}' here\. Use batch_size") for name in ("chunksize", "chunk_size")),
+    *(({name: "1M"}, rf"backend_options={{'{name}': ") for name in ("max_nbytes", "mmap_mode", "temp_folder")),
+    *(({name: 1}, r"Use item_retries .* retries for .* the whole task") for name in ("retry", "max_retries")),
+    *(({name: 1}, r"It isn't needed: ") for name in ("verbose", "return_as", "pre_dispatch")),
+    *(({name: 1}, r'Use backend: "loky" for processes, "threading"') for name in ("prefer", "require")),
+    ({"timeout": 3}, r"no option 'timeout' here\. Use item_timeout .* execution_timeout"),
+    ({"initializer": 3}, r"no option 'initializer' here\. Use per_worker"),
     ({"n_jobs": 0}, r"n_jobs must be a whole number other than 0, not 0\. Give"),
     ({"n_jobs": "many"}, r"n_jobs must be a whole number other than 0, not 'many'"),
     ({"n_jobs": "2"}, r"n_jobs must be a whole number"),
@@ -283,3 +302,8 @@ def test_processes_or_threads() -> None:
         False,
         False,
     ]
+
+
+def test_other_names_are_free() -> None:
+    """No name that another library has for an option is one of ours, or of Airflow's tasks."""
+    assert not OTHER_NAMES.keys() & {*option_names(), *TASK_OPTIONS}
