@@ -117,4 +117,5 @@ def _note(failure: ItemError, name: str, text: str, tries: int, worker: int) -> 
         )
     if failure.loading:
         return f"Raised while item {failure.index} ({text}) was loaded{where}; it has not run."
-    return f"Raised by item {failure.index} ({text}) on try {tries}{where}."
+    how = "Returned" if failure.returned else "Raised"
+    return f"{how} by item {failure.index} ({text}) on try {tries}{where}."

@@ -61,12 +61,13 @@ class Host:
         """Let a run be ended from outside; gives a function to call now and then, which raises when it must end."""
         yield lambda: None
 
-    def check_result(self, call: Call, index: int, value: object) -> None:
-        """Check the first result, as soon as it is there.
+    def result_check(self, call: Call) -> Callable[[int, object], str | None] | None:
+        """Return what tells why the result of an item can't be in an XCom; None where the results will not be one.
 
-        Raises:
-            TypeError: The results are to be an XCom, and this one can't be in it.
+        It takes the item's position in the input and its result, and returns None for a result that can.
         """
+        del call
+        return None
 
     def size_of(self, call: Call, values: Sequence[Any]) -> int | None:
         """Return the size in bytes that the results will have as an XCom; None where they will not be one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Kept"]
 
+log = logging.getLogger("airflow_joblib")
+
+_USED = (
+    "%s: this run took finished items from the checkpoint in %s, and so will the next try. If they are wrong now, "
+    "remove that folder: every item runs then."
+)
+
 
 class Kept:
     """The checkpoint of a run, where there is to be one. A context manager, which writes what is pending at the end."""
@@ -30,6 +38,8 @@ class Kept:
         self._host = host
         self._checkpoint: Checkpoint | None = None
         self._digests: dict[int, list[bytes]] = {}
+        self._unfit = host.result_check(call)
+        self._used = False
 
     def __enter__(self) -> Self:
         if self._where is not False:
@@ -44,8 +54,11 @@ class Kept:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._checkpoint is not None:
-            self._checkpoint.flush(hasty=getattr(kind, "hasty", False))
+        if self._checkpoint is None:
+            return
+        self._checkpoint.flush(hasty=getattr(kind, "hasty", False))
+        if kind is not None and self._used:
+            log.warning(_USED, function_name(self._call.function), self._checkpoint.folder)
 
     @property
     def any(self) -> bool:
@@ -59,6 +72,9 @@ class Kept:
         if digests is None:
             return None
         found = self._checkpoint.take(item, digests[0])
+        if found is not None and not found.skipped and self._unfit is not None and self._unfit(index, found.value):
+            found = None  # kept by a run whose results were to be no XCom
+        self._used = self._used or found is not None
         if found is None:  # kept until it has run, since an item that runs in this process may be changed by that
             self._digests[index] = digests
         return found

@@ -15,7 +15,7 @@ from airflow_joblib.outcomes import ItemError
 from airflow_joblib.retries import Retries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from airflow_joblib.call import Call
     from airflow_joblib.chunks import ItemChunk
@@ -58,7 +58,7 @@ class Ledger:
         self._skip: ItemError | None = None
         self._skipped_item: object = None
         self._idle_losses = 0
-        self._checked = False
+        self._unfit = host.result_check(call)
         self._told = False
         self.name = function_name(call.function)
         self.results: list[Any] = []
@@ -111,12 +111,14 @@ class Ledger:
         """Enter a report.
 
         Raises:
-            TypeError: The first result can't be in an XCom.
+            TypeError: A result can't be in an XCom, and no failure is tolerated.
             TooManyFailuresError: More items failed than are tolerated.
             Exception: An item's failure that ends the run.
         """
         self._idle_losses = 0
         ran = len(report.values)
+        if self._unfit is not None:
+            self._refuse_unfit(chunk.indices, report, self._unfit)
         self._keep_results(chunk.indices[:ran], report)
         self.skipped += len(report.skipped)
         if self._skip is None and report.skip is not None:
@@ -127,15 +129,15 @@ class Ledger:
         self._kept.add(chunk, report, failed)
         for failure in report.failures:
             self._fail(failure, chunk, report.worker)
-        if not self._checked:
-            self._check_first_result(chunk.indices, report, failed)
 
-    def _check_first_result(self, indices: Sequence[int], report: Report, failed: set[int]) -> None:
-        for index, value in zip(indices, report.values, strict=False):
-            if index not in failed and index not in report.skipped:
-                self._checked = True
-                self._host.check_result(self._call, index, value)
-                return
+    def _refuse_unfit(self, indices: Sequence[int], report: Report, unfit: Callable[[int, object], str | None]) -> None:
+        """Make a failure of each item whose result can't be in the task's XCom: the task would fail at its end."""
+        for place, value in enumerate(report.values):
+            why = None if value is None else unfit(indices[place], value)
+            if why is not None:
+                report.values[place] = None
+                refused = ItemError(indices[place], TypeError(why), returned=True, verdict="fail")
+                report.failures.append(refused)
 
     def _keep_results(self, indices: Sequence[int], report: Report) -> None:
         if isinstance(indices, range) and indices:

@@ -67,6 +67,7 @@ class ItemError:
         error: The exception.
         trace: The worker's traceback; None where the exception still has its own.
         resource: Name of the ``per_worker`` resource whose set-up failed.
+        returned: Whether the item raised nothing, and its result is what can't be used.
         loading: Whether it was raised as a worker loaded the function, or the item, and not by the item itself.
         verdict: What it means for the run.
     """
@@ -75,6 +76,7 @@ class ItemError:
     error: BaseException
     trace: Trace | None = None
     resource: str = ""
+    returned: bool = False
     loading: bool = False
     verdict: Verdict = "retry"
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.picklability.pickler import dotted_name
 from airflow_joblib.taskflow import masks
+from airflow_joblib.taskflow.fitting import serialized, unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "are_xcom",
-    "check",
+    "check_of",
     "is_whole_task",
     "publish_failures",
     "size",
@@ -34,11 +33,6 @@ _LARGE_XCOM = (
 )
 #: Results that are looked at to tell the size of all.
 _SAMPLE = 1000
-
-_NO_XCOM = (
-    "The result of item {index} can't be in an XCom: {path} ({type}) can't be serialized: {why} Return plain data "
-    "(numbers, strings, lists, dicts), or store the result elsewhere in the function and return where it is."
-)
 
 
 def are_xcom(function: object) -> bool:
@@ -61,21 +55,12 @@ def _context() -> Mapping[str, Any]:
         return {}
 
 
-def check(index: int, value: object) -> None:
-    """Check that the result of one item can be serialized.
+def check_of(function: object) -> Callable[[int, object], str | None] | None:
+    """Return what tells why a result can't be in the XCom of the running task; None where none will be in it.
 
-    Raises:
-        TypeError: It can't; the message has the item, the path to what can't and its type.
+    It takes the item's position in the input and its result, and returns None for one that can.
     """
-    if not _serialized_by_airflow():
-        return
-    try:
-        _size(value)
-    except Exception as error:  # noqa: BLE001 - serializers raise what they please
-        path, culprit, why = _culprit(value, f"result of item {index}", error)
-    else:
-        return
-    raise TypeError(_NO_XCOM.format(index=index, path=path, type=dotted_name(type(culprit)), why=f"{why}."))
+    return unfit if are_xcom(function) and _serialized_by_airflow() else None
 
 
 def _serialized_by_airflow() -> bool:
@@ -94,30 +79,7 @@ def stored_elsewhere() -> bool:
 
 
 def _size(value: object) -> int:
-    try:
-        from airflow.sdk.serde import serialize
-    except ImportError:  # before Airflow 3.2
-        from airflow.serialization.serde import serialize  # type: ignore[import-not-found, no-redef]
-    return len(json.dumps(serialize(value)))
-
-
-def _culprit(value: object, path: str, error: Exception) -> tuple[str, object, Exception]:
-    """Follow a value that can't be serialized down to the part that can't."""
-    for step, child in _children(value):
-        try:
-            _size(child)
-        except Exception as below:  # noqa: BLE001
-            return _culprit(child, f"{path} → {step}", below)
-    return path, value, error
-
-
-def _children(value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, dict):
-        yield from ((f"[{key!r}]", child) for key, child in value.items())
-    elif isinstance(value, list | tuple | set | frozenset):
-        yield from ((f"[{place}]", child) for place, child in enumerate(value))
-    elif is_dataclass(value):
-        yield from ((f".{field.name}", getattr(value, field.name)) for field in fields(value))
+    return len(json.dumps(serialized(value)))
 
 
 def size(values: Sequence[Any]) -> int:

@@ -59,10 +59,9 @@ class Task(Host):
         with ending.watched() as check, logs.item_marks(), asked_in_turn():
             yield check
 
-    def check_result(self, call: Call, index: int, value: object) -> None:
-        """Check that the first result can be in the task's XCom, where the results are to be that."""
-        if results.are_xcom(call.function):
-            results.check(index, value)
+    def result_check(self, call: Call) -> Callable[[int, object], str | None] | None:
+        """Return what tells why a result can't be in the task's XCom; None where the results will not be that."""
+        return results.check_of(call.function)
 
     def size_of(self, call: Call, values: Sequence[Any]) -> int | None:
         """Return about how many bytes the results will have as an XCom; None where they will not be one."""

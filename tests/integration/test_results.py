@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from enum import Enum, StrEnum
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import attrs
+import msgspec
+import numpy as np
 import pytest
+from airflow.sdk import serde
+from airflow.sdk.api.datamodels._generated import XComResponse
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import xcom
-from airflow.sdk.serde import serialize
+from airflow.sdk.serde import deserialize, serialize
+from pydantic import BaseModel, JsonValue, TypeAdapter
 
 from airflow_joblib.taskflow import results
+from airflow_joblib.taskflow.fitting import unfit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +38,28 @@ class Reading:
     value: Any
 
 
+class Model(BaseModel):
+    n: int
+
+
+@attrs.define
+class Attrs:
+    n: int
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Shape(Enum):
+    ROUND = 1
+
+
+class Pair(NamedTuple):
+    n: int
+    text: str
+
+
 class Opaque:
     """Nothing that Airflow can serialize."""
 
@@ -39,11 +72,96 @@ def object_storage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [1, "text", None, [1, {"a": (2.5, True)}], datetime(2026, 1, 1, tzinfo=UTC), Reading(1)]
+    "value",
+    [
+        1,
+        "text",
+        None,
+        2**64 - 1,
+        -(2**63),
+        1.5,
+        True,
+        "\\u0000 is no NUL",
+        [1, {"a": (2.5, True)}],
+        {1: "a", None: "b"},
+        {1, 2},
+        datetime(2026, 1, 1, tzinfo=UTC),
+        Decimal("1.5"),
+        np.float64(1.5),
+        np.int32(3),
+        Colour.RED,
+        Pair(1, "a"),
+        [[] for _ in range(1000)],
+    ],
+    ids=str,
 )
 def test_fit_for_an_xcom(value: Any) -> None:
-    """What Airflow serializes passes."""
-    results.check(0, value)
+    """What reaches a task downstream passes."""
+    assert unfit(0, value) is None
+    assert is_pulled(value)
+
+
+def is_pulled(value: Any) -> bool:
+    """Whether a value takes every step from one task to another: messages, requests, the database's JSON."""
+    message = msgspec.msgpack.decode(msgspec.msgpack.encode(serialize([value])))
+    body = json.dumps(message, allow_nan=False, ensure_ascii=False).encode()
+    stored = TypeAdapter(JsonValue).validate_python(json.loads(body))
+    answer = XComResponse.model_validate_json(json.dumps({"key": "k", "value": stored}))
+    loaded: Any = answer.value
+    deserialize(loaded)
+    return b"\\u0000" not in json.dumps(stored).encode().replace(rb"\\", b"")
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "why"),
+    [
+        (float("nan"), " (float) is nan", "Return None"),
+        ({"a": [1.0, float("inf")]}, " → ['a'] → [1] (float) is inf", "Return None"),
+        (-float("inf"), " (float) is -inf", "Return None"),
+        ([np.float64("nan")], " → [0] (numpy.float64) is nan", "Return None"),
+        (10**30, " (int) has more than the 64 bits", "str(n)"),
+        ((1, {"b": -(2**63) - 1}), " → [1] → ['b'] (int) has more", "str(n)"),
+        ("\ud800", " (str) has half of a surrogate pair", "errors='replace'"),
+        ({"\udc80": 1}, " → key '\\udc80' (str) has half of a surrogate pair", "errors='replace'"),
+        (["a", "b\0c"], " → [1] (str) has a NUL character", "PostgreSQL"),
+        (nested(250), " (list) is nested deeper than 190 levels", "less nested"),
+        (b"x", " (bytes) can't be serialized: ", "base64.b64encode"),
+        ([{"x": bytearray(b"x")}], " → [0] → ['x'] (bytearray) can't be serialized: ", "base64.b64encode"),
+        (Shape.ROUND, f" ({__name__}.Shape) can't be serialized: ", ".value"),
+        (Reading(1), f" ({__name__}.Reading) can't be loaded by a task downstream: ", "dataclasses.asdict()"),
+        ([Model(n=1)], f" → [0] ({__name__}.Model) can't be loaded by a task downstream: ", ".model_dump("),
+        (Attrs(1), f" ({__name__}.Attrs) can't be loaded by a task downstream: ", "attrs.asdict()"),
+        ({"__classname__": "x"}, " (dict) can't be serialized: ", "plain data"),
+        (Reading([Reading(float("nan"))]), " → .value → [0] → .value (float) is nan", "Return None"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_no_task_downstream_would_get(value: Any, path: str, why: str) -> None:
+    """What a step from one task to another refuses is refused as it arrives: by path, type and with a way out."""
+    found = unfit(3, value)
+    assert found is not None
+    assert found.startswith(f"The result of item 3 can't be in an XCom: result of item 3{path}")
+    assert why in found
+
+
+def test_circle() -> None:
+    """A result that holds itself is refused."""
+    circle: list[Any] = []
+    circle.append(circle)
+    assert "can't be in an XCom" in str(unfit(0, circle))
+
+
+def test_class_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class that Airflow may load passes."""
+    monkeypatch.setattr(serde, "_match", lambda name: name.endswith("Reading"))
+    assert unfit(0, Reading(1)) is None
 
 
 @pytest.mark.parametrize(
@@ -57,9 +175,8 @@ def test_fit_for_an_xcom(value: Any) -> None:
 )
 def test_not_fit_for_an_xcom(value: Any, path: str) -> None:
     """The message has the item, the path, the type and a way out."""
-    with pytest.raises(TypeError) as caught:
-        results.check(7, value)
-    message = str(caught.value)
+    message = unfit(7, value)
+    assert message is not None
     assert message.startswith(f"The result of item 7 can't be in an XCom: {path}")
     assert f"{Opaque.__module__}.Opaque) can't be serialized: " in message
     assert message.endswith(
@@ -68,18 +185,40 @@ def test_not_fit_for_an_xcom(value: Any, path: str) -> None:
     )
 
 
-@pytest.mark.usefixtures("object_storage")
+def check() -> Any:
+    """What a task that returns the results of *work* checks them with."""
+    return results.check_of(work)
+
+
+def work(item: int) -> int:
+    return item
+
+
+@pytest.fixture
+def _whole_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the running task be the fan-out of *work*."""
+    task = SimpleNamespace(python_callable=SimpleNamespace(function=work), do_xcom_push=True)
+    monkeypatch.setattr(results, "_context", lambda: {"task": task})
+
+
+@pytest.mark.usefixtures("object_storage", "_whole_task")
 def test_checked_for_object_storage_too() -> None:
     """Airflow's object storage backend serializes as Airflow does, so the check holds there."""
-    with pytest.raises(TypeError, match="can't be in an XCom"):
-        results.check(0, Opaque())
+    assert "can't be in an XCom" in check()(0, Opaque())
 
 
+@pytest.mark.usefixtures("_whole_task")
 def test_backend_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that serializes in its own way may take anything."""
+    assert check() is not None
     own = type("Own", (BaseXCom,), {"serialize_value": staticmethod(lambda value, **_: "")})
     monkeypatch.setattr(xcom, "XCom", own)
-    results.check(0, Opaque())
+    assert check() is None
+
+
+def test_no_xcom() -> None:
+    """Nothing is checked where the results are no XCom: the fan-out is a part of the task, or there is none."""
+    assert check() is None
 
 
 @pytest.mark.parametrize(
@@ -116,3 +255,26 @@ def test_large_in_object_storage(caplog: pytest.LogCaptureFixture) -> None:
 def test_size_of_what_is_not_fit() -> None:
     """What can't be serialized has no size; Airflow itself says so."""
     assert results.size([Opaque()]) == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"id": 12345, "name": "thumbnail", "sizes": [1.5, 2, None, True], "where": "s3://bucket/" + "x" * 80},
+        ("text", 1.5, [1, 2, 3]),
+        {"at": datetime(2026, 1, 1, tzinfo=UTC), "score": 0.5}["at"],
+        np.float64(1.5),
+        "x" * 10_000,
+    ],
+    ids=["row", "tuple", "date", "NumPy", "text"],
+)
+def test_cost(value: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """To check 10,000 results takes less than 2 % of 10,000 items of a millisecond."""
+    unfit(0, value)  # what is done once
+    began = time.process_time()
+    for index in range(10_000):
+        unfit(index, value)
+    seconds = time.process_time() - began
+    with capsys.disabled():
+        print(f"\n10,000 results checked in {seconds:.3f} s")
+    assert seconds < 0.02 * 10

@@ -257,32 +257,32 @@ class TestFirstFailure:
 
 
 class Checking(Host):
-    """Checks the first result, as an Airflow task does."""
+    """Checks every result, as an Airflow task does."""
 
     def __init__(self) -> None:
         self.checked: list[tuple[int, object]] = []
 
-    def check_result(self, call: object, index: int, value: object) -> None:
+    def result_check(self, call: object) -> Any:
+        del call
+        return self.check
+
+    def check(self, index: int, value: object) -> str | None:
         self.checked.append((index, value))
-        if value == "bad":
-            raise TypeError("can't be an XCom")
+        return f"The result of item {index} can't be in an XCom" if value == "bad" else None
 
 
-class TestFirstResult:
-    """The host looks at the first result as soon as it is there."""
+class TestResultsAreChecked:
+    """The host looks at every result as it arrives."""
 
     @pytest.fixture
     def host(self, monkeypatch: pytest.MonkeyPatch) -> Checking:
         host = Checking()
-        read = Defaults.read.__func__  # type: ignore[attr-defined]
-        monkeypatch.setattr(
-            Defaults, "read", classmethod(lambda cls, get: Defaults(**{**_fields(read(cls, get)), "host": host}))
-        )
+        set_host(monkeypatch, host)
         return host
 
     @local
-    def test_checked_once(self, backend: str, host: Checking) -> None:
-        """One real result is checked: none of an item that failed or was skipped."""
+    def test_each_is_checked_once(self, backend: str, host: Checking) -> None:
+        """Every result is checked; none of an item that failed or was skipped."""
 
         def work(item: int) -> int | None:
             if item == 0:
@@ -292,23 +292,89 @@ class TestFirstResult:
             return item
 
         task(work, backend=backend, max_failures=1)(range(10))
-        assert len(host.checked) == 1
-        assert host.checked[0][0] == host.checked[0][1]
-        assert host.checked[0][0] >= 2
+        assert sorted(host.checked) == [(item, item) for item in range(2, 10)]
 
     @local
     def test_refused_early(self, backend: str, host: Checking, tmp_path: Path) -> None:
-        """A result that is refused ends the run before the later items have run."""
+        """A result that is refused ends the run before the later items have run, and the error says whose it is."""
         ran = tmp_path / "ran"
 
         def work(item: int) -> str:
             note(ran)
             time.sleep(0.02)
-            return "bad"
+            return "bad" if item == 3 else "good"
 
-        with pytest.raises(TypeError, match="can't be an XCom"):
+        with pytest.raises(TypeError, match="The result of item 3 can't be in an XCom") as caught:
             task(work, backend=backend)(range(1000))
+        assert caught.value.__notes__[0].startswith("Returned by item 3 (3) on try 1 in worker ")
         assert len(notes(ran)) < 900
+        assert (3, "bad") in host.checked
+
+    @local
+    def test_tolerated(self, backend: str, host: Checking, published: list[Any]) -> None:
+        """A result that is refused is its item's failure, which another try would not mend."""
+        work = task(lambda item: "bad" if item == 3 else item, backend=backend, max_failures=1, item_retries=2)
+        assert work(range(6)) == [0, 1, 2, None, 4, 5]
+        (record,) = published[-1]
+        assert (record["index"], record["tries"], record["error_type"]) == (3, 1, "TypeError")
+
+    def test_not_kept(self, host: Checking, tmp_path: Path) -> None:
+        """A result that is refused is not in the checkpoint: its item runs again, and the others don't."""
+        ran = tmp_path / "ran"
+
+        def work(item: int) -> str:
+            note(ran, item)
+            return "bad" if item == 3 and not (tmp_path / "mended").exists() else "good"
+
+        run = task(work, backend="sequential", checkpoint=str(tmp_path / "kept"))
+        with pytest.raises(TypeError):
+            run(range(6))
+        (tmp_path / "mended").touch()
+        assert run(range(6)) == ["good"] * 6
+        assert notes(ran).count("3") == 2
+        assert notes(ran).count("0") == 1
+
+    def test_kept_by_a_run_that_took_anything(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """What a checkpoint has that can't be in the XCom is not taken from it: its item runs again."""
+        ran = tmp_path / "ran"
+
+        def work(item: int) -> str:
+            note(ran, item)
+            if item == 5 and not (tmp_path / "mended").exists():
+                raise LookupError("the last one")
+            return "bad" if item == 3 and not (tmp_path / "mended").exists() else "good"
+
+        run = task(work, backend="sequential", checkpoint=str(tmp_path / "kept"))
+        with pytest.raises(LookupError):
+            run(range(6))
+        (tmp_path / "mended").touch()
+        set_host(monkeypatch, Checking())
+        assert run(range(6)) == ["good"] * 6
+        assert notes(ran).count("3") == 2
+
+    def test_checkpoint_is_named_in_a_failure(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A run that fails after it took items from a checkpoint logs where that is, and what removes it."""
+        run = task(fails_on_two, backend="sequential", checkpoint=str(tmp_path / "kept"))
+        for _ in range(2):
+            caplog.clear()
+            with pytest.raises(LookupError):
+                run(range(3))
+        assert f"from the checkpoint in {tmp_path}/kept/" in caplog.text
+        assert "remove that folder" in caplog.text
+
+
+def fails_on_two(item: int) -> int:
+    if item == 2:
+        raise LookupError("two")
+    return item
+
+
+def set_host(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+    """Let runs have this host."""
+    read = Defaults.read.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        Defaults, "read", classmethod(lambda cls, get: Defaults(**{**_fields(read(cls, get)), "host": host}))
+    )
 
 
 def _fields(defaults: Defaults) -> dict[str, Any]:
