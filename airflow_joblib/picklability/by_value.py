@@ -10,6 +10,7 @@ don't, see :mod:`.dependencies`.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import sysconfig
 import threading
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
 
-__all__ = ["findable_part", "importable", "instance_dict", "is_own", "modules_by_value", "sent_by_value"]
+__all__ = ["findable_part", "importable", "instance_dict", "is_own", "left_behind", "modules_by_value", "sent_by_value"]
 
 #: What Airflow puts before the name of a module that it made from a DAG file.
 DAG_FILE_PREFIX = "unusual_prefix_"
@@ -35,6 +36,7 @@ _CALLABLES = frozenset({FunctionType, BuiltinFunctionType, MethodType})
 _registered: Counter[str] = Counter()
 _lock = threading.Lock()
 _found: set[str] = set()
+_searched: list[str] = []
 
 
 def modules_by_value(functions: Iterable[Callable[..., object]]) -> list[ModuleType]:
@@ -168,6 +170,9 @@ def importable(name: str) -> bool:
     ``importlib.util.find_spec`` answers from ``sys.modules``, which says nothing about another process, so every part
     of the name is asked of the finders themselves.
     """
+    if sys.path != _searched:  # Airflow has the archive of a zipped DAG on it only while it loads that
+        _found.clear()
+        _searched[:] = sys.path
     if name not in _found and _findable(name):
         _found.add(name)  # a module that isn't found may be by and by: the path grows, files are written
     return name in _found
@@ -179,8 +184,27 @@ def _findable(name: str) -> bool:
         spec = _find_spec(".".join(parts[:depth]), path)
         if spec is None:
             return _grown_by_parent(".".join(parts[: depth - 1]), part)
+        if depth == 1 and _passing(spec):
+            return False
         path = spec.submodule_search_locations
     return True
+
+
+def _passing(spec: ModuleSpec) -> bool:
+    """Return whether a module lies in the archive of a DAG that Airflow is loading: it is first on the path by then."""
+    archive = getattr(spec.loader, "archive", None)
+    return archive is not None and sys.path[:1] == [archive] and archive not in _given_paths()
+
+
+def _given_paths() -> list[str]:
+    return os.environ.get("PYTHONPATH", "").split(os.pathsep)
+
+
+def left_behind(name: str) -> ModuleType | None:
+    """Return a module of the user's own that was loaded from a file which no search finds now; None for any other."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
+    return module if file is not None and is_own(name) else None
 
 
 def findable_part(name: str) -> str:

@@ -20,13 +20,14 @@ import functools
 import io
 import pickle
 import sys
+import types
 from enum import Enum
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from airflow_joblib.picklability.by_value import importable, is_own
+from airflow_joblib.picklability.by_value import importable, is_own, left_behind, sent_by_value
 from airflow_joblib.picklability.dependencies import current
 from airflow_joblib.picklability.keys import class_of_key, key_of, receive_class, set_class_state
 from airflow_joblib.picklability.named import FROM_PARTS, reduce_cached_property
@@ -49,6 +50,9 @@ _OWN = frozenset(
     {"airflow_joblib.call", "airflow_joblib.outcomes"}
     | {f"airflow_joblib.picklability.{name}" for name in ("dependencies", "sent_modules")}
 )
+
+#: Attributes of a module that its import has set.
+_OF_FINDING = frozenset({"__builtins__", "__cached__", "__doc__", "__loader__", "__name__", "__spec__"})
 
 #: Methods that loading an object calls, if its type has its own: ``__getattr__`` too, in search of a ``__setstate__``.
 _RUN_BY_LOADING = (
@@ -184,10 +188,18 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         reduced = super().reducer_override(obj)
         if reduced is NotImplemented and module and not _travels(obj):
             if not importable(module):
-                raise UnimportableError(module)
+                return self._reduce_left_behind(obj, module)
             if self.needs is not None:
                 self._refer(module)
         return reduced
+
+    def _reduce_left_behind(self, obj: Any, name: str) -> Any:
+        """Reduce by value what a worker would not find, as in a module of a zipped DAG."""
+        module = left_behind(name)
+        if module is None:
+            raise UnimportableError(name)
+        with sent_by_value([module]):
+            return _reduce_module(obj) if type(obj) is ModuleType else super().reducer_override(obj)
 
     def _refer(self, module: str) -> None:
         """Take note of a module that workers must have, in which nothing of the user's own can be."""
@@ -221,6 +233,12 @@ def _with_slots(cls: type, args: tuple[Any, ...]) -> tuple[Any, ...]:
     if "__slots__" not in own or named_tuple or issubclass(cls, Enum):  # these two see to their slots themselves
         return args
     return *args[:3], {**args[3], "__slots__": own["__slots__"]}, *args[4:]
+
+
+def _reduce_module(module: ModuleType) -> Any:
+    """Reduce a module to its attributes, but for what tells where it was found."""
+    kept = {name: value for name, value in vars(module).items() if name not in _OF_FINDING}
+    return types.ModuleType, (module.__name__, module.__doc__), kept
 
 
 def _travels(obj: object) -> bool:
