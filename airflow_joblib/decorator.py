@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 import functools
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 from airflow_joblib.call import ItemSignature, function_name
-from airflow_joblib.dag_definition import CONTEXT, dag_is_being_defined, materialized
 from airflow_joblib.options import Defaults, Options, environment, option_names, unknown_option, uses_processes
+from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.taskflow.airflow_internals import dag_is_being_defined, materialized
 
 if TYPE_CHECKING:
     import inspect
@@ -363,7 +363,7 @@ def _described(value: object) -> str:
 
 def _defaults() -> Defaults:
     """Read ``[joblib]``: through Airflow where it is loaded, from the environment where it is not."""
-    if CONTEXT not in sys.modules:
+    if not airflow_internals.is_loaded():
         return Defaults.read(environment)
     from airflow_joblib.taskflow import configuration, services
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from airflow_joblib.dag_definition import dag_is_being_defined, materialized
 from airflow_joblib.exceptions import InvalidOptionError
 from airflow_joblib.input_checks import check_items
+from airflow_joblib.taskflow.airflow_internals import dag_is_being_defined, materialized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

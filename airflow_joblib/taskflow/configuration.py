@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-try:
-    from airflow.sdk.configuration import conf
-except ImportError:  # Airflow 3.1
-    from airflow.configuration import conf
+from airflow_joblib.taskflow.airflow_internals import conf
 
 __all__ = ["option"]
 

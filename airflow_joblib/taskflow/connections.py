@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Connection
-from airflow.sdk.log import mask_secret
 
 from airflow_joblib.exceptions import InvalidOptionError
+from airflow_joblib.taskflow.airflow_internals import mask_secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

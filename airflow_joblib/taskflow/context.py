@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.exceptions import ParallelTaskError
 from airflow_joblib.picklability.pickler import dumps, loads
+from airflow_joblib.taskflow import airflow_internals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["WorkerContext", "travelling"]
+__all__ = ["WorkerContext", "current", "travelling"]
 
 _TI_ID = "ti_id"
 _VALUES = "`run_id`, `ds`, `logical_date`, `params`, `try_number` and `map_index` are there"
@@ -36,12 +37,22 @@ _PREVIOUS = {
 }
 
 
+def current() -> Mapping[str, Any] | None:
+    """Return the context of the task that runs here; None where none does."""
+    from airflow.sdk import get_current_context
+
+    try:
+        return get_current_context()
+    except RuntimeError:
+        return None
+
+
 def travelling(context: Mapping[str, Any]) -> dict[str, bytes]:
     """Return what of a task's context can travel, each value pickled by itself.
 
     Only what Airflow itself puts there: a PythonOperator adds the arguments of the call, all items among them.
     """
-    from airflow.sdk.definitions.context import Context
+    from airflow.sdk import Context
 
     known = Context.__annotations__.keys() - _STAYING.keys() - _MADE_ANEW - _PREVIOUS.keys()
     ti = context.get("ti")
@@ -102,18 +113,14 @@ class WorkerContext(Mapping[str, Any]):
         return _made_anew(name) if name in _MADE_ANEW else loads(self._pickled[name])
 
     def _previous(self, attribute: str) -> Any:
-        from airflow.sdk.execution_time.context import get_previous_dagrun_success
-        from airflow.sdk.timezone import coerce_datetime
-
-        return coerce_datetime(getattr(get_previous_dagrun_success(loads(self._pickled[_TI_ID])), attribute))
+        run = airflow_internals.get_previous_dagrun_success(loads(self._pickled[_TI_ID]))
+        return airflow_internals.coerce_datetime(getattr(run, attribute))
 
 
 def _made_anew(name: str) -> Any:
-    from airflow.sdk.execution_time import context
-
     if name == "conn":
-        return context.ConnectionAccessor()
+        return airflow_internals.ConnectionAccessor()
     return {
-        "json": context.VariableAccessor(deserialize_json=True),
-        "value": context.VariableAccessor(deserialize_json=False),
+        "json": airflow_internals.VariableAccessor(deserialize_json=True),
+        "value": airflow_internals.VariableAccessor(deserialize_json=False),
     }

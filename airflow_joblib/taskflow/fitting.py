@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_joblib.picklability.pickler import dotted_name
+from airflow_joblib.taskflow import airflow_internals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -173,11 +174,7 @@ def serialized(value: object) -> Any:
 @cache
 def _serde() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """Return Airflow's own functions that make plain data of a value, and a value of plain data."""
-    try:
-        from airflow.sdk.serde import deserialize, serialize
-    except ImportError:  # before Airflow 3.2
-        from airflow.serialization.serde import deserialize, serialize  # type: ignore[import-not-found, no-redef]
-    return serialize, deserialize
+    return airflow_internals.serialize, airflow_internals.deserialize
 
 
 def _problem_of_scalar(value: str | float) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import secrets
-import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,15 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.engines.guest import Guest
 from airflow_joblib.on_import import when_imported
-from airflow_joblib.taskflow import guest_logs
-from airflow_joblib.taskflow.in_worker import (
-    CONTEXT,
-    LOOK_FOR_RUNNER,
-    TASK_RUNNER,
-    allow_import,
-    let_go_of_stdin,
-    promise_runner,
-)
+from airflow_joblib.taskflow import airflow_internals, guest_logs
+from airflow_joblib.taskflow.airflow_internals import CONTEXT, LOOK_FOR_RUNNER, TASK_RUNNER
+from airflow_joblib.taskflow.in_worker import allow_import, let_go_of_stdin, promise_runner
 from airflow_joblib.taskflow.seat import Seat, here
 
 if TYPE_CHECKING:
@@ -37,7 +30,6 @@ __all__ = ["Invitation", "TaskGuest", "made_here"]
 #: Invitations that were made in this process, which is their task's: it has all this already.
 made_here: set[str] = set()
 
-_COMMS = "SUPERVISOR_COMMS"
 _lock = threading.RLock()
 _guests: set[TaskGuest] = set()
 _undo: list[Callable[[], None]] = []
@@ -134,30 +126,21 @@ def _install() -> None:
 
 def _lend_supervisor() -> None:
     """Let threads of a run find the supervisor's line as an attribute of the module, and no other thread."""
-    runner = sys.modules[TASK_RUNNER]
-    before = vars(runner).get("__getattr__")
-
-    def lookup(name: str) -> Any:
-        seat = here.get() if name == _COMMS else None
-        if seat is not None:
-            return seat.guest.comms
-        if before is not None:
-            return before(name)
-        msg = f"module {TASK_RUNNER!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-
-    _lend(runner, "__getattr__", lookup)
+    _lend(*airflow_internals.lend_supervisor(_comms))
 
 
 def _lend_context() -> None:
-    module: Any = sys.modules[CONTEXT]
-    before = module._get_current_context  # noqa: SLF001
+    _lend(*airflow_internals.lend_context(_context))
 
-    def current() -> Any:
-        seat = here.get()
-        return before() if seat is None or seat.guest.context is None else seat.guest.context
 
-    _lend(module, "_get_current_context", current)
+def _comms() -> Any:
+    seat = here.get()
+    return None if seat is None else seat.guest.comms
+
+
+def _context() -> Any:
+    seat = here.get()
+    return None if seat is None else seat.guest.context
 
 
 def _lend(module: Any, name: str, value: object) -> None:

@@ -15,8 +15,10 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.on_import import when_imported
+from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.taskflow.airflow_internals import MASKERS
 from airflow_joblib.taskflow.seat import here
-from airflow_joblib.taskflow.worker_logs import MASKERS, of_record
+from airflow_joblib.taskflow.worker_logs import of_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +79,7 @@ def install() -> Callable[[], None]:
     replace(sys, "stdout", lambda stream: _Stream(stream, "task.stdout"))
     replace(sys, "stderr", lambda stream: _Stream(stream, "task.stderr"))
     undo.append(when_imported("structlog", lambda: _replace_structlog(replace)))
-    undo.append(when_imported(MASKERS, lambda: replace(sys.modules[MASKERS].SecretsMasker, "add_mask", _add_mask)))
+    undo.append(when_imported(MASKERS, lambda: replace(airflow_internals.SecretsMasker, "add_mask", _add_mask)))
 
     def take_back() -> None:
         while undo:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.taskflow.in_worker import TASK_RUNNER
+from airflow_joblib.taskflow import airflow_internals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,19 +37,16 @@ class InTurn:
 @contextmanager
 def asked_in_turn() -> Iterator[None]:
     """Let threads take turns at the supervisor's line, where it doesn't see to that itself."""
-    runner: Any = sys.modules.get(TASK_RUNNER)
-    line = getattr(runner, "SUPERVISOR_COMMS", None)
+    line = airflow_internals.supervisor()
     if not _needs_turns(line):
         yield
         return
-    runner.SUPERVISOR_COMMS = InTurn(line)
+    airflow_internals.set_supervisor(InTurn(line))
     try:
         yield
     finally:
-        runner.SUPERVISOR_COMMS = line
+        airflow_internals.set_supervisor(line)
 
 
 def _needs_turns(line: object) -> bool:
-    from airflow.sdk.execution_time.comms import CommsDecoder
-
-    return isinstance(line, CommsDecoder) and not hasattr(line, "_thread_lock")
+    return isinstance(line, airflow_internals.CommsDecoder) and not airflow_internals.takes_turns(line)

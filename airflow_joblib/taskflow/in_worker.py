@@ -15,17 +15,16 @@ import stat
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_joblib.on_import import when_imported
+from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.taskflow.airflow_internals import CONTEXT, LOOK_FOR_RUNNER, TASK_RUNNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [
-    "CONTEXT",
-    "LOOK_FOR_RUNNER",
-    "TASK_RUNNER",
     "Prepare",
     "Steps",
     "allow_import",
@@ -33,11 +32,7 @@ __all__ = [
     "promise_runner",
 ]
 
-TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
-CONTEXT = "airflow.sdk.definitions._internal.contextmanager"
 _DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-#: These look for the supervisor only if the task runner's module is loaded, and in the database otherwise.
-LOOK_FOR_RUNNER = ("airflow.models.connection", "airflow.models.variable")
 
 
 @dataclass(frozen=True)
@@ -82,14 +77,13 @@ class Prepare:
     def _set_supervisor(self) -> None:
         from airflow_joblib.taskflow.stand_in import StandIn
 
-        runner: Any = sys.modules[TASK_RUNNER]
-        runner.SUPERVISOR_COMMS = StandIn(self.address, self.key, getattr(runner, "SUPERVISOR_COMMS", None))
+        inherited = airflow_internals.supervisor()
+        airflow_internals.set_supervisor(StandIn(self.address, self.key, inherited))
 
     def _set_context(self) -> None:
         from airflow_joblib.taskflow.context import WorkerContext
 
-        module: Any = sys.modules[CONTEXT]
-        module._CURRENT_CONTEXT[:] = [] if self.context is None else [WorkerContext(self.context)]  # noqa: SLF001
+        airflow_internals.set_context([] if self.context is None else [WorkerContext(self.context)])
 
 
 def allow_import() -> bool:

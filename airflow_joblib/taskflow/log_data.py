@@ -9,6 +9,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.log_channel import LONGEST
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _MOST_FRAMES = 50
 _NOT_EXTRA = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 #: What of a record says where it was made.
 _PLACE = ("pathname", "filename", "module", "lineno", "funcName", "thread", "threadName", "process", "processName")
-_LOGGING = ("logging", "structlog", "airflow._shared.logging", "airflow.sdk._shared.logging", "airflow_joblib.taskflow")
+_LOGGING = ("logging", "structlog", *airflow_internals.LOGGING, "airflow_joblib.taskflow")
 
 
 def encode(data: dict[str, Any]) -> bytes:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from airflow.sdk.log import mask_secret
 from structlog.processors import CallsiteParameterAdder, ExceptionRenderer
 from structlog.stdlib import ProcessorFormatter
 
+from airflow_joblib.taskflow.airflow_internals import log_levels, mask_secret
 from airflow_joblib.taskflow.log_receiver import Receiver
 from airflow_joblib.taskflow.worker_logs import Levels, Logs
 from airflow_joblib.worker import current_item
@@ -81,9 +80,7 @@ def levels() -> Levels:
 
 def _structlog_levels() -> dict[str, int]:
     """Return Airflow's levels of structlog's namespaces, or where they can't be had that of a logger of none."""
-    module = sys.modules.get("airflow.sdk._shared.logging.structlog")
-    levels = getattr(module, "PER_LOGGER_LEVELS", None)
-    if levels is not None:
+    if (levels := log_levels()) is not None:
         return {str(name): int(level) for name, level in levels.items()}
     bound = structlog.get_logger().bind()
     return {"": bound.get_effective_level() if hasattr(bound, "get_effective_level") else logging.INFO}

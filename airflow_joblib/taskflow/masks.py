@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from airflow_joblib.taskflow import airflow_internals
 
 __all__ = ["hides", "keep_secret", "mask", "masked"]
 
 
-@cache
-def _masker() -> ModuleType:
-    try:
-        from airflow.sdk._shared import secrets_masker
-    except ImportError:  # before Airflow 3.2
-        from airflow.sdk.execution_time import secrets_masker  # type: ignore[attr-defined, no-redef]
-    return secrets_masker
-
-
 def hides(name: str) -> bool:
     """Return whether Airflow takes what goes by *name* for a secret."""
-    return bool(_masker().should_hide_value_for_key(name))
+    return bool(airflow_internals.should_hide_value_for_key(name))
 
 
 def masked(value: Any) -> Any:
     """Return plain data with the secrets masked that the task knows."""
-    return _masker().redact(value)
+    return airflow_internals.redact(value)
 
 
 def mask(text: str) -> str:
@@ -37,6 +26,4 @@ def mask(text: str) -> str:
 
 def keep_secret(secret: str) -> None:
     """Have a text masked from now on, in this process and in its supervisor."""
-    from airflow.sdk.log import mask_secret
-
-    mask_secret(secret)
+    airflow_internals.mask_secret(secret)

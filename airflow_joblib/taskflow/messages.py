@@ -11,61 +11,24 @@ import threading
 from typing import Any
 
 import msgspec
-from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-from airflow.sdk.execution_time import comms
-from airflow.sdk.log import mask_secret
 
+from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.taskflow.airflow_internals import (
+    AirflowRuntimeError,
+    ErrorResponse,
+    ErrorType,
+    RequestFrame,
+    ResponseFrame,
+    mask_secret,
+)
 from airflow_joblib.taskflow.line import LIMIT
 from airflow_joblib.taskflow.request_size import has_more_values
 
 __all__ = ["SERVED", "Answers"]
 
 #: By name, since versions of Airflow differ; those an older one doesn't have are left out.
-SERVED = frozenset(
-    {
-        "ClearAssetStateStoreByName",
-        "ClearAssetStateStoreByUri",
-        "ClearTaskStateStore",
-        "DeleteAssetStateStoreByName",
-        "DeleteAssetStateStoreByUri",
-        "DeleteTaskStateStore",
-        "DeleteVariable",
-        "DeleteXCom",
-        "GetAssetByName",
-        "GetAssetByUri",
-        "GetAssetEventByAsset",
-        "GetAssetEventByAssetAlias",
-        "GetAssetStateStoreByName",
-        "GetAssetStateStoreByUri",
-        "GetAssetsByAlias",
-        "GetConnection",
-        "GetDRCount",
-        "GetDag",
-        "GetDagRun",
-        "GetDagRunState",
-        "GetPrevSuccessfulDagRun",
-        "GetPreviousDagRun",
-        "GetPreviousTI",
-        "GetTICount",
-        "GetTaskBreadcrumbs",
-        "GetTaskRescheduleStartDate",
-        "GetTaskStateStore",
-        "GetTaskStates",
-        "GetVariable",
-        "GetVariableKeys",
-        "GetXCom",
-        "GetXComCount",
-        "GetXComSequenceItem",
-        "GetXComSequenceSlice",
-        "MaskSecret",
-        "PutVariable",
-        "SetAssetStateStoreByName",
-        "SetAssetStateStoreByUri",
-        "SetTaskStateStore",
-        "SetXCom",
-    }
-)
-_MODELS: dict[object, Any] = {name: getattr(comms, name) for name in SERVED if hasattr(comms, name)}
+SERVED = frozenset((*airflow_internals.REQUESTS, *airflow_internals.LATER_REQUESTS))
+_MODELS = {name: model for name in SERVED if (model := airflow_internals.message(name)) is not None}
 #: The models by their kind as it stands in a frame.
 _BY_KIND = {msgspec.msgpack.encode(name): str(name) for name in _MODELS}
 #: Bytes of the largest request, of a kind that brings no value, and of one that does.
@@ -95,11 +58,11 @@ class Answers:
         supervisor: The task process's own line to its supervisor.
     """
 
-    def __init__(self, supervisor: comms.CommsDecoder[Any, Any]) -> None:
+    def __init__(self, supervisor: Any) -> None:
         self._supervisor = supervisor
         self._turn = threading.Lock()  # the line has a lock, but not the one that ``dag.test()`` puts in its place
         self._head = msgspec.msgpack.Decoder(_Head)
-        self._request: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(comms._RequestFrame)  # noqa: SLF001
+        self._request: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(RequestFrame)
 
     def __call__(self, frame: bytes) -> bytearray:
         """Return the answer to *frame*, header included. Never raises."""
@@ -160,11 +123,12 @@ def _check_size(kind: str, frame: bytes) -> None:
     else:
         return
     message = f"{kind} is too large a request for a worker process to make: it has {why}."
-    raise AirflowRuntimeError(comms.ErrorResponse(error=_REFUSED, detail={"message": message}))
+    raise AirflowRuntimeError(ErrorResponse(error=_REFUSED, detail={"message": message}))
 
 
 def _answer(number: int, body: dict[str, Any] | None, error: dict[str, Any] | None = None) -> bytearray:
-    return comms._ResponseFrame(number, body, error).as_bytes()  # noqa: SLF001
+    answer: bytearray = ResponseFrame(number, body, error).as_bytes()
+    return answer
 
 
 def _dumped(reply: Any) -> dict[str, Any] | None:
@@ -173,19 +137,19 @@ def _dumped(reply: Any) -> dict[str, Any] | None:
     return {"type": reply.type, **reply.model_dump(by_alias=True, exclude_unset=True)}
 
 
-def _refusal(kind: str) -> comms.ErrorResponse:
-    what = f"{kind} is" if hasattr(comms, kind) else "That is"
-    return comms.ErrorResponse(
+def _refusal(kind: str) -> Any:
+    what = f"{kind} is" if airflow_internals.message(kind) is not None else "That is"
+    return ErrorResponse(
         error=_REFUSED, detail={"message": f"{what} not a request that a worker process may make of its task."}
     )
 
 
-def _response(error: Exception) -> comms.ErrorResponse:
+def _response(error: Exception) -> Any:
     """Return the supervisor's own error, or one that says what went wrong on the way, without any value."""
     if isinstance(error, AirflowRuntimeError):
         return error.error
     if type(error).__name__ == "AirflowSecretsBackendAccessDenied":
-        return comms.ErrorResponse(error=_REFUSED, detail={"message": "Access denied."})
-    return comms.ErrorResponse(
+        return ErrorResponse(error=_REFUSED, detail={"message": "Access denied."})
+    return ErrorResponse(
         detail={"message": f"The task's process could not pass the request on: {type(error).__name__}."}
     )

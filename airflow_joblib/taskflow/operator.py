@@ -6,7 +6,8 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.python import PythonOperator
-from airflow.sdk.bases.decorator import DecoratedOperator
+
+from airflow_joblib.taskflow.airflow_internals import DecoratedOperator
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -6,7 +6,8 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.taskflow import masks
+from airflow_joblib.taskflow import airflow_internals, masks
+from airflow_joblib.taskflow.context import current
 from airflow_joblib.taskflow.fitting import serialized, unfit
 
 if TYPE_CHECKING:
@@ -47,12 +48,7 @@ def is_whole_task(function: object) -> bool:
 
 
 def _context() -> Mapping[str, Any]:
-    from airflow.sdk import get_current_context
-
-    try:
-        return get_current_context()
-    except RuntimeError:  # no task runs here
-        return {}
+    return current() or {}
 
 
 def check_of(function: object) -> Callable[[int, object], str | None] | None:
@@ -65,17 +61,13 @@ def check_of(function: object) -> Callable[[int, object], str | None] | None:
 
 def _serialized_by_airflow() -> bool:
     """Tell whether XComs are stored in the way of Airflow itself; a backend of one's own may do as it likes."""
-    from airflow.sdk.bases.xcom import BaseXCom
-    from airflow.sdk.execution_time.xcom import XCom
-
-    return stored_elsewhere() or XCom.serialize_value is BaseXCom.serialize_value
+    own: bool = airflow_internals.XCom.serialize_value is airflow_internals.BaseXCom.serialize_value
+    return own or stored_elsewhere()
 
 
 def stored_elsewhere() -> bool:
     """Tell whether XComs go to Airflow's object storage backend."""
-    from airflow.sdk.execution_time.xcom import XCom
-
-    return any(kind.__name__ == "XComObjectStorageBackend" for kind in XCom.__mro__)
+    return any(kind.__name__ == "XComObjectStorageBackend" for kind in airflow_internals.XCom.__mro__)
 
 
 def _size(value: object) -> int:

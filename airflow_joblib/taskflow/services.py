@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.host import Host
-from airflow_joblib.taskflow import in_worker, masks, results
+from airflow_joblib.taskflow import airflow_internals, in_worker, masks, results
 from airflow_joblib.taskflow.in_worker import Steps
 from airflow_joblib.worker_process import inside_worker
 
@@ -24,7 +23,10 @@ __all__ = ["Task", "inside_task"]
 
 def inside_task() -> bool:
     """Tell whether this process runs a task, with a supervisor to ask."""
-    return _supervisor() is not None
+    if airflow_internals.supervisor() is None:
+        return False
+    airflow_internals.check(load=True)  # all that a run will need, before its first item
+    return True
 
 
 class Task(Host):
@@ -37,7 +39,7 @@ class Task(Host):
         from airflow_joblib.taskflow.messages import Answers
         from airflow_joblib.taskflow.relay import Relay
 
-        with Relay(Answers(_supervisor())) as relay, logs.of_workers() as worker_logs:
+        with Relay(Answers(airflow_internals.supervisor())) as relay, logs.of_workers() as worker_logs:
             yield Steps((in_worker.Prepare(relay.address, relay.key, _context()), worker_logs))
 
     def visiting(
@@ -48,7 +50,7 @@ class Task(Host):
         """Serve the workers of a cluster for the length of a run: what they ask of Airflow, and their logs."""
         from airflow_joblib.taskflow.visiting import visiting
 
-        return visiting(engine, asked, _supervisor(), _context())
+        return visiting(engine, asked, airflow_internals.supervisor(), _context())
 
     @contextmanager
     def watched(self) -> Iterator[Callable[[], None]]:
@@ -108,12 +110,7 @@ class Task(Host):
         return connections.options_of(backend, conn_id)
 
 
-def _supervisor() -> Any:
-    return getattr(sys.modules.get(in_worker.TASK_RUNNER), "SUPERVISOR_COMMS", None)
-
-
 def _context() -> dict[str, bytes] | None:
-    from airflow_joblib.taskflow.context import travelling
+    from airflow_joblib.taskflow.context import current, travelling
 
-    current = sys.modules[in_worker.CONTEXT]._CURRENT_CONTEXT if in_worker.CONTEXT in sys.modules else ()  # noqa: SLF001
-    return travelling(current[-1]) if current else None
+    return travelling(context) if (context := current()) is not None else None

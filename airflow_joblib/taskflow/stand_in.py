@@ -9,13 +9,12 @@ from functools import cached_property
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow import line as lines
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-
-    from airflow.sdk.execution_time.comms import CommsDecoder
 
 __all__ = ["ASKS", "ByChannel", "StandIn"]
 
@@ -41,11 +40,7 @@ class NoSupervisorError(BaseException):
 
 def error_that_passes() -> type[BaseException]:
     """Return the error that Airflow's secrets backends pass on; any other ends as "not found", or as the default."""
-    try:
-        from airflow.sdk.exceptions import AirflowSecretsBackendAccessDenied
-    except ImportError:
-        return NoSupervisorError
-    return AirflowSecretsBackendAccessDenied
+    return airflow_internals.AirflowSecretsBackendAccessDenied or NoSupervisorError
 
 
 class Asking:
@@ -54,7 +49,7 @@ class Asking:
     def send(self, msg: Any) -> Any:
         """Send a request and wait for the reply."""
         request = self._frame(next(self._codec.id_counter), msg.model_dump())
-        return self._codec._from_frame(self._codec.resp_decoder.decode(self._ask(request.as_bytes())))  # noqa: SLF001
+        return airflow_internals.reply(self._codec, self._ask(request.as_bytes()))
 
     async def asend(self, msg: Any) -> Any:
         """Do the same without blocking the event loop."""
@@ -67,16 +62,12 @@ class Asking:
         raise NotImplementedError
 
     @cached_property
-    def _codec(self) -> CommsDecoder[Any, Any]:
-        from airflow.sdk.execution_time.comms import CommsDecoder
-
-        return CommsDecoder(socket=None)  # type: ignore[arg-type]  # else it would open descriptor 0
+    def _codec(self) -> Any:
+        return airflow_internals.CommsDecoder(socket=None)  # else it would open descriptor 0
 
     @cached_property
     def _frame(self) -> Any:
-        from airflow.sdk.execution_time import comms
-
-        return comms._RequestFrame  # noqa: SLF001
+        return airflow_internals.RequestFrame
 
 
 class StandIn(Asking):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow.sdk.bases.decorator import task_decorator_factory
-
 from airflow_joblib.exceptions import Culprit, NotPicklableError
 from airflow_joblib.input_checks import check_items
+from airflow_joblib.taskflow.airflow_internals import task_decorator_factory
 from airflow_joblib.taskflow.mapped import Mapped
 from airflow_joblib.taskflow.operator import ParallelOperator
 

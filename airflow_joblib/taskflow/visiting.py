@@ -9,12 +9,16 @@ from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-from airflow.sdk.execution_time import comms
-from airflow.sdk.execution_time import context as sdk
-
 from airflow_joblib.host import Visit
-from airflow_joblib.taskflow import guest, logs
+from airflow_joblib.taskflow import airflow_internals, guest, logs
+from airflow_joblib.taskflow.airflow_internals import (
+    AirflowNotFoundException,
+    AirflowRuntimeError,
+    ConnectionResult,
+    ErrorResponse,
+    ErrorType,
+    VariableResult,
+)
 from airflow_joblib.taskflow.line import HEADER
 from airflow_joblib.taskflow.messages import Answers
 from airflow_joblib.taskflow.seat import LINES, unpacked
@@ -92,21 +96,19 @@ class _Answers(Answers):
     """Looks first where the task would look: a cluster's workers have not its environment and settings."""
 
     def _reply(self, message: Any) -> Any:
-        if isinstance(message, comms.GetVariable):
-            value = sdk._get_variable(message.key, deserialize_json=False)  # noqa: SLF001
-            return comms.VariableResult(key=message.key, value=value)
-        if isinstance(message, comms.GetConnection):
+        if message.type == "GetVariable":
+            value = airflow_internals.get_variable(message.key, deserialize_json=False)
+            return VariableResult(key=message.key, value=value)
+        if message.type == "GetConnection":
             return _as_result(message.conn_id)
         return super()._reply(message)
 
 
-def _as_result(conn_id: str) -> comms.ConnectionResult:
+def _as_result(conn_id: str) -> Any:
     try:
-        found: Any = sdk._get_connection(conn_id)  # noqa: SLF001
-    except Exception as error:
-        if type(error).__name__ != "AirflowNotFoundException":  # which versions of Airflow have in different places
-            raise
-        missing = comms.ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": conn_id})
+        found: Any = airflow_internals.get_connection(conn_id)
+    except AirflowNotFoundException:
+        missing = ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND, detail={"conn_id": conn_id})
         raise AirflowRuntimeError(missing) from None
     names = ("conn_id", "conn_type", "host", "schema", "login", "password", "port", "extra")
-    return comms.ConnectionResult(**{name: getattr(found, name) for name in names})
+    return ConnectionResult(**{name: getattr(found, name) for name in names})

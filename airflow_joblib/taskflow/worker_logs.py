@@ -19,7 +19,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from airflow_joblib.on_import import when_imported
-from airflow_joblib.taskflow import log_data
+from airflow_joblib.taskflow import airflow_internals, log_data
+from airflow_joblib.taskflow.airflow_internals import LOUD, MASKERS
 from airflow_joblib.taskflow.log_channel import Sender
 from airflow_joblib.taskflow.log_receiver import close_inherited
 from airflow_joblib.worker import current_item
@@ -27,11 +28,7 @@ from airflow_joblib.worker import current_item
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MASKERS", "Levels", "Logs", "fall_back", "mask_secret", "of_record", "send"]
-
-MASKERS = "airflow.sdk._shared.secrets_masker.secrets_masker"
-#: What is loud while Airflow is imported, which in the task has been long ago.
-_LOUD = ("airflow.configuration", "airflow.settings")
+__all__ = ["Levels", "Logs", "fall_back", "mask_secret", "of_record", "send"]
 
 _sender: Sender | None = None
 _levels: Levels
@@ -109,7 +106,7 @@ def _install_structlog() -> None:
 
 
 def _set_loud(level: int) -> None:
-    for name in _LOUD:
+    for name in LOUD:
         logging.getLogger(name).setLevel(level)
 
 
@@ -250,7 +247,7 @@ def _stream(descriptor: int, logger: str) -> TextIO:
 
 def _watch_masker() -> None:
     """Tell the task of every text that is to be masked from now on."""
-    kind = sys.modules[MASKERS].SecretsMasker
+    kind = airflow_internals.SecretsMasker
     add = kind.add_mask
 
     def add_mask(self: Any, secret: Any, name: str | None = None) -> None:

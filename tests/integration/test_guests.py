@@ -32,7 +32,7 @@ def named(value: str, msg: Any) -> Any:
 
 def channel(supervisor: Supervisor) -> Callable[[bytes], bytes]:
     """Return what asks a supervisor as a cluster's channel does."""
-    answers = Answers(supervisor)  # type: ignore[arg-type]
+    answers = Answers(supervisor)
     return lambda request: bytes(answers(request[1:])[4:])
 
 

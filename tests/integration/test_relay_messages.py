@@ -105,9 +105,9 @@ def variable(msg: Any) -> Any:
 
 
 @contextmanager
-def relayed(supervisor: Supervisor) -> Iterator[StandIn]:
+def relayed(supervisor: Any) -> Iterator[StandIn]:
     """A worker's stand-in, with a relay to the supervisor behind it."""
-    with Relay(Answers(supervisor)) as relay:  # type: ignore[arg-type]
+    with Relay(Answers(supervisor)) as relay:
         stand_in = StandIn(relay.address, relay.key)
         try:
             yield stand_in
@@ -135,7 +135,7 @@ class TestAllowed:
         """A forbidden message gets an error and never reaches the supervisor."""
         supervisor = Supervisor()
         frame = msgspec.msgpack.encode([5, {"type": kind, "state": "failed", "ti_id": str(UNIQUE)}])
-        found = answer(Answers(supervisor), frame)  # type: ignore[arg-type]
+        found = answer(Answers(supervisor), frame)
         assert (found.id, found.body, found.error["error"]) == (5, None, "PERMISSION_DENIED")
         assert not supervisor.asked
 
@@ -217,7 +217,7 @@ class TestReplies:
 
     def test_relay_gone(self) -> None:
         """Where nobody answers, the error is one that no secrets backend turns into a default."""
-        with Relay(Answers(Supervisor(variable))) as relay:  # type: ignore[arg-type]
+        with Relay(Answers(Supervisor(variable))) as relay:
             stand_in = StandIn(relay.address, relay.key)
             assert stand_in.send(comms.GetVariable(key="k"))
         for _ in range(2):  # over the line that was open, and over a new one
@@ -254,7 +254,7 @@ class TestManyAtOnce:
                 inside.clear()
                 return variable(msg)
 
-        with relayed(Unlocked()) as stand_in, ThreadPoolExecutor(8) as pool:  # type: ignore[arg-type]
+        with relayed(Unlocked()) as stand_in, ThreadPoolExecutor(8) as pool:
             found = list(pool.map(lambda n: stand_in.send(comms.GetVariable(key=str(n))).value, range(100)))
         assert found == [f"value of {n}" for n in range(100)]
 
@@ -385,19 +385,19 @@ class TestFuzz:
     def test_any_frame(self, frame: bytes) -> None:
         """Every frame has an answer that a worker can read; the supervisor gets allowed messages alone."""
         supervisor = Supervisor()
-        found = answer(Answers(supervisor), frame)  # type: ignore[arg-type]
+        found = answer(Answers(supervisor), frame)
         assert (found.error is None) == bool(supervisor.asked) or found.error is None
         assert {type(msg).__name__ for msg in supervisor.asked} <= SERVED
 
     def test_nested_too_deep(self) -> None:
         """Nesting that would exhaust the stack is an error like any other."""
         body = b"\x81\xa5value" + b"\x91" * 200_000 + b"\x01"
-        found = answer(Answers(Supervisor()), b"\x92\x01" + body)  # type: ignore[arg-type]
+        found = answer(Answers(Supervisor()), b"\x92\x01" + body)
         assert found.error["error"] == "generic_error" or found.error
 
     def test_garbage_from_a_worker(self) -> None:
         """A worker that has the key and talks garbage gets errors; others get their replies."""
-        with Relay(Answers(Supervisor(variable))) as relay:  # type: ignore[arg-type]
+        with Relay(Answers(Supervisor(variable))) as relay:
             honest = StandIn(relay.address, relay.key)
             with lines.connect(relay.address, relay.key) as line:
                 for garbage in (b"", b"\xc1", b"x" * 1000, pickle.dumps(os.getpid)):
@@ -492,7 +492,7 @@ def test_large_request_costs_little(kind: str, field: str, value: bytes, said: s
     frame = large(kind, field, value)
     tracemalloc.start()
     try:
-        found = answer(Answers(supervisor), frame)  # type: ignore[arg-type]
+        found = answer(Answers(supervisor), frame)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -509,7 +509,7 @@ def test_large_text_is_let_through() -> None:
     frame = msgspec.msgpack.encode([1, fields])
     tracemalloc.start()
     try:
-        Answers(supervisor)(frame)  # type: ignore[arg-type]
+        Answers(supervisor)(frame)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -1,0 +1,329 @@
+"""Every name of Airflow that this library relies on and that is no public API. Imports no Airflow itself.
+
+::
+
+    _NAMES ──► check(): an Airflow that lacks one of them is an error of one sentence, before anything is done in it
+       └─────► airflow_internals.CommsDecoder: the object itself, looked up when it is used
+
+Public is what ``airflow.sdk`` exports in every supported version; of that the other modules import what they need.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.private_names import gone, has
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from airflow_joblib.exceptions import ParallelTaskError
+
+__all__ = [
+    "CONTEXT",
+    "LATER_REQUESTS",
+    "LOGGING",
+    "LOOK_FOR_RUNNER",
+    "LOUD",
+    "MASKERS",
+    "REQUESTS",
+    "TASK_RUNNER",
+    "check",
+    "dag_is_being_defined",
+    "is_loaded",
+    "lend_context",
+    "lend_supervisor",
+    "log_levels",
+    "materialized",
+    "message",
+    "places",
+    "reply",
+    "set_context",
+    "set_supervisor",
+    "supervisor",
+    "takes_turns",
+]
+
+CONTEXT = "airflow.sdk.definitions._internal.contextmanager"
+TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
+MASKERS = "airflow.sdk._shared.secrets_masker.secrets_masker"
+#: These look for the supervisor only if the task runner's module is loaded, and in the database otherwise.
+LOOK_FOR_RUNNER = ("airflow.models.connection", "airflow.models.variable")
+#: Loggers that are loud while Airflow is imported, which in the task has been long ago.
+LOUD = ("airflow.configuration", "airflow.settings")
+#: Modules between the code that logs and what takes the record.
+LOGGING = ("airflow._shared.logging", "airflow.sdk._shared.logging")
+
+_COMMS = "airflow.sdk.execution_time.comms"
+_DECORATOR = "airflow.sdk.bases.decorator"
+_ERRORS = "airflow.sdk.exceptions"
+_SDK_CONTEXT = "airflow.sdk.execution_time.context"
+_LEVELS = "airflow.sdk._shared.logging.structlog:PER_LOGGER_LEVELS"
+
+#: Requests that a worker may make, those of all supported versions.
+REQUESTS = str.split("""
+    DeleteVariable DeleteXCom GetAssetByName GetAssetByUri GetAssetEventByAsset GetAssetEventByAssetAlias GetConnection
+    GetDRCount GetDagRunState GetPrevSuccessfulDagRun GetPreviousDagRun GetTICount GetTaskRescheduleStartDate
+    GetTaskStates GetVariable GetXCom GetXComCount GetXComSequenceItem GetXComSequenceSlice MaskSecret PutVariable
+    SetXCom""")
+#: Those that came with Airflow 3.2 or later.
+LATER_REQUESTS = str.split("""
+    ClearAssetStateStoreByName ClearAssetStateStoreByUri ClearTaskStateStore DeleteAssetStateStoreByName
+    DeleteAssetStateStoreByUri DeleteTaskStateStore GetAssetStateStoreByName GetAssetStateStoreByUri GetAssetsByAlias
+    GetDag GetDagRun GetPreviousTI GetTaskBreadcrumbs GetTaskStateStore GetVariableKeys SetAssetStateStoreByName
+    SetAssetStateStoreByUri SetTaskStateStore""")
+
+#: Name in this module: where Airflow has it, as ``module:name``. Versions differ: the first place that there is counts.
+_NAMES: dict[str, tuple[str, ...]] = {
+    "AirflowNotFoundException": (f"{_ERRORS}:AirflowNotFoundException", "airflow.exceptions:AirflowNotFoundException"),
+    "AirflowRuntimeError": (f"{_ERRORS}:AirflowRuntimeError",),
+    "BaseXCom": ("airflow.sdk.bases.xcom:BaseXCom",),
+    "CommsDecoder": (f"{_COMMS}:CommsDecoder",),
+    "ConnectionAccessor": (f"{_SDK_CONTEXT}:ConnectionAccessor",),
+    "ConnectionResult": (f"{_COMMS}:ConnectionResult",),
+    "DagContext": (f"{CONTEXT}:DagContext",),
+    "DecoratedOperator": (f"{_DECORATOR}:DecoratedOperator",),
+    "ErrorResponse": (f"{_COMMS}:ErrorResponse",),
+    "ErrorType": (f"{_ERRORS}:ErrorType",),
+    "LazyXComSequence": ("airflow.sdk.execution_time.lazy_sequence:LazyXComSequence",),
+    "RequestFrame": (f"{_COMMS}:_RequestFrame",),
+    "ResponseFrame": (f"{_COMMS}:_ResponseFrame",),
+    "SecretsMasker": (f"{MASKERS}:SecretsMasker",),
+    "TaskDecorator": (f"{_DECORATOR}:_TaskDecorator",),
+    "VariableAccessor": (f"{_SDK_CONTEXT}:VariableAccessor",),
+    "VariableResult": (f"{_COMMS}:VariableResult",),
+    "XCom": ("airflow.sdk.execution_time.xcom:XCom",),
+    "coerce_datetime": ("airflow.sdk.timezone:coerce_datetime",),
+    "conf": ("airflow.sdk.configuration:conf", "airflow.configuration:conf"),
+    "deserialize": ("airflow.sdk.serde:deserialize", "airflow.serialization.serde:deserialize"),
+    "get_connection": (f"{_SDK_CONTEXT}:_get_connection",),
+    "get_previous_dagrun_success": (f"{_SDK_CONTEXT}:get_previous_dagrun_success",),
+    "get_variable": (f"{_SDK_CONTEXT}:_get_variable",),
+    "mask_secret": ("airflow.sdk.log:mask_secret",),
+    "redact": ("airflow.sdk._shared.secrets_masker:redact",),
+    "serialize": ("airflow.sdk.serde:serialize", "airflow.serialization.serde:serialize"),
+    "should_hide_value_for_key": ("airflow.sdk._shared.secrets_masker:should_hide_value_for_key",),
+    "task_decorator_factory": (f"{_DECORATOR}:task_decorator_factory",),
+}
+#: Those of later versions; None stands in the place of one that there is not.
+_LATER = {"AirflowSecretsBackendAccessDenied": f"{_ERRORS}:AirflowSecretsBackendAccessDenied"}
+#: What is used of the above, or by its own name.
+_PARTS = (
+    f"{CONTEXT}:DagContext.get_current",
+    f"{CONTEXT}:_CURRENT_CONTEXT",
+    f"{CONTEXT}:_get_current_context",
+    f"{TASK_RUNNER}:SUPERVISOR_COMMS",
+    *(f"{_COMMS}:CommsDecoder.{part}" for part in ("_from_frame", "id_counter", "resp_decoder", "send")),
+    f"{_COMMS}:_RequestFrame.as_bytes",
+    f"{_COMMS}:_ResponseFrame.as_bytes",
+    *(f"{_COMMS}:{request}" for request in REQUESTS),
+    *(f"{_DECORATOR}:_TaskDecorator.{part}" for part in ("function", "kwargs", "operator_class")),
+    f"{_ERRORS}:ErrorType.CONNECTION_NOT_FOUND",
+    f"{_ERRORS}:ErrorType.GENERIC_ERROR",
+    f"{MASKERS}:SecretsMasker.add_mask",
+    "airflow.sdk.bases.xcom:BaseXCom.serialize_value",
+    _LEVELS,
+    *(f"{module}:" for module in LOOK_FOR_RUNNER),
+)
+
+
+def places() -> list[tuple[str, ...]]:
+    """Return where every name has to be: in one of the places of each tuple."""
+    return [*_NAMES.values(), *((place,) for place in _PARTS)]
+
+
+#: What has not been looked at yet.
+_unchecked = places()
+
+
+def is_loaded() -> bool:
+    """Return whether Airflow is loaded as far as a DAG can be defined or a task run.
+
+    Raises:
+        ParallelTaskError: An Airflow is loaded that this library doesn't know.
+    """
+    if "airflow.sdk" not in sys.modules:
+        return False
+    check()
+    return CONTEXT in sys.modules
+
+
+def check(*, load: bool = False) -> None:
+    """Check that Airflow has every name that is known here. What was found once is not looked for again.
+
+    Args:
+        load: Load what is not loaded; else of a module that is not there is no more than that it could be loaded.
+
+    Raises:
+        ParallelTaskError: It lacks one; the message names that one and both versions.
+    """
+    for found in tuple(_unchecked):
+        if _is_there(found, load=load):
+            _unchecked.remove(found)
+
+
+def _is_there(found: tuple[str, ...], *, load: bool) -> bool:
+    """Return whether a name is in one of its places; False as long as a module that may have it is not loaded."""
+    for place in found:
+        module, _, name = place.partition(":")
+        owner = _imported(module) if load else _loaded(module)
+        if owner is None and not load and _findable(module):
+            return False
+        if owner is not None and has(owner, name):
+            return True
+    raise _gone(found[0])
+
+
+def _loaded(name: str) -> ModuleType | None:
+    module = sys.modules.get(name)
+    being_imported = getattr(getattr(module, "__spec__", None), "_initializing", False)
+    return None if being_imported else module
+
+
+def _imported(name: str) -> ModuleType | None:
+    """Import a module; None where there is none of that name, rather than one that can't be imported."""
+    try:
+        return sys.modules.get(name) or importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        return None
+
+
+@cache
+def _findable(module: str) -> bool:
+    """Return whether a module can be loaded. But for one its packages are not loaded to find out."""
+    if module != CONTEXT and module.rpartition(".")[0] not in sys.modules:
+        return True
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _gone(place: str) -> ParallelTaskError:
+    module, _, name = place.partition(":")
+    dotted = f"{module}.{name}" if name else f"module {module}"
+    return gone("Airflow", dotted, "apache-airflow-core", "apache-airflow", "apache-airflow-task-sdk")
+
+
+def __getattr__(name: str) -> Any:
+    """Look up one of the names in the table, in the Airflow that is installed."""
+    if name in _LATER:
+        return _object(_LATER[name])
+    if name not in _NAMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    for place in _NAMES[name]:
+        if (found := _object(place)) is not None:
+            return found
+    raise _gone(_NAMES[name][0])
+
+
+def _object(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(_imported(module), name, None)
+
+
+# What Airflow keeps in variables of its modules.
+
+
+def dag_is_being_defined() -> bool:
+    """Return whether this code runs in the body of a DAG. Without Airflow nothing of it is imported to find out.
+
+    Raises:
+        ParallelTaskError: An Airflow is loaded that this library doesn't know: items must not run while it loads a DAG.
+    """
+    return is_loaded() and sys.modules[CONTEXT].DagContext.get_current() is not None
+
+
+def materialized(items: Any) -> Any:
+    """Take what a mapped task upstream returned in one request instead of one for each item."""
+    return items[:] if type(items).__name__ == "LazyXComSequence" else items
+
+
+def supervisor() -> Any:
+    """Return the connection to the supervisor; None where no task runs in this process."""
+    return getattr(sys.modules.get(TASK_RUNNER), "SUPERVISOR_COMMS", None)
+
+
+def set_supervisor(comms: object) -> None:
+    """Put something in the place of the connection to the supervisor; the task runner's module must be loaded.
+
+    Raises:
+        ParallelTaskError: Airflow would not look for it there.
+    """
+    runner: Any = _module_with(f"{TASK_RUNNER}:SUPERVISOR_COMMS")
+    runner.SUPERVISOR_COMMS = comms
+
+
+def takes_turns(comms: object) -> bool:
+    """Return whether a connection to the supervisor may be used by several threads: that of 3.1 has no lock."""
+    return hasattr(comms, "_thread_lock")
+
+
+def reply(decoder: Any, frame: bytes) -> Any:
+    """Return what a frame from the supervisor holds, or raise the error that it brings."""
+    return decoder._from_frame(decoder.resp_decoder.decode(frame))  # noqa: SLF001
+
+
+def set_context(context: list[Any]) -> None:
+    """Set the stack of contexts of this process; the module must be loaded.
+
+    Raises:
+        ParallelTaskError: Airflow would not look for it there.
+    """
+    module: Any = _module_with(f"{CONTEXT}:_CURRENT_CONTEXT")
+    module._CURRENT_CONTEXT[:] = context  # noqa: SLF001
+
+
+def lend_supervisor(find: Callable[[], Any]) -> tuple[ModuleType, str, Any]:
+    """Return what to set to what, so that the connection to the supervisor is what *find* returns, if not None."""
+    runner = _module_with(f"{TASK_RUNNER}:SUPERVISOR_COMMS")
+    before = vars(runner).get("__getattr__")
+
+    def lookup(name: str) -> Any:
+        if name == "SUPERVISOR_COMMS" and (comms := find()) is not None:
+            return comms
+        if before is not None:
+            return before(name)
+        msg = f"module {TASK_RUNNER!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+
+    return runner, "__getattr__", lookup
+
+
+def lend_context(find: Callable[[], Any]) -> tuple[ModuleType, str, Any]:
+    """Return what to set to what, so that the current context is what *find* returns, if not None."""
+    module: Any = _module_with(f"{CONTEXT}:_get_current_context")
+    before = module._get_current_context  # noqa: SLF001
+
+    def current() -> Any:
+        found = find()
+        return before() if found is None else found
+
+    return module, "_get_current_context", current
+
+
+def _module_with(place: str) -> ModuleType:
+    module, _, name = place.partition(":")
+    found = sys.modules[module]
+    if not has(found, name):
+        raise _gone(place)
+    return found
+
+
+def message(name: str) -> Any:
+    """Return the class of a message between a task and its supervisor; None where this Airflow has none."""
+    return _object(f"{_COMMS}:{name}")
+
+
+def log_levels() -> Any:
+    """Return Airflow's levels of structlog's namespaces; None where it has not set logging up."""
+    module, _, name = _LEVELS.partition(":")
+    return getattr(sys.modules.get(module), name, None)

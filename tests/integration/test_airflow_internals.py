@@ -1,0 +1,70 @@
+"""An Airflow that lacks a name which is no public API: one sentence says so, and no item runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_joblib.taskflow import airflow_internals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.integration
+
+SCRIPT = Path(__file__).with_name("changed_airflow.py")
+PLACES = [places[0] for places in airflow_internals.places()]
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """What is said without each of the names, in the cases of `changed_airflow.py`."""
+    found: dict[str, dict[str, Any]] = {}
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path_factory.mktemp("home"))}
+
+    def run(case: str) -> dict[str, Any]:
+        if case not in found:
+            command = [sys.executable, str(SCRIPT), case]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            found[case] = json.loads(done.stdout.splitlines()[-1])
+        return found[case]
+
+    return run
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("case", ["parse", "task"])
+def test_missing_name(said: Callable[[str], dict[str, Any]], case: str, place: str) -> None:
+    """Without any one of the names a call in a DAG, and a run in a task, is an error of one sentence; nothing runs."""
+    found = said(case)[place]
+    module, _, name = place.partition(":")
+    assert found["ran"] == []
+    ours, theirs = version("airflow-joblib"), version("apache-airflow-core")
+    assert found["said"].startswith(f"ParallelTaskError: airflow-joblib {ours} can't work with Airflow {theirs}, ")
+    assert (f"no {module}.{name}:" if name else f"no module {module}:") in found["said"]
+    assert found["said"].endswith(".")
+    assert ". " not in found["said"]
+
+
+def test_all_there(said: Callable[[str], dict[str, Any]]) -> None:
+    """With all of them the same call makes a task, so that the test above means something."""
+    assert said("parse")[""] == {"said": "", "ran": []}
+
+
+def test_everything_is_there() -> None:
+    """The Airflow that is installed has every name, those of modules that a DAG file doesn't load among them."""
+    airflow_internals.check(load=True)
+    assert all(getattr(airflow_internals, name) is not None for name in vars(airflow_internals)["_NAMES"])
+
+
+def test_unknown_name() -> None:
+    """What is in no table is an AttributeError, as of any module."""
+    with pytest.raises(AttributeError, match="airflow_internals' has no attribute 'Nothing'"):
+        airflow_internals.Nothing
