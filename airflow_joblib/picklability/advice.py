@@ -12,18 +12,19 @@ import functools
 import pickle
 from dataclasses import dataclass
 from pathlib import PurePath
+from types import FunctionType
 from typing import TYPE_CHECKING, NamedTuple
 
 import cloudpickle
 
-from airflow_joblib.picklability.known_types import KNOWN, REFUSED
+from airflow_joblib.picklability.known_types import KNOWN, MADE_BY_LIBRARY, MAPPED_CLASS, REFUSED
 from airflow_joblib.picklability.pickler import UnimportableError, dotted_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["Failure", "advise", "is_known", "is_refused", "too_deep"]
+__all__ = ["Failure", "advise", "is_known", "is_refused", "known_object", "too_deep"]
 
 WAY_OUT = (
     "Create it inside the function, or once in each worker with per_worker={...}, or pass the plain data it is made "
@@ -92,6 +93,24 @@ def _packages(name: str) -> Iterator[str]:
 def is_known(kind: type) -> bool:
     """Tell whether a failing object of *kind* is to be blamed as a whole, not the lock somewhere inside it."""
     return _known(kind) is not None
+
+
+#: Packages whose decorators make functions with state.
+_DECORATORS = frozenset({"pydantic", "tenacity", "wrapt"})
+#: What SQLAlchemy sets in the classes that it maps, and in their base.
+_MAPPED = frozenset({"_sa_class_manager", "_sa_registry"})
+
+
+def known_object(obj: object) -> tuple[str, str] | None:
+    """Return the reason and the advice for an object that is known by what a library has made of it, not by type."""
+    if type(obj) is FunctionType:
+        maker = str(obj.__globals__.get("__name__", ""))
+        dispatches = maker == "functools" and "registry" in obj.__dict__
+        return MADE_BY_LIBRARY if dispatches or maker.partition(".")[0] in _DECORATORS else None
+    if issubclass(type(obj), type):
+        mro: tuple[type, ...] = type.__dict__["__mro__"].__get__(obj)
+        return None if all(_MAPPED.isdisjoint(vars(base)) for base in mro) else MAPPED_CLASS
+    return None
 
 
 def advise(kind: type, failure: Failure) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.exceptions import Culprit
-from airflow_joblib.picklability.advice import Failure, advise, is_known, is_refused, too_deep
+from airflow_joblib.picklability.advice import Failure, advise, is_known, is_refused, known_object, too_deep
 from airflow_joblib.picklability.children import PLAIN, Child, children_of
 from airflow_joblib.picklability.pickler import Pickler, dotted_name
 
@@ -141,7 +141,7 @@ class _Search:
 
     def _enter(self, node: _Node) -> list[_Node]:
         """Return the failing parts of *node*, or blame it."""
-        if is_known(node.kind) or is_refused(node.kind):
+        if is_known(node.kind) or is_refused(node.kind) or known_object(node.child.value):
             self._blame(node)
             return []
         if node.endless > _DEEPEST:
@@ -164,7 +164,7 @@ class _Search:
         if id(node.child.value) in self.blamed:
             return
         self.blamed.add(id(node.child.value))
-        reason, advice = advise(node.kind, node.failure)
+        reason, advice = known_object(node.child.value) or advise(node.kind, node.failure)
         self.culprits.append(Culprit(node.path, dotted_name(node.kind), reason, advice))
 
     def _failing_parts(self, children: Iterable[Child], parent: _Node | None) -> list[_Node]:

@@ -5,7 +5,14 @@ A name that ends in a dot stands for everything under it; the longest match wins
 
 from __future__ import annotations
 
-__all__ = ["KNOWN", "REFUSED"]
+__all__ = ["KNOWN", "MADE_BY_LIBRARY", "MAPPED_CLASS", "REFUSED"]
+
+_IMPORT_IT = (
+    "Move it into a module beside the DAG file, or into an installed package, and import it from there: then only its "
+    "name travels."
+)
+MADE_BY_LIBRARY = ("what its decorator has made of it holds state of this process, or C code.", _IMPORT_IT)
+MAPPED_CLASS = ("a class that SQLAlchemy maps is registered in this process.", _IMPORT_IT)
 
 _CONNECTION = (
     "a database connection or cursor belongs to the process that opened it.",
@@ -194,6 +201,8 @@ _TABLE: dict[tuple[str, str], str] = {
         ReferenceType weakproxy weakcallableproxy""",
     _VIEW: "memoryview _pickle.PickleBuffer pickle.PickleBuffer",
     _FRAME: "frame traceback",
+    MADE_BY_LIBRARY: """
+        wrapt. _wrappers. functools.singledispatchmethod pydantic._internal._validate_call.ValidateCallWrapper""",
 }
 
 #: Known when they fail, but made to be pickled where they can be.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FROM_PARTS", "reduce_cached_property"]
+__all__ = ["FROM_PARTS", "is_function_wrapper", "reduce_cached_property"]
 
 _CACHED = type(functools.cache(lambda: None))
 _ALIAS: Any = getattr(typing, "TypeAliasType", None)  # Python 3.12 and up
@@ -89,3 +89,10 @@ def _make_cached_property(function: Callable[[Any], Any], name: str | None) -> f
     prop = functools.cached_property(function)
     prop.attrname = name
     return prop
+
+
+@functools.lru_cache(maxsize=4096)
+def is_function_wrapper(kind: type) -> bool:
+    """Return whether objects of a type are functions under a decorator of wrapt, which refuse to say their name."""
+    names = ((base.__module__.partition(".")[0], base.__name__) for base in kind.__mro__)
+    return any(package in {"wrapt", "_wrappers"} and name == "FunctionWrapper" for package, name in names)

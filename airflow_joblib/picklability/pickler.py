@@ -30,7 +30,7 @@ import cloudpickle
 from airflow_joblib.picklability.by_value import importable, is_own, left_behind, sent_by_value
 from airflow_joblib.picklability.dependencies import current
 from airflow_joblib.picklability.keys import class_of_key, key_of, receive_class, set_class_state
-from airflow_joblib.picklability.named import FROM_PARTS, reduce_cached_property
+from airflow_joblib.picklability.named import FROM_PARTS, is_function_wrapper, reduce_cached_property
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +142,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
     def _reduce_other(self, obj: Any, kind: Any) -> Any:
         if kind is functools.cached_property:
             return reduce_cached_property(obj)
+        if is_function_wrapper(kind) and self._is_elsewhere(obj):
+            return obj.__qualname__
         if _is_plain_error(kind):
             return _error_of_parts, (kind, obj.args), obj.__dict__ or None
         if not _loads_plainly(kind):
@@ -162,6 +164,16 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         if self.needs is not None:
             self.needs.refer(module)
         return reduced
+
+    def _is_elsewhere(self, obj: Any) -> bool:
+        """Return whether a worker finds an object by the name of the function that it wraps."""
+        module = obj.__module__
+        if self.needs is not None:
+            self.needs.meet(module)
+        found = importable(module) and _found(obj, module, obj.__qualname__)
+        if found and self.needs is not None:
+            self.needs.refer(module)
+        return found
 
     def _reduce_class(self, cls: type) -> Any:
         if cls in self.by_key:
