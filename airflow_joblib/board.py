@@ -4,6 +4,7 @@ One row a worker, in memory shared with the task; to write a number there costs 
 
     head   claimed rows │ halt
     row    pid │ index + 1 of the item, 0 for none, negative for a whole chunk │ since, in ns of the monotonic clock
+           │ what it does about its resources
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from airflow_joblib.shared_memory import SharedMemory, attach
@@ -18,15 +20,25 @@ from airflow_joblib.shared_memory import SharedMemory, attach
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["INDEX", "SINCE", "Board", "Running", "Slot"]
+__all__ = ["INDEX", "RESOURCES", "SINCE", "Board", "Held", "Running", "Slot"]
 
-_WIDTH = 3
+_WIDTH = 4
 #: Rows; one is claimed by every worker process that starts, over the whole life of a pool.
 _ROWS = 4096
 _CLAIMED, _HALT = 0, 1
 _PID = 0
 #: Places in a row.
-INDEX, SINCE = 1, 2
+INDEX, SINCE, RESOURCES = 1, 2, 3
+
+
+class Held(IntEnum):
+    """What a worker does about its ``per_worker`` resources."""
+
+    NONE = 0
+    HELD = 1
+    LEAVING = 2
+    LEFT = 3
+    FAILED = 4
 
 
 class Running(NamedTuple):
@@ -68,6 +80,21 @@ class Board:
         """Return the process ids of the workers that have begun, be they idle or gone."""
         return {self._cells[row + _PID] for row in self._rows()}
 
+    def leaving(self) -> set[int]:
+        """Return the process ids of the workers that have begun to leave their resources, or have done so."""
+        return self._pids(Held.LEAVING, Held.LEFT, Held.FAILED)
+
+    def left(self) -> set[int]:
+        """Return the process ids of the workers that have done with their resources, well or not."""
+        return self._pids(Held.LEFT, Held.FAILED)
+
+    def not_left(self) -> set[int]:
+        """Return the process ids of the workers that hold resources still, or failed to leave them."""
+        return self._pids(Held.HELD, Held.LEAVING, Held.FAILED)
+
+    def _pids(self, *states: Held) -> set[int]:
+        return {self._cells[row + _PID] for row in self._rows() if self._cells[row + RESOURCES] in states}
+
     def _rows(self) -> range:
         return range(_WIDTH, _WIDTH * (min(self._cells[_CLAIMED], _ROWS) + 1), _WIDTH)
 
@@ -80,7 +107,7 @@ class Slot:
     """A worker's view: its own row, and the common flag.
 
     Attributes:
-        row: Three integers, to be written in place.
+        row: Four integers, to be written in place.
     """
 
     def __init__(self, path: str = "") -> None:

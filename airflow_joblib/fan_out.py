@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib import inner_threads
+from airflow_joblib import clock, inner_threads
 from airflow_joblib.call import function_name
 from airflow_joblib.chunks import Packer, Sizes, cut, draw
 from airflow_joblib.engine_pool import EnginePool, connected
@@ -33,11 +32,12 @@ from airflow_joblib.options import ENGINES, starts_workers, uses_processes
 from airflow_joblib.outcomes import Payload, Rules
 from airflow_joblib.parcel import Parcel
 from airflow_joblib.picklability import Dependencies, dependencies, modules_by_value, no_dependencies, sent_by_value
-from airflow_joblib.pool import WATCH, FewerWorkersError, ThisThread
+from airflow_joblib.pool import FewerWorkersError, ThisThread
 from airflow_joblib.process_pool import ProcessPool
 from airflow_joblib.progress import Progress
 from airflow_joblib.summary import Tally
 from airflow_joblib.thread_pool import ThreadPool
+from airflow_joblib.time_limits import WATCH
 from airflow_joblib.worker import first_time
 from airflow_joblib.worker_process import inside_worker
 from airflow_joblib.workforce import Workforce
@@ -205,12 +205,12 @@ class _Run:
             chunks = self._check(indices, todo, self.packer, max(workers, 1))
         self.feed = Feed(self.ledger, self.sizes, self.packer)
         self.feed.start(chunks, rest)
-        began = time.monotonic()
+        began = clock.now()
         self.tally = Tally(self.name, began)
         with Progress(self.name, self.ledger) as self.progress:
             workers = self._execute(workers)
             results = self.ledger.finish()
-            self._sum_up(workers, time.monotonic() - began, results)
+            self._sum_up(workers, clock.now() - began, results)
         return results
 
     def _enough(self, items: int, asked: int) -> int:
@@ -299,8 +299,7 @@ class _Run:
             options = {name: value for name, value in options.items() if name != inner_threads.OPTION}
         with self.host.services() as prepare, self.parcel.sent(self.packer.classes) as (call, classes):
             payload = Payload(call, classes, prepare, os.getpid(), local, self.rules, threads)
-            resources = bool(self.call.factories)
-            yield lambda: ProcessPool(payload, self.backend, workers, options, resources=resources)
+            yield lambda: ProcessPool(payload, self.backend, workers, options)
 
     def _drive(self, pool: Workers, workers: int) -> None:
         """Keep the workers busy, and take their reports."""
@@ -330,7 +329,7 @@ class _Run:
             return pool.next_report(self._beat, until)
         assert until is not None  # noqa: S101 - as the caller saw
         self._beat()
-        time.sleep(max(0.0, min(WATCH, until - time.monotonic())))
+        clock.pause(max(0.0, min(WATCH, until - clock.now())))
         return None
 
     def _beat(self) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
-import time
 from contextlib import suppress
-from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from airflow_joblib.pool import WATCH
+from airflow_joblib import clock
+from airflow_joblib.time_limits import GRACE, LEAVING, WATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["end", "free_locks", "kill", "offspring"]
+    from airflow_joblib.board import Board
+
+__all__ = ["end", "free_locks", "have_left", "kill", "offspring"]
+
+#: Seconds between two looks at the board.
+_LOOK = 0.002
 
 
 def offspring(workers: list[Any]) -> list[psutil.Process]:
@@ -30,19 +35,51 @@ def offspring(workers: list[Any]) -> list[psutil.Process]:
     return found
 
 
-def end(workers: list[Any], patience: float) -> None:
-    """Ask until all have left or *patience*, in seconds, is over; then kill those that have not.
+def have_left(workers: list[Any], board: Board) -> bool:
+    """Wait until the *workers*, which were asked by a message, have left their resources or ended; False if some don't.
 
-    More than once, since between two items a worker's pool may catch what unwinds it. Waits for sentinels, since
-    whoever waits for the process itself takes its exit status from its pool.
+    No signal is sent: an item may have changed what it does, and so may the code that leaves a resource.
     """
-    alive, until = {process.sentinel: process for process in workers}, time.monotonic() + patience
-    while alive and time.monotonic() < until:
+    began = clock.now()
+    waiting = {process.sentinel: process for process in workers}
+    while waiting:
+        leaving, left = board.leaving(), board.left()
+        waiting = {sentinel: process for sentinel, process in waiting.items() if process.pid not in left}
+        all_began = all(process.pid in leaving for process in waiting.values())
+        if clock.now() - began > (LEAVING if all_began else GRACE):
+            return False
+        for sentinel in _ended(waiting, _LOOK):
+            del waiting[sentinel]
+    return True
+
+
+def end(workers: list[Any], board: Board) -> None:
+    """Send SIGTERM until all have left or their grace is over; then kill those that have not.
+
+    More than once, since between two items a worker's pool may catch what unwinds it, but not to one that is leaving:
+    to leave a resource may change what the signal does. Waits for sentinels, since whoever waits for the process itself
+    takes its exit status from its pool.
+    """
+    alive, until = {process.sentinel: process for process in workers}, clock.now() + GRACE
+    while alive and clock.now() < until:
+        leaving = board.leaving()
         for process in alive.values():
-            process.terminate()
-        for sentinel in connection.wait(list(alive), timeout=WATCH):
+            if process.pid not in leaving:
+                process.terminate()
+        for sentinel in _ended(alive, WATCH):
             del alive[sentinel]
     kill(alive.values())
+
+
+def _ended(sentinels: Mapping[int, Any], seconds: float) -> list[int]:
+    """Wait so long at most, and return the sentinels of processes that have ended.
+
+    ``multiprocessing.connection.wait`` would count the seconds by a clock that may stand still.
+    """
+    poll = select.poll()
+    for sentinel in sentinels:
+        poll.register(sentinel, select.POLLIN)
+    return [sentinel for sentinel, _ in poll.poll(1000 * seconds)]
 
 
 def kill(processes: Iterable[Any]) -> None:

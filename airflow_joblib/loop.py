@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.board import INDEX, SINCE
+from airflow_joblib.clock import for_loops, now_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
     timed: bool,
     catch: type[BaseException],
     failed: Callable[[BaseException, int], bool],
-    ended: Callable[[float], bool],
+    ended: Callable[[], bool],
 ) -> None:
     """Run the items of one chunk, and keep their results in its report.
 
@@ -43,20 +43,20 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
         timed: Whether it is shown as well since when.
         catch: What counts as an item's failure.
         failed: Takes note of a failure; returns whether the next item may start.
-        ended: Gets the time by ``perf_counter``; returns whether no further item may start. Called once a millisecond,
-            and less often where an item takes longer.
+        ended: Returns whether no further item may start. Called once a millisecond, and less often where an item takes
+            longer.
 
     Raises:
         BaseException: What came between two items, such as a signal, or is no item's failure.
     """
-    clock, since, keep, slowest = time.perf_counter, time.monotonic_ns, report.values.append, report.slowest_seconds
+    clock, since, keep, slowest = for_loops(), now_ns, report.values.append, report.slowest_seconds
     now = clock()
-    if ended(now):
+    if ended():
         return
     look = now + _FIRST_LOOK
     for index, item in zip(indices, items, strict=True):
         if now >= look:
-            if ended(now):
+            if ended():
                 return
             look = now + _LOOK
         if timed:

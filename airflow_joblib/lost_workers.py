@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
+
+from airflow_joblib import clock
+from airflow_joblib.time_limits import BEYOND, DRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_joblib.board import Board, Running
 
-__all__ = ["DRAIN", "Dead", "LostWorkersError", "Watch", "ending"]
+__all__ = ["Dead", "LostWorkersError", "Watch", "ending"]
 
-#: Seconds that an item gets beyond its limit to end in Python code, clean-up included.
-_BEYOND = 1.0
-#: Seconds that other items get to come to an end before a worker is killed, which some pools don't survive.
-DRAIN = 1.0
 #: Seconds between two looks at the memory that workers use.
 _SAMPLE = 0.5
 
@@ -85,7 +83,7 @@ class Watch:
 
     def look(self, processes: Mapping[int, Any], under_way: int) -> None:
         """See how much memory they use, and end the overdue ones once no other chunk of the *under_way* is left."""
-        now = time.monotonic()
+        now = clock.now()
         if now - self._sampled >= _SAMPLE:
             self._sampled = now
             for pid in processes:
@@ -97,7 +95,7 @@ class Watch:
 
     def _end_overdue(self, now: float, under_way: int) -> None:
         assert self._limit is not None  # noqa: S101 - as the caller saw
-        latest = (now - self._limit - _BEYOND) * 1e9
+        latest = (now - self._limit - BEYOND) * 1e9
         running = self._board.running()
         found = {
             pid for pid, run in running.items() if not run.whole and run.since <= latest and pid not in self._killed

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import functools
 import queue
-import time
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import joblib
 from joblib.parallel import BatchedCalls
 
+from airflow_joblib import clock
 from airflow_joblib.exceptions import InvalidOptionError
+from airflow_joblib.time_limits import WATCH
 from airflow_joblib.worker import Worker, close_after_failure
 
 if TYPE_CHECKING:
@@ -26,12 +27,7 @@ if TYPE_CHECKING:
     from airflow_joblib.call import Call
     from airflow_joblib.outcomes import Report, Rules
 
-__all__ = ["GRACE", "WATCH", "Chunk", "FewerWorkersError", "Pool", "ThisThread", "Workers"]
-
-#: Seconds that workers get to leave what they hold, before they are killed.
-GRACE = 3.0
-#: Seconds between two looks at whether the workers still live.
-WATCH = 0.5
+__all__ = ["Chunk", "FewerWorkersError", "Pool", "ThisThread", "Workers"]
 
 
 class Chunk(Protocol):
@@ -218,7 +214,7 @@ class Pool:
             until: When to give up and return None, by the monotonic clock.
         """
         while True:
-            now = time.monotonic()
+            now = clock.now()
             if now - self._looked > self._pause:
                 self._looked = now
                 check()

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import functools
-import math
+import logging
 import os
 import pickle
 import secrets
 import signal
 import threading
-import time
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import joblib
 
-from airflow_joblib import worker_process
+from airflow_joblib import clock, worker_process
 from airflow_joblib.board import Board
 from airflow_joblib.exceptions import ParallelTaskError
 from airflow_joblib.lean import start
 from airflow_joblib.lean.batch import Batch
-from airflow_joblib.leaving import end, free_locks, kill, offspring
-from airflow_joblib.lost_workers import DRAIN, LostWorkersError, Watch
+from airflow_joblib.leaving import end, free_locks, have_left, kill, offspring
+from airflow_joblib.lost_workers import LostWorkersError, Watch
 from airflow_joblib.options import starts_workers
 from airflow_joblib.outcomes import ItemError, Report
 from airflow_joblib.picklability.pickler import loads
-from airflow_joblib.pool import GRACE, WATCH, FewerWorkersError, Pool
+from airflow_joblib.pool import FewerWorkersError, Pool
 from airflow_joblib.spawning import hidden_main, not_daemonic
+from airflow_joblib.time_limits import DRAIN, GRACE, QUICK, WATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,16 +37,20 @@ if TYPE_CHECKING:
 
 __all__ = ["CLOSE_FAILED", "ProcessPool", "load_report"]
 
+log = logging.getLogger("airflow_joblib")
+
 # joblib keeps one pool of loky workers for the whole process and replaces it when asked for another one.
 _one_at_a_time = threading.RLock()
 _here = threading.local()
 
-#: Seconds between two looks at workers whose pool says nothing when one dies.
-_QUICK = 0.1
-
 CLOSE_FAILED = (
-    "All items ended well, but leaving a per_worker resource failed in a worker: its traceback is in the log above. "
-    "What it should have done on leaving, such as a commit, may not have happened. Do that in each item."
+    "All items ended well, but a worker did not leave its per_worker resources: leaving one failed, whose traceback is "
+    "in the log above, or the worker ended before. What leaving should have done, such as a commit, may not have "
+    "happened. Do that in each item."
+)
+NOT_LEFT = (
+    "What per_worker holds was not left in %d of the worker processes, which ended before. What leaving should have "
+    "done there, such as a commit, has not happened."
 )
 
 
@@ -59,20 +63,18 @@ class ProcessPool(Pool):
         backend: str,
         n_jobs: int,
         backend_options: Mapping[str, Any],
-        *,
-        resources: bool = False,
     ) -> None:
         self._payload = payload
-        self._resources = resources
         self._starts = starts_workers(backend)
         self._processes: dict[int, Any] = {}
         self._lean = False
         self._dead: list[Any] = []
         self._late: list[Any] = []
+        self._closing: threading.Thread | None = None
         self._ends: float | None = None
         super().__init__(backend, n_jobs, backend_options)
         if self._replaces_workers():
-            self._pause = _QUICK
+            self._pause = QUICK
 
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
@@ -174,7 +176,7 @@ class ProcessPool(Pool):
 
     def _drained(self) -> bool:
         """Let the other workers hand back what they have, for a moment, and tell whether they did."""
-        now = time.monotonic()
+        now = clock.now()
         if self._ends is None:
             self._board.halt()
             self._ends = now + DRAIN
@@ -187,38 +189,66 @@ class ProcessPool(Pool):
     def _stop(self, failed: type[BaseException] | None) -> None:
         """End every worker: ask, so that it leaves its resources and runs ``finally``, then kill.
 
-        Where all went well resources get the time that they take; else the task must end.
+        After a good run the pool's own message asks them, and resources get the time that they take; else SIGTERM does.
         """
-        patience = math.inf if failed is None and self._resources else GRACE
         self._meet_workers()
         workers = list(self._processes.values())
         started = offspring(workers)
         if self._starts and not self._replaces_workers():
             workers = self._without_late_ones(workers)
-        self._disown()
         queues = getattr(self._backend, "_pool", None)
         stopping = threading.Thread(target=self._end_backend, daemon=True)
         # multiprocessing would replace the workers that leave; loky would take it for an accident and look into it for
         # 0.25 s, but its workers must not find a closed pipe when they send.
         first = self._replaces_workers() or not self.under_way
         try:
+            left = failed is None and self._starts and self._have_left(workers)
+            self._disown()
             if first:
                 stopping.start()
                 stopping.join(WATCH / 10)
-            end(workers, patience)
+            if not left:
+                end(workers, self._board)
         except BaseException:  # what interrupts this, such as the task's timeout, doesn't wait for resources
             kill(workers)
             raise
         finally:
-            kill((*started, *self._late))
+            kill((*workers, *started, *self._late))
             if stopping.ident is None:
                 stopping.start()
             for process in (*workers, *self._late):
                 process.join(WATCH)
             self._wait_for_end(stopping, queues)
+            if self._closing is not None:
+                self._closing.join(GRACE)
             self._processes = {}
-        if failed is None and any(self._close_failed(process.exitcode) for process in workers):
+        self._check_resources(failed)
+
+    def _have_left(self, workers: list[Any]) -> bool:
+        """Have each worker leave its resources; return whether all have, each by itself."""
+        executor, pool = getattr(self._backend, "_workers", None), getattr(self._backend, "_pool", None)
+        if executor is not None:  # each gets loky's own message, without those that hold still
+            for process in self._late:
+                executor._processes.pop(process.pid, None)  # noqa: SLF001
+            self._closing = threading.Thread(target=executor.shutdown, daemon=True)
+            self._closing.start()
+        elif pool is not None:
+            pool.close()
+        else:
+            return False
+        return have_left(workers, self._board)
+
+    def _check_resources(self, failed: type[BaseException] | None) -> None:
+        """Raise if resources were not left after a good run; after another one, log that.
+
+        Raises:
+            ParallelTaskError: A worker did not leave what it held.
+        """
+        number = len(self._board.not_left())
+        if number and failed is None and self._starts:
             raise ParallelTaskError(CLOSE_FAILED)
+        if number:
+            log.warning(NOT_LEFT, number)
 
     def _without_late_ones(self, workers: list[Any]) -> list[Any]:
         """Hold workers that are still starting, with nothing left to do: they would miss what the pool closes."""
@@ -227,20 +257,20 @@ class ProcessPool(Pool):
         for process in self._late:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGSTOP)
-        return [process for process in workers if process.pid in began]
+        for process in [process for process in self._late if process.pid in self._board.started()]:
+            self._late.remove(process)  # it has begun meanwhile, and may have hold of what others wait for
+            os.kill(process.pid, signal.SIGCONT)
+        return [process for process in workers if process not in self._late]
 
     def _wait_for_end(self, stopping: threading.Thread, queues: Any) -> None:
         """Wait for the backend to end, which must not wait for what ended workers held, nor for a late replacement."""
-        until = time.monotonic() + GRACE
-        while stopping.is_alive() and time.monotonic() < until:
+        until = clock.now() + GRACE
+        while stopping.is_alive() and clock.now() < until:
             for process in getattr(queues, "_pool", None) or ():
                 with suppress(ProcessLookupError, TypeError):  # TypeError: it has not been started
                     os.kill(process.pid, signal.SIGKILL)
             free_locks(queues)
-            stopping.join(_QUICK)
-
-    def _close_failed(self, code: int | None) -> bool:
-        return code == worker_process.CLOSE_FAILED or (self._resources and code == -signal.SIGKILL)
+            stopping.join(QUICK)
 
     def _disown(self) -> None:
         """Take loky's workers out of its hands: as soon as one has left it would kill those still leaving."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from airflow_joblib import clock
 
 if TYPE_CHECKING:
     from tqdm import tqdm as Bar  # noqa: N812 - the base of all of tqdm's bars
@@ -43,7 +44,7 @@ class Progress:
     def __init__(self, name: str, items: Items) -> None:
         self._name = name
         self._items = items
-        self._began = self._told = time.monotonic()
+        self._began = self._told = clock.now()
         self._bar: Bar[Any] | None = None
 
     def __enter__(self) -> Self:
@@ -59,7 +60,7 @@ class Progress:
 
     def update(self) -> None:
         """Show how far the items are."""
-        now, done = time.monotonic(), self._items.done
+        now, done = clock.now(), self._items.done
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
         elif now - self._told >= BEAT:
@@ -68,7 +69,7 @@ class Progress:
 
     def _state(self, done: int, elapsed: float) -> str:
         total, failed = self._items.total, self._items.failed
-        rate = (done + failed - self._items.earlier) / elapsed
+        rate = (done + failed - self._items.earlier) / max(elapsed, 1e-9)
         bad = f", {failed:,} failed" if failed else ""
         if total is None:
             return f"{done:,} items done{bad}, {rate:,.1f} a second"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import time
 from typing import TYPE_CHECKING, Any
+
+from airflow_joblib import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ class Retries:
         if tries > self._most:
             return None
         seconds = self._seconds(tries)
-        heapq.heappush(self._waiting, (time.monotonic() + seconds, next(self._order), index, item))
+        heapq.heappush(self._waiting, (clock.now() + seconds, next(self._order), index, item))
         return seconds
 
     def _seconds(self, tries: int) -> float:
@@ -50,7 +51,7 @@ class Retries:
 
     def due(self) -> tuple[int, Any] | None:
         """Take an item whose time has come: its position and itself."""
-        if self._waiting and self._waiting[0][0] <= time.monotonic():
+        if self._waiting and self._waiting[0][0] <= clock.now():
             return heapq.heappop(self._waiting)[2:]
         return None
 

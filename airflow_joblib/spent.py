@@ -5,6 +5,8 @@ from __future__ import annotations
 import resource
 import time
 
+from airflow_joblib import clock
+
 __all__ = ["Spent"]
 
 _THREAD = getattr(resource, "RUSAGE_THREAD", None)  # Linux only
@@ -14,7 +16,7 @@ class Spent:
     """Measures from when it is made, in the thread that made it."""
 
     def __init__(self) -> None:
-        self._began = time.perf_counter()
+        self._began = clock.now()
         self._cpu = time.thread_time()
         self._switches = _switches()
 
@@ -23,7 +25,7 @@ class Spent:
 
         A thread that was mostly interrupted waited for a processor, which it would not have done alone.
         """
-        seconds, cpu = time.perf_counter() - self._began, time.thread_time() - self._cpu
+        seconds, cpu = clock.now() - self._began, time.thread_time() - self._cpu
         own, forced = (now - before for now, before in zip(_switches(), self._switches, strict=True))
         return seconds, cpu, max(0.0, seconds - cpu) if own >= forced else 0.0
 

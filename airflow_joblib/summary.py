@@ -104,7 +104,7 @@ class Tally:
         if not self._ends:
             return ""
         busy = 100 * times.running / times.wall if times.wall else 100.0
-        faster = times.one_by_one / times.wall
+        faster = times.one_by_one / times.wall if times.wall else 1.0
         said = f": the workers were busy for {busy:.0f} % of it, {faster:.1f} times as fast as one by one"
         if workers > 1:
             said += (

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_joblib.outcomes import Rules
-from airflow_joblib.pool import GRACE, Pool
+from airflow_joblib.pool import Pool
+from airflow_joblib.time_limits import GRACE
 from airflow_joblib.worker import Worker, close_after_failure, mark_thread
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import math
 import queue
 import signal
 import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib import clock
 from airflow_joblib.exceptions import ItemTimeoutError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class _Alarm:
 
     def set(self) -> None:
         """Start the timer, unless one that was set before comes first: that one ends more than the item."""
-        self._began = time.monotonic()
+        self._began = clock.now()
         self._left, self._interval = signal.getitimer(signal.ITIMER_REAL)
         self._before: Any = signal.getsignal(signal.SIGALRM)
         self._set = not 0 < self._left < self._seconds
@@ -78,7 +78,7 @@ class _Alarm:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before)
         if self._left:
-            passed = time.monotonic() - self._began
+            passed = clock.now() - self._began
             signal.setitimer(signal.ITIMER_REAL, max(self._left - passed, 1e-6), self._interval)
 
     def _ring(self, _signal: int, _frame: FrameType | None) -> None:
@@ -109,7 +109,7 @@ class _Deadline:
     """When a call in this thread must have ended."""
 
     def __init__(self, seconds: float) -> None:
-        self.due = time.monotonic() + seconds
+        self.due = clock.now() + seconds
         self.thread = threading.get_ident()
         self.passed = False
 
@@ -146,7 +146,7 @@ class _Watch:
     def _run(self) -> None:
         while True:
             with self._lock:
-                now = time.monotonic()
+                now = clock.now()
                 for deadline in [each for each in self._deadlines if each.due <= now]:
                     self._deadlines.discard(deadline)
                     deadline.passed = True

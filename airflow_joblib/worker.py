@@ -15,13 +15,12 @@ import functools
 import logging
 import os
 import threading
-import time
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib import time_limit
-from airflow_joblib.board import INDEX, Slot
+from airflow_joblib import clock, time_limit
+from airflow_joblib.board import INDEX, RESOURCES, Held, Slot
 from airflow_joblib.exceptions import ItemTimeoutError
 from airflow_joblib.loop import run_items
 from airflow_joblib.outcomes import ItemError, Report, Rules
@@ -112,7 +111,7 @@ class Worker:
             halted: Looked at before an item, but not more than once a millisecond.
         """
         around = getattr(_local, "running", None)  # where an item of another fan-out runs this one
-        report = Report(indices[0], os.getpid(), began=time.monotonic(), thread=threading.get_ident())
+        report = Report(indices[0], os.getpid(), began=clock.now(), thread=threading.get_ident())
         _local.running = report, indices
         spent = Spent()
         try:
@@ -128,10 +127,10 @@ class Worker:
         self, items: Sequence[Any], indices: Sequence[int], report: Report, halted: Callable[[], bool]
     ) -> None:
         assert self._function is not None  # noqa: S101 - the resources were entered
-        until = time.perf_counter() + self._rules.seconds
+        until = clock.now() + self._rules.seconds
 
-        def ended(now: float) -> bool:
-            return (now > until and bool(report.values)) or halted()
+        def ended() -> bool:
+            return (bool(report.values) and clock.now() > until) or halted()
 
         failed = functools.partial(self._failed, report)
         row, timed, catch = self._row, self._timed, self._catch
@@ -169,6 +168,7 @@ class Worker:
                     made = factory(**self._call.factory_arguments(factory))
                     if isinstance(made, AbstractContextManager):
                         made = self._stack.enter_context(made)
+                        self._row[RESOURCES] = Held.HELD
                     elif isinstance(made, AbstractAsyncContextManager):
                         raise TypeError(_ASYNCHRONOUS)
                 except self._catch as error:  # handed on as it is
@@ -187,7 +187,13 @@ class Worker:
         An item's failure is no failure of the resource: it ends within the resource's scope, where others go on.
         """
         self._function = None
-        self._stack.close()
+        self._row[RESOURCES] = Held.LEAVING
+        try:
+            self._stack.close()
+        except BaseException:
+            self._row[RESOURCES] = Held.FAILED
+            raise
+        self._row[RESOURCES] = Held.LEFT
 
 
 def close_after_failure(worker: Worker) -> None:

@@ -15,20 +15,20 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib import inner_threads
-from airflow_joblib.board import Slot
+from airflow_joblib import clock, inner_threads, worker_signals
+from airflow_joblib.board import RESOURCES, Held, Slot
 from airflow_joblib.chunks import load_items
 from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskError
 from airflow_joblib.outcomes import ItemError, Payload, Report
 from airflow_joblib.picklability.pickler import dotted_name, dumps, loads
 from airflow_joblib.sending import receive
+from airflow_joblib.time_limits import LOOK
 from airflow_joblib.tracebacks import taken_apart
 from airflow_joblib.worker import Worker, from_user, inside_thread
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from airflow_joblib.call import Call
 
 __all__ = [
-    "CLOSE_FAILED",
     "Starter",
     "close",
     "inside_worker",
@@ -52,13 +51,8 @@ __all__ = [
 ]
 
 _PR_SET_PDEATHSIG = 1
-#: Seconds between two looks at whether the task is still there, where the kernel doesn't tell.
-_LOOK = 0.5
 
 _ALONE = "Return plain data, or set batch_size=1."
-
-#: Exit code of a worker whose resources could not be left.
-CLOSE_FAILED = 70
 
 _worker: Worker | None = None
 _payload: Payload | None = None
@@ -81,9 +75,7 @@ def start(payload: Payload, starter: Starter | None = None) -> None:
     global _payload, _worker, _slot
     _payload, _worker, _slot = payload, None, Slot(payload.board)
     util.Finalize(None, _close_for_good, exitpriority=100)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _leave)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the workers
+    worker_signals.set_up(_leave)
     if payload.local:
         _end_with(payload.task, own=starter is None or starter.own)
     if payload.threads is not None:
@@ -129,7 +121,7 @@ def _end_with(parent: int, *, own: bool) -> None:
 
 def _outlast_parent(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(_LOOK)
+        clock.pause(LOOK)
     os._exit(128 + signal.SIGKILL)
 
 
@@ -172,7 +164,7 @@ def close() -> None:
 def _close_for_good() -> None:
     """Leave the resources of a process that is about to end, whatever signal comes from now on.
 
-    Where that fails nobody is left to take the exception: it is printed, and the exit code tells the task.
+    Where that fails nobody is left to take the exception: it is printed, and the task finds it on the board.
     """
     global _closing  # noqa: PLW0603
     _closing = True
@@ -180,8 +172,9 @@ def _close_for_good() -> None:
         close()
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
-        _flush()
-        os._exit(CLOSE_FAILED)
+    _flush()
+    if _slot.row[RESOURCES] != Held.FAILED:
+        _slot.row[RESOURCES] = Held.LEFT  # also where no chunk has come this way
 
 
 def _flush() -> None:
@@ -199,15 +192,15 @@ def run_chunk(data: bytes, indices: Sequence[int]) -> bytes:
         with _slot.with_chunk(indices[0]):
             return pack(report, indices)
     finally:
+        _running = False
+        worker_signals.restore()
         if _asked_to_leave:  # the pool would catch SystemExit and go on
             _exit()
-        _running = False
 
 
 def _exit() -> None:
     """End this process, having left its resources."""
     _close_for_good()
-    _flush()
     os._exit(128 + signal.SIGTERM)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_joblib import clock
 from airflow_joblib.checkpoint import frames
 from airflow_joblib.checkpoint.digests import digest
 from airflow_joblib.checkpoint.segments import Segments
@@ -173,7 +173,7 @@ class Checkpoint:
 
     def beat(self, now: float | None = None) -> None:
         """Write what has waited long enough; to be called at least twice a second while a run lasts."""
-        now = time.monotonic() if now is None else now
+        now = clock.now() if now is None else now
         pending = self._take_back()
         due = pending.size >= ENOUGH or (pending.frames and now - pending.since >= BEAT)
         if pending.size >= ENOUGH and self._is_writing():
@@ -188,17 +188,17 @@ class Checkpoint:
 
     def _hold_back(self) -> None:
         """Let the run wait for a storage that is slower than its items, but not for one that doesn't answer."""
-        if time.monotonic() - self._writing_since < PATIENCE:
+        if clock.now() - self._writing_since < PATIENCE:
             self._wait(STALL)
 
     def flush(self, *, hasty: bool = False) -> None:
         """Write all that is pending now, and wait for it, not long if *hasty*."""
         patience = HASTE if hasty else PATIENCE
-        until = time.monotonic() + patience
+        until = clock.now() + patience
         self._wait(patience)
         if self._take_back().frames and not self._is_writing():
             self._start_writing(self._pending)
-            self._wait(until - time.monotonic())
+            self._wait(until - clock.now())
         if self.folder.slow and self._is_writing():
             what = f"The checkpoint in {self.folder} may lack the last finished items"
             self._warn("slow", what, TimeoutError(f"it was not written within {patience:.0f} s"))
@@ -221,7 +221,7 @@ class Checkpoint:
         if not self.folder.slow:
             self._write(pending)
             return
-        self._writing_since = time.monotonic()
+        self._writing_since = clock.now()
         self._writer = threading.Thread(target=self._write, args=(pending,), name="joblib-checkpoint", daemon=True)
         self._writer.start()
 
@@ -243,7 +243,7 @@ class Checkpoint:
             self._segments.write(b"".join(pending.frames), pending.items)
         except Exception as error:  # noqa: BLE001 - a full disk, a lost connection
             self._failed_for = min(LONGEST_PAUSE, 2 * self._failed_for or FIRST_PAUSE)
-            self._not_before = time.monotonic() + self._failed_for
+            self._not_before = clock.now() + self._failed_for
             self._warn("write", f"The checkpoint in {self.folder} could not be written, and the run goes on", error)
         else:
             self._unwritten = None
@@ -265,7 +265,7 @@ class _Pending:
 
     def add(self, frame: bytes, items: int) -> None:
         """Add a frame of so many items."""
-        self.since = self.since if self.frames else time.monotonic()
+        self.since = self.since if self.frames else clock.now()
         self.frames.append(frame)
         self.size += len(frame)
         self.items += items

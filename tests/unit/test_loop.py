@@ -51,7 +51,7 @@ class Chunk:
         self.report.values.append(None)
         return True
 
-    def ended(self, _now: float) -> bool:
+    def ended(self) -> bool:
         self.looks += 1
         return self.over
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 import logging
 import sys
-import time
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from airflow_joblib import parallel_task, progress
+from airflow_joblib import clock, parallel_task, progress
 from airflow_joblib.progress import Progress
 from tests.unit.helpers import eventually
 
@@ -36,7 +35,7 @@ class Items:
 def test_beat(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log gets a line each beat, and none in between."""
     now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(clock, "now", lambda: now[0])
     items = Items(1000)
     with Progress("resize", items) as shown:
         for _ in range(30):
@@ -53,7 +52,7 @@ def test_beat(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
 def test_unknown_total(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the number of items isn't known, the line claims nothing of what is left."""
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(clock, "now", lambda: now[0])
     items = Items(None)
     with Progress("resize", items) as shown:
         now[0] = 10.0
@@ -65,7 +64,7 @@ def test_unknown_total(lines: pytest.LogCaptureFixture, monkeypatch: pytest.Monk
 def test_nothing_done_yet(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A beat before the first item is done claims nothing of what is left."""
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(clock, "now", lambda: now[0])
     with Progress("resize", Items(10)) as shown:
         now[0] = 10.0
         shown.update()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
+from airflow_joblib import clock
 from airflow_joblib.retries import Retries
 
 
@@ -37,7 +36,7 @@ def test_tries_are_limited(most: int) -> None:
 def test_in_the_order_they_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is due first comes first, items that can't be compared included, and nothing comes before it is due."""
     now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(clock, "now", lambda: now[0])
     retries = Retries(9, 0.2)
     assert retries.next_due is None
     assert retries.due() is None

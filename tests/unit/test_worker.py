@@ -14,6 +14,7 @@ import pytest
 
 from airflow_joblib import NotPicklableError, ParallelTaskError
 from airflow_joblib import worker_process as worker
+from airflow_joblib.board import RESOURCES, Held, Slot
 from airflow_joblib.call import Call
 from airflow_joblib.outcomes import ItemError, Payload, Report
 from airflow_joblib.picklability.pickler import dumps, loads
@@ -309,11 +310,13 @@ class TestProcess:
             raise ConnectionError("lost")
 
         monkeypatch.setattr(os, "_exit", ended.append)
-        worker._worker = Worker(Call(lambda item, a: item, factories={"a": resource}))
+        slot = Slot()
+        worker._worker = Worker(Call(lambda item, a: item, factories={"a": resource}), slot=slot)
         worker._worker.run([1], [0])
         with pytest.raises(SystemExit):  # only since the process goes on here
             worker._leave(signal.SIGTERM, None)
-        assert ended[0] == worker.CLOSE_FAILED
+        assert ended == [128 + signal.SIGTERM]
+        assert slot.row[RESOURCES] == Held.FAILED
         assert "ConnectionError: lost" in capsys.readouterr().err
 
     def test_asked_to_leave_while_leaving(self, started: Callable[[Call], None]) -> None:
