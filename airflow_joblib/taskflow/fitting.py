@@ -66,6 +66,9 @@ _NO_SURROGATE = (
 )
 _TOO_LARGE = "has more than the 64 bits of an XCom's integers. Return it as a text instead: str(n)."
 _NO_NUMBER = "is {}, which JSON has no number for and Airflow's server refuses. Return None or a text instead."
+_OF_DAG_FILE = "its class is in the DAG file, whose classes Airflow does not load."
+#: How Airflow's name of the module of a DAG file begins.
+_DAG_FILE = "unusual_prefix_"
 _TOO_DEEP = f"is nested deeper than {_DEEPEST} levels, which a task downstream can't read. Return less nested data."
 
 
@@ -159,7 +162,8 @@ def _problem(value: object) -> str | None:
         if not classes <= _loaded:
             deserialize(data)
     except Exception as error:  # noqa: BLE001 - classes are made anew, which runs code of the user
-        return f"can't be loaded by a task downstream: {error}. {_way_out(value)}"
+        why = _OF_DAG_FILE if type(value).__module__.startswith(_DAG_FILE) else f"{error}."
+        return f"can't be loaded by a task downstream: {why} {_way_out(value)}"
     _loaded.update(name for name in classes if name.partition(".")[0] in _KNOWN)
     _alike.add(_likeness(value))
     _alike.discard(None)
