@@ -49,6 +49,7 @@ class Kept:
             name, bound = _identity(self._call.function)
             key = call_key(name, {**self._call.arguments(), **bound})
             folder = self._host.checkpoint_folder(where) or outside_airflow(where, name)
+            folder.check()
             self._checkpoint = Checkpoint(folder, key)
             self._checkpoint.load()
         return self

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from airflow_joblib.checkpoint.digests import digest
+from airflow_joblib.credentials import without_credentials
 from airflow_joblib.exceptions import InvalidOptionError
 from airflow_joblib.options import environment
 
@@ -21,6 +23,10 @@ __all__ = ["Folder", "LocalFolder", "RemoteFolder", "make", "outside_airflow", "
 #: Longest name of a folder, in characters; file systems take 255 bytes.
 _LONGEST = 200
 _HOME = "{AIRFLOW_HOME}"
+_UNSAFE = (
+    "The checkpoint in {folder} is not loaded: {why}, and loading it would run whatever they have put there. Nothing "
+    "has run. Remove the folder, give it to this user alone (chown, chmod 700), or name another place with checkpoint=."
+)
 #: How often another task may remove a folder above, empty as yet, before it can be written to.
 _RACES = 100
 
@@ -30,6 +36,13 @@ class Folder(Protocol):
 
     #: Whether writing may take so long that a run must not wait for it.
     slow: bool
+
+    def check(self) -> None:
+        """Check that nobody else can have written what is loaded from here.
+
+        Raises:
+            InvalidOptionError: The folder is another user's, or others may write to it.
+        """
 
     def names(self) -> list[str]:
         """Return the names of all files, none if the folder isn't there."""
@@ -66,6 +79,18 @@ class LocalFolder:
     def __str__(self) -> str:
         return str(self.path)
 
+    def check(self) -> None:
+        """Check that the folder, and those above it that are a checkpoint's own, are this user's alone to write to.
+
+        Raises:
+            InvalidOptionError: One isn't. To load a file of someone else's would run what they like.
+        """
+        for folder in (self.path, *self.path.parents)[: self.depth]:
+            with contextlib.suppress(FileNotFoundError):
+                why = _why_not_ours(folder.stat())
+                if why:
+                    raise InvalidOptionError(_UNSAFE.format(folder=folder, why=why))
+
     def names(self) -> list[str]:
         """Return the names of all files, none if the folder isn't there."""
         try:
@@ -75,8 +100,15 @@ class LocalFolder:
             return []
 
     def read(self, name: str) -> bytes:
-        """Return a file's content."""
-        return (self.path / name).read_bytes()
+        """Return a file's content.
+
+        Raises:
+            PermissionError: It is another user's, or others may write to it.
+        """
+        with (self.path / name).open("rb") as file:
+            if why := _why_not_ours(os.fstat(file.fileno())):
+                raise PermissionError(why)
+            return file.read()
 
     def write(self, name: str, data: bytes) -> None:
         """Write a new file under a name of its own, and rename it when it is whole.
@@ -105,6 +137,15 @@ class LocalFolder:
         with contextlib.suppress(OSError):
             for folder in (self.path, *self.path.parents)[: self.depth]:
                 folder.rmdir()
+
+
+def _why_not_ours(found: os.stat_result) -> str:
+    """Return why others can have written a file, or to a folder; empty if they can't."""
+    if found.st_uid != os.geteuid():
+        return f"it belongs to another user, {found.st_uid}"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others than its owner may write to it, mode {stat.S_IMODE(found.st_mode):04o}"
+    return ""
 
 
 def _write_private(path: Path, data: bytes) -> None:
@@ -138,7 +179,7 @@ class RemoteFolder:
     slow = True
 
     def __init__(self, path: Any, depth: int = 1) -> None:
-        self.shown = str(path)
+        self.shown = without_credentials(str(path))
         self.files: Any = path.fs
         self.path = str(path.path).rstrip("/")
         self.depth = depth
@@ -147,6 +188,9 @@ class RemoteFolder:
 
     def __str__(self) -> str:
         return self.shown
+
+    def check(self) -> None:
+        """Check nothing: who may write there is the storage's own affair."""
 
     def names(self) -> list[str]:
         """Return the names of all files, none if the folder isn't there."""
@@ -213,7 +257,7 @@ def make(where: str | os.PathLike[str], names: list[str], remote: Callable[[str]
     parts = [safe_name(name) for name in names]
     url = urlsplit(text) if "://" in text else None
     if url is not None and not (url.scheme in {"file", "local"} and not url.netloc):
-        return RemoteFolder(remote(text).joinpath(*parts), len(parts))
+        return _remote_folder(text, parts, remote)
     path = Path(url.path if url else text).expanduser()
     if not path.is_absolute():
         msg = (
@@ -222,6 +266,17 @@ def make(where: str | os.PathLike[str], names: list[str], remote: Callable[[str]
         )
         raise InvalidOptionError(msg)
     return LocalFolder(path.joinpath(*parts), len(parts))
+
+
+def _remote_folder(url: str, parts: list[str], remote: Callable[[str], Any]) -> RemoteFolder:
+    try:
+        return RemoteFolder(remote(url).joinpath(*parts), len(parts))
+    except Exception as error:
+        said = without_credentials(str(error))
+        if said == str(error):
+            raise
+        msg = f"The checkpoints at {without_credentials(url)} can't be had: {type(error).__name__}: {said}"
+        raise InvalidOptionError(msg) from None  # the error has a password in its words
 
 
 def airflow_home() -> Path:

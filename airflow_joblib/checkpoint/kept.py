@@ -11,6 +11,7 @@ from airflow_joblib import clock
 from airflow_joblib.checkpoint import frames
 from airflow_joblib.checkpoint.digests import digest
 from airflow_joblib.checkpoint.segments import Segments
+from airflow_joblib.credentials import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -89,7 +90,7 @@ class Checkpoint:
 
     def _take_in(self, name: str, data: bytes | Exception, identities: set[bytes]) -> list[str]:
         if isinstance(data, Exception):
-            return [f"it can't be read, {type(data).__name__}: {data}"]
+            return [f"it can't be read, {type(data).__name__}: {without_credentials(str(data))}"]
         troubles = []
         for frame in frames.decode(self._key, data):
             if isinstance(frame, str):
@@ -252,7 +253,7 @@ class Checkpoint:
     def _warn(self, kind: str, what: str, error: Exception) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            log.warning("%s: %s: %s", what, type(error).__name__, error)
+            log.warning("%s: %s: %s", what, type(error).__name__, without_credentials(str(error)))
 
 
 class _Pending:

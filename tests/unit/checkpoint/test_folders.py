@@ -7,6 +7,7 @@ import resource
 import signal
 import stat
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
 
-from airflow_joblib import InvalidOptionError
+from airflow_joblib import InvalidOptionError, parallel_task
 from airflow_joblib.checkpoint import LocalFolder, RemoteFolder, outside_airflow
 from airflow_joblib.checkpoint.folders import make, safe_name
 
@@ -169,3 +170,76 @@ def test_relative_path() -> None:
     """A relative path is refused: the next try may run in another folder."""
     with pytest.raises(InvalidOptionError, match=r"must be absolute, not 'kept'"):
         outside_airflow("kept", "clean")
+
+
+@pytest.mark.parametrize("which", ["dag", "dag/run"])
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o722])
+def test_others_may_write(tmp_path: Path, which: str, mode: int) -> None:
+    """A folder that others may write to is refused, and one above it that is the checkpoint's own."""
+    place = folder(str(tmp_path), "dag", "run")
+    place.check()
+    place.write("one", b"1")
+    place.check()
+    (tmp_path / which).chmod(mode)
+    with pytest.raises(InvalidOptionError, match=rf"others than its owner may write to it, mode {mode:04o}") as caught:
+        place.check()
+    assert f"The checkpoint in {tmp_path / which} is not loaded" in str(caught.value)
+    assert "Remove the folder" in str(caught.value)
+
+
+def test_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of another user is refused, and so is a file."""
+    place = folder(str(tmp_path), "dag", "run")
+    place.write("one", b"1")
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(InvalidOptionError, match="it belongs to another user"):
+        place.check()
+    with pytest.raises(PermissionError, match="it belongs to another user"):
+        place.read("one")
+
+
+def test_file_of_others(tmp_path: Path) -> None:
+    """A file that others may write to is not read."""
+    place = folder(str(tmp_path), "dag")
+    place.write("one", b"1")
+    (tmp_path / "dag" / "one").chmod(0o666)
+    with pytest.raises(PermissionError, match="others than its owner may write to it"):
+        place.read("one")
+
+
+def test_nothing_is_unpickled_of_others(tmp_path: Path) -> None:
+    """A run with a checkpoint that others may write to fails before anything of it is loaded, and no item runs."""
+    ran: list[int] = []
+
+    def work(item: int) -> int:
+        ran.append(item)
+        if item == 2:
+            raise LookupError
+        return item
+
+    run = parallel_task(n_jobs=1, checkpoint=str(tmp_path / "kept"))(work)
+    with pytest.raises(LookupError):
+        run.map(range(3))
+    ran.clear()
+    (own,) = (tmp_path / "kept").iterdir()
+    own.chmod(0o777)
+    with pytest.raises(InvalidOptionError, match="Nothing has run"):
+        run.map(range(3))
+    assert not ran
+
+
+PASSWORD = "hunter2"
+
+
+def test_credentials_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder goes by its URL without the password, in errors too."""
+
+    def refuse(url: str) -> UPath:
+        raise ValueError(f"no access to {url}")
+
+    with pytest.raises(InvalidOptionError) as caught:
+        make(f"sftp://bob:{PASSWORD}@host/kept", ["dag"], refuse)
+    assert "sftp://bob:***@host/kept" in str(caught.value)
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+    monkeypatch.setattr(UPath("memory://x").__class__, "__str__", lambda _: f"s3://id:{PASSWORD}@bucket/x")
+    assert str(make("memory://x", ["dag"], UPath)) == "s3://id:***@bucket/x"
