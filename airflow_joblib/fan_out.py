@@ -322,6 +322,14 @@ class _Run:
 
     def _wait(self, pool: Workers) -> tuple[ItemChunk, Report] | None:
         """Wait for the next report; for none, where a retry is due before or nothing is under way."""
+        began = clock.now()
+        try:
+            return self._next_report(pool)
+        finally:
+            if pool.has_room and self.ledger.retries.next_due is not None:
+                self.tally.wait_for_retry(clock.now() - began, pool.under_way)
+
+    def _next_report(self, pool: Workers) -> tuple[ItemChunk, Report] | None:
         if not pool.has_room:  # a retry that is due would have to wait as well
             return pool.next_report(self._beat)
         until = self.ledger.retries.next_due

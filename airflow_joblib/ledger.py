@@ -6,6 +6,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib import clock
 from airflow_joblib.call import function_name
 from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError, WorkerLostError
 from airflow_joblib.failures import Failures
@@ -73,6 +74,12 @@ class Ledger:
     def undisturbed(self) -> bool:
         """Whether every item ran, once."""
         return not (self._tries or self._kills or self.failed)
+
+    @property
+    def wait(self) -> float:
+        """Seconds until every item that failed has begun its next try; 0 where none waits for one."""
+        last = self.retries.last_due
+        return 0.0 if last is None else max(0.0, last - clock.now())
 
     @property
     def failed(self) -> int:

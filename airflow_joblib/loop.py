@@ -29,7 +29,7 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
     *,
     timed: bool,
     catch: type[BaseException],
-    failed: Callable[[BaseException, int], bool],
+    failed: Callable[[BaseException, int, float], bool],
     ended: Callable[[], bool],
 ) -> None:
     """Run the items of one chunk, and keep their results in its report.
@@ -42,7 +42,7 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
         row: Where the item that runs is shown (:mod:`airflow_joblib.board`).
         timed: Whether it is shown as well since when.
         catch: What counts as an item's failure.
-        failed: Takes note of a failure; returns whether the next item may start.
+        failed: Takes note of a failure and of how long the try took; returns whether the next item may start.
         ended: Returns whether no further item may start. Called once a millisecond, and less often where an item takes
             longer.
 
@@ -65,7 +65,7 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
         try:
             value = function(item)
         except catch as error:
-            if not failed(error, index):
+            if not failed(error, index, clock() - now):
                 return
         else:
             keep(value)

@@ -67,6 +67,7 @@ class ItemError:
         error: The exception.
         trace: The worker's traceback; None where the exception still has its own.
         resource: Name of the ``per_worker`` resource whose set-up failed.
+        seconds: Time that the try took.
         returned: Whether the item raised nothing, and its result is what can't be used.
         loading: Whether it was raised as a worker loaded the function, or the item, and not by the item itself.
         verdict: What it means for the run.
@@ -79,6 +80,7 @@ class ItemError:
     returned: bool = False
     loading: bool = False
     verdict: Verdict = "retry"
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -100,6 +102,8 @@ class Report:
         thread: The worker's thread.
         slowest: Position in the input of its slowest item.
         slowest_seconds: Time that one took.
+        loading: Seconds that the worker took to load the call before its first chunk, where that is worth a word.
+        loaded: The package that it imported the most of in that time.
         torn: Whether the chunk, or its report, could not be loaded as a whole: its items must be sent one by one.
         said: What the items said, for the task's log, where the worker has no other way to send that.
     """
@@ -117,5 +121,7 @@ class Report:
     thread: int = 0
     slowest: int = -1
     slowest_seconds: float = 0.0
+    loading: float = 0.0
+    loaded: str = ""
     torn: bool = False
     said: list[bytes] = field(default_factory=list)

@@ -28,6 +28,11 @@ class Items(Protocol):
     skipped: int
 
     @property
+    def wait(self) -> float:
+        """Seconds until every item that failed has begun its next try; 0 where none waits for one."""
+        ...
+
+    @property
     def failed(self) -> int:
         """Items that failed for good."""
         ...
@@ -68,16 +73,16 @@ class Progress:
             log.info("%s: %s", self._name, self._state(done, now - self._began))
 
     def _state(self, done: int, elapsed: float) -> str:
-        total, failed = self._items.total, self._items.failed
+        total, failed, wait = self._items.total, self._items.failed, self._items.wait
         rate = (done + failed - self._items.earlier) / max(elapsed, 1e-9)
         bad = f", {failed:,} failed" if failed else ""
         if total is None:
             return f"{done:,} items done{bad}, {rate:,.1f} a second"
         if not rate:
             return f"{done:,} of {total:,} items done{bad}"
-        return (
-            f"{done:,} of {total:,} items done{bad}, {rate:,.1f} a second, {(total - done - failed) / rate:,.0f} s left"
-        )
+        left = max((total - done - failed) / rate, wait)
+        said = f"{done:,} of {total:,} items done{bad}, {rate:,.1f} a second, {max(1.0, left):,.0f} s left"
+        return f"{said}, {wait:,.0f} s of it until the last retry" if wait >= 1 else said
 
     def finish(self, workers: int, seconds: float, more: str = "") -> None:
         """Sum the run up in the log, in one line."""

@@ -56,6 +56,11 @@ class Retries:
         return None
 
     @property
+    def last_due(self) -> float | None:
+        """When the last one is due, by the monotonic clock; None if nothing waits."""
+        return max(self._waiting)[0] if self._waiting else None
+
+    @property
     def next_due(self) -> float | None:
         """When the next one is due, by the monotonic clock; None if nothing waits."""
         return self._waiting[0][0] if self._waiting else None

@@ -141,13 +141,13 @@ class Worker:
             if done < len(items):
                 self._failed(report, error, indices[done])
 
-    def _failed(self, report: Report, error: BaseException, index: int) -> bool:
+    def _failed(self, report: Report, error: BaseException, index: int, seconds: float = 0.0) -> bool:
         """Take note of an item that raised, and return whether the next one may start."""
         if isinstance(error, ItemTimeoutError) and error.index < 0:
             if self._rules.timeout is None:
                 raise error  # the limit of an item of another fan-out, which called this one
             error.index = index
-        failure = ItemError(index, from_user(error), verdict=_verdict(error))
+        failure = ItemError(index, from_user(error), verdict=_verdict(error), seconds=seconds)
         report.values.append(None)
         if _airflow_says(error, "AirflowSkipException"):
             report.skipped.append(index)

@@ -25,6 +25,7 @@ from airflow_joblib import clock, inner_threads, worker_signals
 from airflow_joblib.board import RESOURCES, Held, Slot
 from airflow_joblib.chunks import load_items
 from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskError
+from airflow_joblib.loading import Loading
 from airflow_joblib.outcomes import ItemError, Payload, Report
 from airflow_joblib.picklability.pickler import dotted_name, dumps, loads
 from airflow_joblib.sending import receive
@@ -57,6 +58,7 @@ _ALONE = "Return plain data, or set batch_size=1."
 _worker: Worker | None = None
 _payload: Payload | None = None
 _slot = Slot()
+_loading = Loading()
 #: Classes that the task has, so that results refer to them by key.
 known: set[type] = set()
 _running = False
@@ -72,8 +74,8 @@ def inside_worker() -> bool:
 
 def start(payload: Payload, starter: Starter | None = None) -> None:
     """Make this process a worker, before anything of the user is loaded in it."""
-    global _payload, _worker, _slot
-    _payload, _worker, _slot = payload, None, Slot(payload.board)
+    global _payload, _worker, _slot, _loading
+    _payload, _worker, _slot, _loading = payload, None, Slot(payload.board), Loading()
     util.Finalize(None, _close_for_good, exitpriority=100)
     worker_signals.set_up(_leave)
     if payload.local:
@@ -81,7 +83,8 @@ def start(payload: Payload, starter: Starter | None = None) -> None:
     if payload.threads is not None:
         inner_threads.apply(payload.threads)
     if payload.prepare is not None:
-        payload.prepare()
+        with _loading.measured():
+            payload.prepare()
     if payload.local:
         gc.freeze()  # modules stay: no collection has to look through them, as loky's first one would for 20 ms
 
@@ -210,7 +213,8 @@ def _report(data: bytes, indices: Sequence[int]) -> Report:
     try:
         if _worker is None:
             assert _payload is not None  # noqa: S101 - start() ran first
-            call = _receive()
+            with _loading.measured():
+                call = _receive()
             _worker = Worker(call, _payload.rules, catch=BaseException, slot=_slot, halt=_slot.halt)
     except BaseException as error:  # an error of unpickling must name itself, not break the pool
         if _asked_to_leave:
@@ -222,7 +226,9 @@ def _report(data: bytes, indices: Sequence[int]) -> Report:
             items = load_items(data)
     except Exception as error:  # noqa: BLE001
         return unread(report, error, len(indices))
-    return _worker.run(items, indices, _halted)
+    report = _worker.run(items, indices, _halted)
+    report.loading, report.loaded = _loading.seconds, _loading.package
+    return report
 
 
 def unread(report: Report, error: Exception, items: int) -> Report:

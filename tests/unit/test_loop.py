@@ -46,7 +46,7 @@ class Chunk:
             ended=self.ended,
         )
 
-    def failed(self, error: BaseException, index: int) -> bool:
+    def failed(self, error: BaseException, index: int, seconds: float) -> bool:
         self.failures.append((type(error), index))
         self.report.values.append(None)
         return True

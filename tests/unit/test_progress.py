@@ -30,6 +30,7 @@ class Items:
         self.earlier = 0
         self.skipped = 0
         self.failed = failed
+        self.wait = 0.0
 
 
 def test_beat(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,46 @@
+"""How long a worker takes to load what it is sent, and which package makes it so long."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from airflow_joblib import clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Loading"]
+
+#: Seconds below which nobody asks.
+_LEAST = 0.5
+
+
+class Loading:
+    """Adds up what is loaded.
+
+    Attributes:
+        seconds: How long it took; 0 where that is not worth a word.
+        package: The package that the most modules are of which were imported in that time.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.package = ""
+        self._all = 0.0
+        self._modules: Counter[str] = Counter()
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Measure what the block takes."""
+        began, before = clock.now(), set(sys.modules)
+        try:
+            yield
+        finally:
+            self._all += clock.now() - began
+            if self._all >= _LEAST:
+                self._modules.update(name.partition(".")[0] for name in sys.modules.keys() - before)
+                self.seconds = self._all
+                self.package = next((name for name, _ in self._modules.most_common(1)), "")
