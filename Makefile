@@ -10,12 +10,14 @@ TEST_ENV = $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --keep-going  # of several parts every one runs, whatever came of those before it; the end is a failure
-.PHONY: help demo test test-unit test-docs test-airflow test-engines test-extras nightly check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
+.PHONY: help demo test test-unit test-docs test-airflow test-engines test-extras nightly matrix check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
 
 help:
 	@echo "make demo      run the example DAGs under a real Airflow and print what they return (UI=1 leaves the UI up)"
 	@echo "make test      run every test that this machine can run (ENGINES=1 installs Dask, Ray and Spark for theirs)"
 	@echo "make nightly   what no change need wait for: chaos, what plain joblib does wrong, the tests' own harness"
+	@echo "make matrix    unit tests, demo and integration tests on each version of Airflow and Python that is supported"
+	@echo "               (ONLY=oldest: that environment, PARTS=unit: those tests, QUICK=1: few tests on two environments)"
 	@echo "make check     linters, formatter, types, direction of imports"
 	@echo "make bench     measure against joblib, other pools and a plain loop (ONLY=no_op: that work, QUICK=1: a smoke run)"
 	@echo "make bench-airflow  the same under a real Airflow, against .expand and joblib written by hand"
@@ -67,6 +69,12 @@ test-extras: test-docs test-airflow test-engines
 
 nightly: $(TEST_ENV)
 	$(PYTEST) --dist loadgroup -m nightly tests
+
+$(BIN)/uv: $(BIN)/python
+	$(PIP) install uv
+
+matrix: $(BIN)/uv
+	$(BIN)/python -m tests.matrix $(if $(ONLY),--only $(ONLY)) $(if $(PARTS),--parts $(PARTS)) $(if $(QUICK),--quick)
 
 check: $(VENV)/.test $(VENV)/.check $(VENV)/.bench
 	$(BIN)/ruff check .

@@ -15,15 +15,18 @@ import attrs
 import msgspec
 import numpy as np
 import pytest
-from airflow.sdk import serde
 from airflow.sdk.api.datamodels._generated import XComResponse
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import xcom
-from airflow.sdk.serde import deserialize, serialize
 from pydantic import BaseModel, JsonValue, TypeAdapter
 
 from airflow_joblib.taskflow import results
 from airflow_joblib.taskflow.fitting import unfit
+
+try:
+    from airflow.sdk import serde
+except ImportError:  # Airflow 3.1
+    from airflow.serialization import serde  # type: ignore[attr-defined, no-redef]
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,12 +106,12 @@ def test_fit_for_an_xcom(value: Any) -> None:
 
 def is_pulled(value: Any) -> bool:
     """Whether a value takes every step from one task to another: messages, requests, the database's JSON."""
-    message = msgspec.msgpack.decode(msgspec.msgpack.encode(serialize([value])))
+    message = msgspec.msgpack.decode(msgspec.msgpack.encode(serde.serialize([value])))
     body = json.dumps(message, allow_nan=False, ensure_ascii=False).encode()
     stored = TypeAdapter(JsonValue).validate_python(json.loads(body))
     answer = XComResponse.model_validate_json(json.dumps({"key": "k", "value": stored}))
     loaded: Any = answer.value
-    deserialize(loaded)
+    serde.deserialize(loaded)
     return b"\\u0000" not in json.dumps(stored).encode().replace(rb"\\", b"")
 
 
@@ -226,7 +229,7 @@ def test_no_xcom() -> None:
 )
 def test_size(values: Sequence[Any], caplog: pytest.LogCaptureFixture) -> None:
     """The size is about that of what Airflow stores, though only a thousand results are looked at."""
-    assert results.size(values) == pytest.approx(len(json.dumps(serialize(values))), rel=0.02, abs=4)
+    assert results.size(values) == pytest.approx(len(json.dumps(serde.serialize(values))), rel=0.02, abs=4)
     assert not caplog.records
 
 
