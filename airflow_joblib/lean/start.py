@@ -61,14 +61,12 @@ def lean(executor: Any) -> bool:
 @cache
 def _lean_process(kind: Any) -> Any:
     """Return the class of a lean worker in the place of loky's; None where that is another one than is known."""
-    from joblib.externals.loky.backend.popen_loky_posix import Popen
     from joblib.externals.loky.backend.process import LokyProcess
+
+    from airflow_joblib.lean.popen import LeanPopen
 
     if kind is not LokyProcess:
         return None
-
-    class LeanPopen(Popen):  # type: ignore[misc]
-        __module__ = "airflow_joblib.lean.loky_worker"  # what the new process runs
 
     class LeanProcess(LokyProcess):  # type: ignore[misc]
         def __reduce__(self) -> Any:

@@ -1,0 +1,80 @@
+"""How loky's lean workers are started. Imports parts of loky, so it is imported once those are known to be there."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from multiprocessing import util
+from multiprocessing.context import set_spawning_popen
+from typing import Any
+
+from joblib.externals.loky.backend import popen_loky_posix, reduction, resource_tracker, spawn
+
+from airflow_joblib import isolation
+from airflow_joblib.lean import handover
+
+__all__ = ["LeanPopen"]
+
+
+class _Process(subprocess.Popen[bytes]):
+    """A process that somebody else waits for."""
+
+    def __del__(self, *_: Any) -> None:
+        """Leave it alone."""
+
+
+class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
+    """Starts a worker that gets what it needs when nobody else can look into it any more.
+
+    Attributes:
+        pid: Its process id.
+        sentinel: Can be read when it has ended.
+    """
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Note a descriptor that the worker needs by that number."""
+        self._fds.append(fd)
+        return fd
+
+    def _launch(self, process_obj: Any) -> None:
+        data, trackers = self._pickled(process_obj)
+        with ExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            with theirs:
+                self.sentinel, alive = os.pipe()
+                undo.callback(os.close, self.sentinel)
+                files = {alive: alive}
+                undo.callback(lambda: [os.close(file) for file in files.values()])
+                files |= {number: os.dup(number) for number in {*self._fds, *trackers}}
+                environment = {**os.environ, **process_obj.env}
+                self.pid = self._execute(process_obj.name, theirs.fileno(), environment)
+            handover.hand_over(ours, environment, files, data)
+            undo.pop_all()
+        util.Finalize(self, os.close, (self.sentinel,))
+
+    def _pickled(self, process_obj: Any) -> tuple[bytes, list[int]]:
+        """Return what loky's program reads, and the descriptors by which it reaches the trackers."""
+        tracker = resource_tracker._resource_tracker.getfd()  # noqa: SLF001
+        file = io.BytesIO()
+        set_spawning_popen(self)
+        try:
+            prepared = spawn.get_preparation_data(process_obj.name, getattr(process_obj, "init_main_module", True))
+            reduction.dump(prepared, file)
+            reduction.dump(process_obj, file)
+        finally:
+            set_spawning_popen(None)
+        return file.getvalue(), [tracker, prepared["mp_tracker_fd"]]
+
+    @staticmethod
+    def _execute(name: str, line: int, environment: dict[str, str]) -> int:
+        shut = not isolation.open_to_others()
+        # -P, as nothing is to be loaded from the current directory.
+        command = [sys.executable, "-P", "-m", "airflow_joblib.lean.loky_worker"]
+        command += [handover.CLOSED if shut else handover.OPEN, "--process-name", str(name), "--pipe", str(line)]
+        first = handover.at_start(environment) if shut else environment
+        return _Process(command, env=first, pass_fds=[line]).pid
