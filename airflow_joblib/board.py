@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from airflow_joblib.shared_memory import SharedMemory, attach
+from airflow_joblib.shared_memory import SharedMemory, attach, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,10 +53,14 @@ class Running(NamedTuple):
 
 
 class Board:
-    """The task's view. A context manager."""
+    """The task's view. A context manager.
 
-    def __init__(self) -> None:
-        self._shared = SharedMemory(8 * _WIDTH * (_ROWS + 1))
+    Args:
+        by_path: Whether workers must find it by its path, as they can't be given a descriptor.
+    """
+
+    def __init__(self, *, by_path: bool = False) -> None:
+        self._shared = SharedMemory(8 * _WIDTH * (_ROWS + 1), by_path=by_path)
         self._cells = memoryview(self._shared.memory).cast("q")
         self.path = self._shared.path
 
@@ -123,7 +127,7 @@ class Slot:
             cells = memoryview(attach(path, writable=True)).cast("q")
         except OSError:  # another machine, or the task has ended
             return
-        file = os.open(path, os.O_RDWR)
+        file = opened(path, os.O_RDWR)
         try:
             fcntl.lockf(file, fcntl.LOCK_EX)
             number = cells[_CLAIMED] = cells[_CLAIMED] + 1

@@ -44,6 +44,7 @@ class Payload(NamedTuple):
         rules: How to go about a chunk.
         threads: Bound of the threads that libraries start in a worker; None to leave them.
         board: Where the worker says which item it runs; empty where that is not seen.
+        closed: Whether the workers are to be closed to other processes of their user, as the task is.
         run: What tells the pool from others that are given the same, whose board's path may come again.
     """
 
@@ -56,6 +57,7 @@ class Payload(NamedTuple):
     threads: Bound | None = None
     board: str = ""
     run: str = ""
+    closed: bool = False
 
 
 @dataclass(slots=True)

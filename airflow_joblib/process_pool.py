@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import joblib
 
-from airflow_joblib import clock, worker_process
+from airflow_joblib import clock, isolation, worker_process
 from airflow_joblib.board import Board
 from airflow_joblib.exceptions import ParallelTaskError
 from airflow_joblib.lean import start
@@ -26,7 +26,7 @@ from airflow_joblib.options import starts_workers
 from airflow_joblib.outcomes import ItemError, Report
 from airflow_joblib.picklability.pickler import loads
 from airflow_joblib.pool import FewerWorkersError, Pool
-from airflow_joblib.spawning import hidden_main, not_daemonic
+from airflow_joblib.spawning import hidden_main, not_daemonic, safe_path
 from airflow_joblib.time_limits import DRAIN, GRACE, QUICK, WATCH
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class ProcessPool(Pool):
 
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
-        with Board() as board, _one_at_a_time, not_daemonic():
+        with Board(by_path=not self._starts) as board, _one_at_a_time, not_daemonic():
             self._look_at(board)
             before = getattr(_here, "loky", False)
             if before and not self._replaces_workers():
@@ -93,7 +93,9 @@ class ProcessPool(Pool):
     def _look_at(self, board: Board) -> None:
         self._board = board
         self._watch = Watch(board, self._payload.rules.timeout)
-        self._payload = self._payload._replace(board=board.path, run=secrets.token_hex(8))
+        self._payload = self._payload._replace(
+            board=board.path, run=secrets.token_hex(8), closed=not isolation.open_to_others()
+        )
         if self._starts:
             self._settings = {
                 "initializer": worker_process.start,
@@ -101,9 +103,9 @@ class ProcessPool(Pool):
             }
 
     def _start(self) -> None:
-        if self._name == "loky":
+        if self._starts:  # else joblib would start it, with all of the environment for others to see
             start.tracker()
-        with hidden_main() if self._replaces_workers() else nullcontext():
+        with hidden_main() if self._replaces_workers() else nullcontext(), safe_path():
             super()._start()
         self._lean = self._name == "loky" and start.lean(getattr(self._backend, "_workers", None))
         self._meet_workers()
@@ -125,7 +127,8 @@ class ProcessPool(Pool):
 
     def _submit(self, ticket: int, task: Callable[[], Any], chunk: Chunk | None = None) -> None:
         try:
-            super()._submit(ticket, task, chunk)
+            with nullcontext() if self._lean or self._replaces_workers() else safe_path():
+                super()._submit(ticket, task, chunk)
         except BrokenExecutor:
             raise self._lost() from None
         self._meet_workers()

@@ -14,6 +14,7 @@ own, which it may write to. What maps a file already travels as the file's name.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import sys
 from contextlib import suppress
@@ -167,7 +168,7 @@ def send(*packed: Packed) -> tuple[SharedMemory, list[Sent]]:
 def _fill(shared: SharedMemory, packed: tuple[Packed, ...], places: list[tuple[tuple[int, int], ...]]) -> None:
     """Write through the file: it takes half the time that touching each page of a new mapping does."""
     shared.memory.close()  # a fork would inherit the mapping
-    with Path(shared.path).open("r+b") as file:
+    with open(os.dup(shared.path.file), "r+b") as file:  # noqa: PTH123 - it is no path
         for one, starts in zip(packed, places, strict=True):
             for part, (start, _) in zip((one.data, *one.buffers), starts, strict=True):
                 file.seek(start)

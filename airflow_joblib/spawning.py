@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import threading
 from contextlib import contextmanager
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["hidden_main", "not_daemonic"]
+__all__ = ["forget_safe_path", "hidden_main", "not_daemonic", "safe_path"]
+
+_SAFE_PATH = "PYTHONSAFEPATH"
+#: What it is set to here: anything does, and this one tells whose it is.
+_OURS = "airflow-joblib"
 
 
 def _shared(change: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
@@ -65,3 +70,23 @@ def hidden_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@_shared
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Keep interpreters that are started from looking for modules in the current directory, as ``-c`` and ``-m`` do."""
+    if os.environ.get(_SAFE_PATH):
+        yield
+        return
+    os.environ[_SAFE_PATH] = _OURS
+    try:
+        yield
+    finally:
+        os.environ.pop(_SAFE_PATH, None)
+
+
+def forget_safe_path() -> None:
+    """Undo it in a process that was started so: a script that an item starts finds what lies beside it."""
+    if os.environ.get(_SAFE_PATH) == _OURS:
+        del os.environ[_SAFE_PATH]

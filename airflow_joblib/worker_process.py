@@ -21,7 +21,7 @@ from dataclasses import replace
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib import clock, inner_threads, worker_signals
+from airflow_joblib import clock, inner_threads, isolation, worker_signals
 from airflow_joblib.board import RESOURCES, Held, Slot
 from airflow_joblib.chunks import load_items
 from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskError
@@ -29,6 +29,7 @@ from airflow_joblib.loading import Loading
 from airflow_joblib.outcomes import ItemError, Payload, Report
 from airflow_joblib.picklability.pickler import dotted_name, dumps, loads
 from airflow_joblib.sending import receive
+from airflow_joblib.spawning import forget_safe_path
 from airflow_joblib.time_limits import LOOK
 from airflow_joblib.tracebacks import taken_apart
 from airflow_joblib.worker import Worker, from_user, inside_thread
@@ -75,6 +76,9 @@ def inside_worker() -> bool:
 def start(payload: Payload, starter: Starter | None = None) -> None:
     """Make this process a worker, before anything of the user is loaded in it."""
     global _payload, _worker, _slot, _loading
+    forget_safe_path()
+    if payload.local and payload.closed:
+        isolation.close_to_others()
     _payload, _worker, _slot, _loading = payload, None, Slot(payload.board), Loading()
     util.Finalize(None, _close_for_good, exitpriority=100)
     worker_signals.set_up(_leave)

@@ -193,7 +193,7 @@ def _authenticated(token: str | None) -> Iterator[None]:
         yield
         return
     data = token.encode()
-    with SharedMemory(len(data)) as file:  # which ends with this process, however it does
+    with SharedMemory(len(data), by_path=True) as file:  # which ends with this process, however it does
         file.memory[:] = data
         with _environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": file.path}):
             _read_environment()

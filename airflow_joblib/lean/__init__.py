@@ -2,8 +2,8 @@
 
 ::
 
-    task     start.tracker() ─► python -c 'from airflow_joblib.lean.resource_tracker ...' ─► late ─► loky's tracker
-             start.lean()    ─► python -m airflow_joblib.lean.loky_worker                 ─► late ─► loky's worker
+    task     start.tracker() ─► airflow_joblib.lean.resource_tracker            ─► late ─► loky's tracker
+             start.lean()    ─► airflow_joblib.lean.loky_worker ─► handover ─► late ─► loky's worker
              batch.Batch     ─► what such a worker is sent in the place of joblib's own batch
 
 What runs in those processes is loky's own code. Where its inner parts are not as they are known here it starts them

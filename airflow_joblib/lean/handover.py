@@ -23,23 +23,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_joblib import isolation
+from airflow_joblib.lean.process import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["CLOSED", "OPEN", "at_start", "hand_over", "take_over"]
+__all__ = ["hand_over", "take_over"]
 
-#: What a worker is told it should be like.
-OPEN, CLOSED = "open", "closed"
-#: Names in the environment that count before any code of ours runs.
-_FIRST = ("LD_", "DYLD_", "PYTHON", "LC_", "MALLOC_", "GLIBC_", "COVERAGE_")
-_FIRST_TOO = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR"})
 _LENGTH = 8
-
-
-def at_start(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what of an environment an interpreter needs as it starts; the rest can wait."""
-    return {name: value for name, value in environment.items() if name.startswith(_FIRST) or name in _FIRST_TOO}
 
 
 def hand_over(line: socket.socket, environment: Mapping[str, str], files: Mapping[int, int], data: bytes) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import socket
-import subprocess
-import sys
 from contextlib import ExitStack
 from multiprocessing import util
 from multiprocessing.context import set_spawning_popen
@@ -14,17 +12,23 @@ from typing import Any
 
 from joblib.externals.loky.backend import popen_loky_posix, reduction, resource_tracker, spawn
 
-from airflow_joblib import isolation
-from airflow_joblib.lean import handover
+from airflow_joblib.lean import handover, process, start
 
 __all__ = ["LeanPopen"]
 
+#: What the new process runs.
+_PROGRAM = "airflow_joblib.lean.loky_worker"
 
-class _Process(subprocess.Popen[bytes]):
-    """A process that somebody else waits for."""
 
-    def __del__(self, *_: Any) -> None:
-        """Leave it alone."""
+class _Given:
+    """A descriptor that a worker has by the same number."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def detach(self) -> int:
+        """Return it."""
+        return self._number
 
 
 class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
@@ -34,6 +38,8 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
         pid: Its process id.
         sentinel: Can be read when it has ended.
     """
+
+    DupFd = _Given
 
     def duplicate_for_child(self, fd: int) -> int:
         """Note a descriptor that the worker needs by that number."""
@@ -52,7 +58,9 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
                 undo.callback(lambda: [os.close(file) for file in files.values()])
                 files |= {number: os.dup(number) for number in {*self._fds, *trackers}}
                 environment = {**os.environ, **process_obj.env}
-                self.pid = self._execute(process_obj.name, theirs.fileno(), environment)
+                line = theirs.fileno()
+                told = "--process-name", str(process_obj.name), "--pipe", str(line)
+                self.pid = process.start(_PROGRAM, *told, keep=line, environment=environment)
             handover.hand_over(ours, environment, files, data)
             undo.pop_all()
         util.Finalize(self, os.close, (self.sentinel,))
@@ -60,6 +68,7 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
     def _pickled(self, process_obj: Any) -> tuple[bytes, list[int]]:
         """Return what loky's program reads, and the descriptors by which it reaches the trackers."""
         tracker = resource_tracker._resource_tracker.getfd()  # noqa: SLF001
+        start.tracker("multiprocessing")
         file = io.BytesIO()
         set_spawning_popen(self)
         try:
@@ -69,12 +78,3 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
         finally:
             set_spawning_popen(None)
         return file.getvalue(), [tracker, prepared["mp_tracker_fd"]]
-
-    @staticmethod
-    def _execute(name: str, line: int, environment: dict[str, str]) -> int:
-        shut = not isolation.open_to_others()
-        # -P, as nothing is to be loaded from the current directory.
-        command = [sys.executable, "-P", "-m", "airflow_joblib.lean.loky_worker"]
-        command += [handover.CLOSED if shut else handover.OPEN, "--process-name", str(name), "--pipe", str(line)]
-        first = handover.at_start(environment) if shut else environment
-        return _Process(command, env=first, pass_fds=[line]).pid

@@ -1,13 +1,38 @@
-"""What the process of loky's resource tracker runs: loky's own function, without joblib and the rest of loky."""
+"""What the processes of loky's and of multiprocessing's resource trackers run: their own functions, without joblib."""
 
-from airflow_joblib.lean.late import put_off
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
 
 __all__ = ["main"]
 
 
-def main(*arguments: int) -> None:
-    """Track until every process that could own something has ended."""
-    put_off("joblib", "joblib.externals.loky")
-    from joblib.externals.loky.backend.resource_tracker import main as track
+def main(how: str, whose: str, pipe: int) -> None:
+    """Track until every process that could own something has ended, which a kill of the task's group must not end.
 
-    track(*arguments)
+    Args:
+        how: What the task says this process should be like.
+        whose: ``loky`` or ``multiprocessing``.
+        pipe: What this process is told by.
+    """
+    from airflow_joblib import isolation
+    from airflow_joblib.lean import process
+
+    if how == process.CLOSED:
+        isolation.close_to_others()
+    with suppress(PermissionError):  # it leads a group already
+        os.setsid()
+    if whose == "loky":
+        from airflow_joblib.lean.late import put_off
+
+        put_off("joblib", "joblib.externals.loky")
+        from joblib.externals.loky.backend.resource_tracker import main as track
+    else:
+        from multiprocessing.resource_tracker import main as track
+    track(pipe)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

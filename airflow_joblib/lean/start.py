@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 import site
+import subprocess
 import sys
 import threading
 from contextlib import suppress
@@ -17,25 +19,41 @@ from pathlib import Path
 from typing import Any
 
 import airflow_joblib
+from airflow_joblib.lean import process
 
 __all__ = ["lean", "tracker"]
 
 _lock = threading.Lock()
+#: What would end a tracker before it has begun, and that it ignores from then on.
+_IGNORED = (signal.SIGINT, signal.SIGTERM)
 
 
-def tracker() -> None:
-    """Start loky's resource tracker, unless it runs."""
-    from joblib.externals.loky.backend import resource_tracker
-
+def tracker(whose: str = "loky") -> None:
+    """Start the resource tracker of loky, or of ``multiprocessing``, unless it runs."""
+    if whose == "loky":
+        from joblib.externals.loky.backend import resource_tracker
+    else:
+        from multiprocessing import resource_tracker
+    tracker: Any = getattr(resource_tracker, "_resource_tracker", None)
     with suppress(AttributeError), _lock:
-        main = resource_tracker.main
-        before = main.__module__
-        if _reachable():
-            main.__module__ = "airflow_joblib.lean.resource_tracker"  # where the new process imports it from
-        try:
-            resource_tracker.ensure_running()
-        finally:
-            main.__module__ = before
+        if tracker._fd is None and tracker._pid is None and _reachable():  # noqa: SLF001
+            tracker._fd, tracker._pid = _start_tracker(whose)  # noqa: SLF001
+    resource_tracker.ensure_running()
+
+
+def _start_tracker(whose: str) -> tuple[int, int]:
+    """Start one as they do themselves, and return by what it is told, and its process id."""
+    told, tell = os.pipe()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)  # inherited, until it ignores them
+    try:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        return tell, process.start(f"{__package__}.resource_tracker", whose, str(told), keep=told, **streams)
+    except BaseException:
+        os.close(tell)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(told)
 
 
 def lean(executor: Any) -> bool:

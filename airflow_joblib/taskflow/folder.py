@@ -9,30 +9,39 @@ from pathlib import Path
 
 from joblib.externals.loky.backend import resource_tracker
 
+from airflow_joblib import leftovers
 from airflow_joblib.lean import start
 
 __all__ = ["make", "remove"]
 
 #: The longest path of a Unix socket is 103 bytes on macOS, 107 on Linux.
 _LONGEST = 103
+#: How many characters the name of such a folder has, with what parts it from others.
+_OWN = len(f"/{leftovers.PREFIX}12345678/")
+
+#: The descriptors that hold the folders' locks.
+_locks: dict[Path, int] = {}
 
 
 def make(name: str) -> Path:
     """Make a fresh folder, mode 0700, for a socket called *name*.
 
-    joblib's tracker removes it if this process is killed. Where the usual place for temporary files has too long a path
-    for a socket, it is in ``/tmp``.
+    joblib's tracker removes it if this process is killed, or else the next run on this machine does. Where the usual
+    place for temporary files has too long a path for a socket, it is in ``/tmp``.
     """
-    folder = tempfile.mkdtemp(prefix="airflow-joblib-")
-    if len(os.fsencode(folder)) + 1 + len(name) > _LONGEST:
-        Path(folder).rmdir()
-        folder = tempfile.mkdtemp(prefix="airflow-joblib-", dir="/tmp")
+    place = tempfile.gettempdir()
+    if len(os.fsencode(place)) + _OWN + len(name) > _LONGEST:
+        place = "/tmp"  # noqa: S108 - the folder there is made by mkdtemp
+    lock, path = leftovers.make_folder(place)
+    folder = Path(path)
+    _locks[folder] = lock
     start.tracker()
-    resource_tracker.register(folder, "folder")
-    return Path(folder)
+    resource_tracker.register(path, "folder")
+    return folder
 
 
 def remove(folder: Path) -> None:
     """Remove a folder that :func:`make` made."""
     shutil.rmtree(folder, ignore_errors=True)
+    os.close(_locks.pop(folder))
     resource_tracker.unregister(str(folder), "folder")

@@ -40,7 +40,7 @@ def test_tracker_loads_little() -> None:
     code = """
 import psutil
 for child in psutil.Process().children():
-    if "joblib" in str(child.cmdline()):
+    if "'loky'" in str(child.cmdline()):
         print("numpy" in str(child.memory_maps()))
 """
     assert run_python(RUN + code).stdout.split()[2:] == ["False"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_joblib import isolation
+from airflow_joblib.shared_memory import SharedMemory, attach
 from tests.unit.helpers import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 PR_CAPBSET_DROP = 24
@@ -36,7 +39,7 @@ TASK = """
             for backend in ("loky", "multiprocessing"):
                 print(work.override(backend=backend).map(range(4), table=bytes(3 << 20)))
         else:
-            memory = SharedMemory(10)
+            memory = SharedMemory(10, by_path=True)
             print(memory.path, oct(os.stat(memory.path).st_mode & 0o777), flush=True)
             sys.stdin.read()
 """
@@ -66,8 +69,70 @@ def test_task_that_others_may_not_look_into(task: tuple[list[str], Mapping[str, 
     assert done.stdout.splitlines() == [str([item + (3 << 20) for item in range(4)])] * 2, done.stderr
 
 
-def test_killed_task(task: tuple[list[str], Mapping[str, str]]) -> None:
-    """A file that had to have a name is its user's alone, and gone with a task that is killed."""
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_start_methods_in_a_closed_task(method: str, tmp_path: Path) -> None:
+    """However multiprocessing starts its workers, they are given the descriptor."""
+    file = tmp_path / "task.py"
+    file.write_text(
+        textwrap.dedent(TASK)
+        .replace(
+            "assert ctypes", f"import multiprocessing; multiprocessing.set_start_method({method!r}); assert ctypes"
+        )
+        .replace('("loky", "multiprocessing")', '("multiprocessing",)')
+    )
+    done = subprocess.run(
+        [sys.executable, str(file), "work"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        preexec_fn=without_rights,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [str([item + (3 << 20) for item in range(4)])], done.stderr
+
+
+@pytest.fixture(params=["memfd", "no memfd", "by path, closed", "by path, no memfd"])
+def shared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[SharedMemory]:
+    """Shared memory of each kind."""
+    if "no memfd" in request.param:
+        monkeypatch.delattr(os, "memfd_create")
+    monkeypatch.setattr(isolation, "open_to_others", lambda: "closed" not in request.param)
+    with SharedMemory(5, by_path="by path" in request.param) as memory:
+        yield memory
+
+
+def test_is_shared(shared: SharedMemory) -> None:
+    """What one writes the other reads."""
+    shared.memory[:] = b"hello"
+    with attach(shared.path, writable=True) as other:
+        assert other[:] == b"hello"
+        other[:1] = b"j"
+    assert shared.memory[:] == b"jello"
+    with attach(shared.path) as other, pytest.raises(TypeError):
+        other[:1] = b"x"
+
+
+def test_only_what_needs_a_path_has_a_name(shared: SharedMemory, request: pytest.FixtureRequest) -> None:
+    """A file with a name is there only for workers that can't be given a descriptor, and for this user alone."""
+    named = "by path" in request.node.name
+    assert (Path(shared.path).exists() and not shared.path.startswith("/proc")) == named
+    if named:
+        assert Path(shared.path).stat().st_mode & 0o777 == 0o600
+
+
+def test_is_gone_when_closed(shared: SharedMemory) -> None:
+    """Whoever comes later finds nothing."""
+    path = shared.path
+    shared.close()
+    with pytest.raises(OSError, match="No such"):
+        attach(path)
+    assert not Path(path).exists()
+    shared._named = False
+    assert isinstance(shared.memory, mmap.mmap)
+
+
+def test_killed_task(task: tuple[list[str], Mapping[str, str]], tmp_path: Path) -> None:
+    """A file that had to have a name is its user's alone; when its task was killed the next run removes it."""
     command, environment = task
     with subprocess.Popen(
         [*command, "hold"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -75,5 +140,9 @@ def test_killed_task(task: tuple[list[str], Mapping[str, str]]) -> None:
         assert process.stdout is not None
         path, mode = process.stdout.readline().split()
         assert (Path(path).exists(), mode) == (True, "0o600")
+        again = [*command, "hold"]
+        subprocess.run(again, env=environment, input="", stdout=subprocess.PIPE, text=True, check=True)
+        assert Path(path).exists()
         process.kill()
+    subprocess.run(again, env=environment, input="", stdout=subprocess.PIPE, text=True, check=True)
     assert eventually(lambda: not Path(path).exists())
