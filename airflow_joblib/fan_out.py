@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib import clock, inner_threads
+from airflow_joblib import clock, inner_threads, isolation
 from airflow_joblib.call import function_name
 from airflow_joblib.chunks import Packer, Sizes, cut, draw
 from airflow_joblib.engine_pool import EnginePool, connected
@@ -290,7 +290,8 @@ class _Run:
             engine.check(self.needs.needed, self.needs.perhaps)
             visiting = self.host.visiting(engine.name, engine.asked)
             with visiting as visit, self.parcel.sent(self.packer.classes) as (call, classes):
-                payload = Payload(call, classes, visit.prepare, rules=self.rules)
+                closed = engine.local and not isolation.open_to_others()
+                payload = Payload(call, classes, visit.prepare, rules=self.rules, closed=closed)
                 yield lambda: EnginePool(engine, payload, workers, resources=resources, take=visit.take)
             return
         local = starts_workers(self.backend)

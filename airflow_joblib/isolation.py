@@ -1,17 +1,18 @@
-"""Whether other processes of the same user may look into this one (Linux, ``prctl(2)``: "dumpable").
+"""What Linux can do for a process alone (``prctl(2)``): keep others of its user out of it, and end it with its parent.
 
-Airflow 3.3 has its tasks be closed to others. A fork stays so; a program that is started anew is open until it says
-otherwise.
+Airflow 3.3 has its tasks be closed to others ("not dumpable"). A fork stays so; a program that is started anew is open
+until it says otherwise.
 """
 
 from __future__ import annotations
 
 import ctypes
+import signal
 import sys
 
-__all__ = ["close_to_others", "open_to_others"]
+__all__ = ["close_to_others", "end_with_parent", "open_to_others"]
 
-_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
+_PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 1, 3, 4
 
 
 def open_to_others() -> bool:
@@ -24,11 +25,16 @@ def close_to_others() -> None:
     _prctl(_PR_SET_DUMPABLE)
 
 
-def _prctl(option: int) -> int | None:
+def end_with_parent() -> bool:
+    """Have the kernel kill this process when the thread ends that has started it, and return whether it will."""
+    return _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0
+
+
+def _prctl(option: int, value: int = 0) -> int | None:
     """Return what the kernel answers; None where it is not to be asked."""
     if sys.platform != "linux":
         return None
     try:
-        return int(ctypes.CDLL(None).prctl(option, 0, 0, 0, 0))
+        return int(ctypes.CDLL(None).prctl(option, value, 0, 0, 0))
     except (AttributeError, OSError):
         return None

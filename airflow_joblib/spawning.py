@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["forget_safe_path", "hidden_main", "not_daemonic", "safe_path"]
+__all__ = ["SAFE_PATH", "forget_safe_path", "hidden_main", "not_daemonic", "safe_path"]
 
-_SAFE_PATH = "PYTHONSAFEPATH"
+_NAME = "PYTHONSAFEPATH"
 #: What it is set to here: anything does, and this one tells whose it is.
 _OURS = "airflow-joblib"
+#: What keeps an interpreter from looking for modules in the current directory, as ``-c`` and ``-m`` have it do.
+SAFE_PATH = {_NAME: _OURS}
 
 
 def _shared(change: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
@@ -75,18 +77,18 @@ def hidden_main() -> Iterator[None]:
 @_shared
 @contextmanager
 def safe_path() -> Iterator[None]:
-    """Keep interpreters that are started from looking for modules in the current directory, as ``-c`` and ``-m`` do."""
-    if os.environ.get(_SAFE_PATH):
+    """Keep interpreters that are started from looking for modules in the current directory."""
+    if os.environ.get(_NAME):
         yield
         return
-    os.environ[_SAFE_PATH] = _OURS
+    os.environ[_NAME] = _OURS
     try:
         yield
     finally:
-        os.environ.pop(_SAFE_PATH, None)
+        os.environ.pop(_NAME, None)
 
 
 def forget_safe_path() -> None:
     """Undo it in a process that was started so: a script that an item starts finds what lies beside it."""
-    if os.environ.get(_SAFE_PATH) == _OURS:
-        del os.environ[_SAFE_PATH]
+    if os.environ.get(_NAME) == _OURS:
+        del os.environ[_NAME]

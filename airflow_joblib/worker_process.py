@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import multiprocessing
 import os
@@ -52,7 +51,6 @@ __all__ = [
     "unread",
 ]
 
-_PR_SET_PDEATHSIG = 1
 
 _ALONE = "Return plain data, or set batch_size=1."
 
@@ -113,9 +111,7 @@ def _end_with(parent: int, *, own: bool) -> None:
     """
     task = multiprocessing.parent_process()
     if os.getppid() == parent:
-        if own and sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        else:
+        if not (own and isolation.end_with_parent()):
             threading.Thread(target=_outlast_parent, args=(parent,), daemon=True).start()
         gone = os.getppid() != parent
     else:  # loky, which has no fork server, knows no sentinel

@@ -16,9 +16,11 @@ from distributed import Client, LocalCluster, Security
 from joblib._dask import DaskDistributedBackend
 
 from airflow_joblib.engines import dask_channel, dask_worker
-from airflow_joblib.engines.engine import Engine, Options, check_software, software, unreachable
+from airflow_joblib.engines.engine import Engine, Options, check_software, software, unreachable, warn_of_open
 from airflow_joblib.engines.own_folder import OwnFolder
 from airflow_joblib.engines.own_thread import OwnThread
+from airflow_joblib.lean import start
+from airflow_joblib.spawning import SAFE_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +37,13 @@ _TLS = ("tls_ca_file", "tls_client_cert", "tls_client_key")
 
 #: Else two tasks on one machine would want the same port for what the scheduler shows by HTTP, and be warned of it.
 _NO_FIXED_PORT = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+#: A local cluster shows nothing by HTTP, to nobody, and its workers load nothing from the current directory.
+_LOCAL = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.nanny.pre-spawn-environ": SAFE_PATH,
+}
+_MEND = "Start its scheduler and workers with TLS, and give this run tls_ca_file, tls_client_cert and tls_client_key."
 
 
 @contextmanager
@@ -47,9 +56,15 @@ def connect(given: Mapping[str, Any], n_jobs: int) -> Iterator[Engine]:
     with ExitStack() as stack:
         if address is None:
             client = stack.enter_context(_start(n_jobs, stack).get_client())
+            client.run_on_scheduler(dask_worker.stop_serving)
+            client.run(dask_worker.stop_serving)
         else:
+            if not tls and not str(address).startswith("tls://"):
+                warn_of_open("dask", str(address), _MEND)
             client = stack.enter_context(_client(address, tls, timeout))
-        yield _Dask(client, address or "a local cluster", timeout)
+        dask_engine = _Dask(client, address or "a local cluster", timeout)
+        dask_engine.local = address is None
+        yield dask_engine
 
 
 def _start(n_jobs: int, undo: ExitStack) -> LocalCluster:
@@ -64,16 +79,18 @@ def _start(n_jobs: int, undo: ExitStack) -> LocalCluster:
 
 
 def _local(n_jobs: int, folder: str) -> LocalCluster:
-    # On loopback too: else whoever is on this machine could run code as the task's user.
-    return LocalCluster(
-        n_workers=n_jobs,
-        threads_per_worker=1,
-        host="tls://127.0.0.1",
-        security=True,
-        dashboard_address=None,
-        local_directory=folder,
-        scheduler_kwargs={**_NO_FIXED_PORT, "local_directory": folder},
-    )
+    start.tracker("multiprocessing")
+    with dask.config.set(_LOCAL):
+        # On loopback too: else whoever is on this machine could run code as the task's user.
+        return LocalCluster(
+            n_workers=n_jobs,
+            threads_per_worker=1,
+            host="tls://127.0.0.1",
+            security=True,
+            dashboard_address=None,
+            local_directory=folder,
+            scheduler_kwargs={**_NO_FIXED_PORT, "local_directory": folder},
+        )
 
 
 def _close(began: Future[LocalCluster], folder: OwnFolder) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.outcomes import Payload
 
-__all__ = ["OPERATION", "Ask", "leave", "run_chunk", "without_copies"]
+__all__ = ["OPERATION", "Ask", "leave", "run_chunk", "stop_serving", "without_copies"]
 
 #: What a worker calls the exchange of requests and answers.
 OPERATION = "airflow_joblib_exchange"
@@ -47,6 +47,11 @@ _waiting: dict[str, dict[str, _Request]] = {}
 #: Tasks of Dask that run chunks, by run.
 _chunks: dict[str, Counter[str]] = {}
 _lock = threading.Lock()
+
+
+def stop_serving(dask_worker: Any = None, dask_scheduler: Any = None) -> None:
+    """Close the port by which Dask shows by HTTP what it does."""
+    (dask_worker or dask_scheduler).http_server.stop()
 
 
 class _Request:

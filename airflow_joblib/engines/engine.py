@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import logging
 import socket
 import sys
 from abc import ABC, abstractmethod
@@ -22,13 +23,46 @@ if TYPE_CHECKING:
 
     from airflow_joblib.outcomes import Payload
 
-__all__ = ["TIMEOUT", "Engine", "Options", "check_reachable", "check_software", "require", "software", "unreachable"]
+__all__ = [
+    "TIMEOUT",
+    "Engine",
+    "Options",
+    "check_reachable",
+    "check_software",
+    "require",
+    "software",
+    "unreachable",
+    "warn_of_open",
+]
+
+log = logging.getLogger("airflow_joblib")
 
 #: Seconds to wait for a cluster to answer, if the option ``timeout`` says nothing else.
 TIMEOUT = 10.0
 #: What must be the same on both sides: bytecode of one Python doesn't run in another, nor do pickles load.
 _SAME = ("python", "cloudpickle")
 _NEEDED = ("airflow-joblib", "joblib")
+
+
+#: Clusters that have been warned of.
+_warned: set[tuple[str, str]] = set()
+_OPEN = (
+    "The %s cluster at %s asks nobody who they are: whoever reaches it can read what this task sends there, and run "
+    "code that asks the task for Connections and Variables. %s"
+)
+
+
+def warn_of_open(name: str, address: str, mend: str) -> None:
+    """Warn, once, of a cluster that lets everybody in.
+
+    Args:
+        name: The engine.
+        address: Where the cluster is.
+        mend: What closes it.
+    """
+    if (name, address) not in _warned:
+        _warned.add((name, address))
+        log.warning(_OPEN, name, address.rpartition("@")[2], mend)
 
 
 class Options:
@@ -73,6 +107,7 @@ class Engine(ABC):
         name: Name of the backend.
         slots: Items that it can run at a time.
         place: Where it is, for messages.
+        local: Whether it was started for the run.
         single: Whether one worker runs there as well; else, as one is no gain, the task's process runs the items.
         keeps_others: Whether the end of a worker fails what that one ran, and nothing else.
         parting: What workers' threads said as they left a run, each with what tells it from others.
@@ -82,6 +117,7 @@ class Engine(ABC):
     name: str
     slots: int
     place: str
+    local: bool = False
     single: bool = False
     keeps_others: bool = False
     dispatch_seconds: float = 0.0

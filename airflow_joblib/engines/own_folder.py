@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_joblib.engines import sweeper
+from airflow_joblib.lean import process
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -44,6 +45,7 @@ class OwnFolder:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env=process.visible(os.environ),
         )
         undo.callback(self._leave)
 

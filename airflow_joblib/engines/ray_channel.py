@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import secrets
 import threading
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from airflow_joblib.engines.ray_worker import NAMESPACE, Ask
+from airflow_joblib.engines.sealed import ANSWERS, ASKS, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +25,8 @@ log = logging.getLogger("airflow_joblib")
 _AT_A_TIME = 4
 #: Requests that may wait at a time on the whole cluster.
 _MOST_WAITING = 10_000
+#: Requests that are known to have come.
+_REMEMBERED = 100_000
 #: Seconds of one wait for requests, and of a pause after one that failed.
 _WAIT = 1.0
 #: What only the head has, which no node's end takes away.
@@ -92,6 +94,7 @@ class _Channel:
         self._key = key
         self._make_answer = answer
         self._closed = threading.Event()
+        self._known: dict[str, None] = {}
         self._answering = ThreadPoolExecutor(_AT_A_TIME, "airflow-joblib answers")
         self._listening = threading.Thread(target=self._listen, name="airflow-joblib mailbox", daemon=True)
         self._listening.start()
@@ -104,17 +107,30 @@ class _Channel:
                     with suppress(TimeoutError):
                         coming.exception(_WAIT)
                 for number, request in () if self._closed.is_set() else coming.result():
-                    self._answering.submit(self._answer, number, request)
+                    if self._is_new(number):
+                        self._answering.submit(self._answer, number, request)
             except Exception as error:  # noqa: BLE001 - that the cluster is lost is for the run to see
                 log.debug("The mailbox gave no requests: %s", error)
                 self._closed.wait(_WAIT)
 
+    def _is_new(self, number: str) -> bool:
+        """Take note of a request: whoever has the mailbox could bring one again."""
+        if number in self._known:
+            return False
+        self._known[number] = None
+        if len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return True
+
     def _answer(self, number: str, request: bytes) -> None:
-        size = len(self._key)
-        if hmac.compare_digest(request[:size], self._key):
-            made = self._make_answer(request[size:])
-            with suppress(Exception):  # the worker has gone, or the cluster
-                self._mailbox.answer.remote(number, made)
+        try:
+            data = unseal(self._key, ASKS, number, request)
+        except PermissionError as error:
+            log.debug("A request is not answered: %s", error)
+            return
+        made = seal(self._key, ANSWERS, number, self._make_answer(data))
+        with suppress(Exception):  # the worker has gone, or the cluster
+            self._mailbox.answer.remote(number, made)
 
     def close(self, *, kill: bool) -> None:
         """End the mailbox, and with it all that waits in it; without *kill* the cluster has gone with it."""

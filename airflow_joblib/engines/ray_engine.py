@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from airflow_joblib.engines import ray_channel, ray_session, ray_worker, remote
-from airflow_joblib.engines.engine import Engine, Options, check_software, software
+from airflow_joblib.engines.engine import Engine, Options, check_software, software, warn_of_open
 from airflow_joblib.engines.ray_backend import Backend, has_actors
 from airflow_joblib.engines.ray_head import Head
 from airflow_joblib.exceptions import ClusterError
@@ -37,6 +38,9 @@ _GRACE = 4.0
 #: Seconds for a node to start a process that says what is installed there.
 _START = 60.0
 
+#: How Ray is told by the environment to ask for a token.
+_AUTH = "RAY_AUTH_MODE"
+_MEND = "Start it with RAY_AUTH_MODE=token and a token of its own, and give this run the token."
 _NO_ANSWER = (
     "The Ray worker {} has not said within {:g} s what is installed there. If that is not what the task needs, items "
     "that run there will fail."
@@ -49,6 +53,8 @@ def connect(given: Mapping[str, Any], n_jobs: int) -> Iterator[Engine]:
     options = Options("ray", given)
     address, token, timeout = options.take("address"), options.take("token"), options.timeout()
     options.finish()
+    if address is not None and token is None and not ray.is_initialized() and os.environ.get(_AUTH) != "token":
+        warn_of_open("ray", str(address), _MEND)
     with ray_session.session(address, token, timeout, n_jobs):
         yield _Ray(address)
 
@@ -75,6 +81,7 @@ class _Ray(Engine):
 
     def __init__(self, address: str | None) -> None:
         self.place = address or "a local cluster"
+        self.local = ray_session.is_local()
         self._head = Head(address)
         self._asked = self._ask(software)  # which is looked at while the workers start
         self.slots = int(ray.cluster_resources().get("CPU", 0))

@@ -52,8 +52,10 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0)
 #: What Ray says when a process that it has started was not there, a client's server on the head or one of a local
 #: cluster, or when a connection broke as it began.
 _PASSING = ("Initialization failure from server", "Timed out waiting for file", "has already been cleaned up")
+#: Ray opens its folder to all users, so it is one below that of the cluster, which nobody else may enter.
+_OPEN = "r"
 #: Characters of the folder of temporary files beyond which a local cluster's sockets would have too long a path.
-_LONGEST = 40
+_LONGEST = 14
 #: Seconds that the connection gets to close, of a cluster that may be gone.
 _PATIENCE = 10.0
 
@@ -70,6 +72,11 @@ class _Connection:
 
 
 _ours = _Connection()
+
+
+def is_local() -> bool:
+    """Return whether what this process is connected to was started for its runs, and for nobody else."""
+    return _ours.runs > 0 and _ours.where is not None and _ours.where[0] is None
 
 
 @contextmanager
@@ -118,7 +125,7 @@ def _open(undo: ExitStack, address: str | None, token: str | None, timeout: floa
         settings |= {"address": "local", "num_cpus": n_jobs, "include_dashboard": False}
         undo.enter_context(_loopback())
     home = OwnFolder("ray", _short_place(), undo) if address is None else None
-    settings |= {"_temp_dir": home.path} if home else {}
+    settings |= {"_temp_dir": f"{home.path}/{_OPEN}"} if home else {}
     thread = OwnThread("airflow-joblib Ray", bool, InterruptedError)
     undo.callback(thread.end)
     given_up = threading.Event()

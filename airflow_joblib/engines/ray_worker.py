@@ -23,6 +23,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from airflow_joblib.engines import remote
 from airflow_joblib.engines.own_thread import OwnThread
 from airflow_joblib.engines.ray_head import LOOK, Head
+from airflow_joblib.engines.sealed import ANSWERS, ASKS, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,17 +48,19 @@ class Ask:
 
     Attributes:
         mailbox: Name of the actor.
-        key: What the task's process wants to see before it answers: the actor's name is no secret on the cluster.
+        key: What shows the task's process and the worker to each other. The actor in between doesn't get it, whose name
+            is no secret on the cluster.
     """
 
     mailbox: str
-    key: bytes = field(default_factory=functools.partial(secrets.token_bytes, 16), repr=False)
+    key: bytes = field(default_factory=functools.partial(secrets.token_bytes, 32), repr=False)
 
     def __call__(self, data: bytes) -> bytes:
         """Ask, and wait for the answer."""
         try:
-            waiting = _mailbox(self.mailbox).ask.remote(secrets.token_hex(8), self.key + data)
-            return self._answer(waiting)
+            number = secrets.token_hex(16)
+            waiting = _mailbox(self.mailbox).ask.remote(number, seal(self.key, ASKS, number, data))
+            return unseal(self.key, ANSWERS, number, self._answer(waiting))
         except (RayError, ValueError) as error:
             msg = f"the channel to the task is closed ({type(error).__name__})"
             raise ConnectionError(msg) from error

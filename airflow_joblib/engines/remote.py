@@ -17,12 +17,13 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib import worker_process
+from airflow_joblib import isolation, worker_process
 from airflow_joblib.chunks import load_items
 from airflow_joblib.engines.guest import Guest
 from airflow_joblib.engines.own_thread import OwnThread
 from airflow_joblib.outcomes import ItemError, Report
 from airflow_joblib.sending import receive
+from airflow_joblib.spawning import forget_safe_path
 from airflow_joblib.worker import Worker, mark_thread
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class _Run:
     """What one run has in this process."""
 
     def __init__(self, payload: Payload) -> None:
+        forget_safe_path()
+        if payload.closed:
+            isolation.close_to_others()
         # First: what is loaded may import Airflow, which a local cluster's worker can't as the task has started it.
         self.guest: Guest = Guest() if payload.prepare is None else payload.prepare()
         self.classes: set[type] = set()

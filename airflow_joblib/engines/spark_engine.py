@@ -22,10 +22,19 @@ from weakref import WeakKeyDictionary
 from joblibspark.backend import SparkDistributedBackend
 
 from airflow_joblib.engines import spark_worker
-from airflow_joblib.engines.engine import Engine, Options, check_reachable, check_software, software, unreachable
+from airflow_joblib.engines.engine import (
+    Engine,
+    Options,
+    check_reachable,
+    check_software,
+    software,
+    unreachable,
+    warn_of_open,
+)
 from airflow_joblib.engines.own_thread import OwnThread
 from airflow_joblib.engines.spark_driver import START, Driver, check_java, named_error, session_of_task
 from airflow_joblib.exceptions import ClusterError
+from airflow_joblib.spawning import SAFE_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -59,10 +68,13 @@ _CONF = {
     "spark.driver.maxResultSize": "0",
     # What all items share lies on disks, the driver's and the executors'.
     "spark.io.encryption.enabled": "true",
+    **{f"spark.executorEnv.{name}": value for name, value in SAFE_PATH.items()},
     **JAVA_OPTIONS,
 }
 #: On loopback: else whoever is on this machine could run code as the task's user.
 _LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.authenticate": "true"}
+_AUTH = "spark.authenticate"
+_MEND = "Set spark.authenticate and spark.authenticate.secret for master and workers, and give this run the secret."
 #: A master that doesn't know of it goes on without; driver and executors do.
 _ENCRYPTED = {"spark.network.crypto.enabled": "true"}
 
@@ -90,11 +102,15 @@ def connect(given: Mapping[str, Any], n_jobs: int) -> Iterator[Engine]:
     check_java()
     if address is not None:
         _check_address(address, timeout)
+        if address.startswith("spark://") and secret is None and conf.get(_AUTH) != "true":
+            warn_of_open("spark", address, _MEND)
     surroundings = _LOCAL if address is None else _ENCRYPTED if secret is not None else {}
     with Driver(address or f"local[{n_jobs}]", {**_CONF, **surroundings, **conf}, secret, timeout) as driver:
         driver.session.sparkContext.pythonExec = python or os.environ.get("PYSPARK_PYTHON", sys.executable)
         most = conf.get("spark.cores.max") if address else n_jobs
-        yield _Spark(driver.session, address or "a local Spark", most and int(most), timeout, driver)
+        spark = _Spark(driver.session, address or "a local Spark", most and int(most), timeout, driver)
+        spark.local = address is None
+        yield spark
 
 
 def _check_address(address: str, timeout: float) -> None:

@@ -12,7 +12,7 @@ from airflow_joblib import isolation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CLOSED", "OPEN", "start"]
+__all__ = ["CLOSED", "OPEN", "start", "visible"]
 
 #: What a process is told it should be like.
 OPEN, CLOSED = "open", "closed"
@@ -42,9 +42,12 @@ def start(module: str, *arguments: str, keep: int, environment: Mapping[str, str
         more: What else to tell :mod:`subprocess`.
     """
     how = OPEN if isolation.open_to_others() else CLOSED
-    if how == CLOSED:
-        environment = {
-            name: value for name, value in environment.items() if name.startswith(_FIRST) or name in _FIRST_TOO
-        }
     command = [sys.executable, "-P", "-m", module, how, *arguments]
-    return _Process(command, env=environment, pass_fds=[keep], **more).pid
+    return _Process(command, env=visible(environment), pass_fds=[keep], **more).pid
+
+
+def visible(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return what of an environment a process may have that other processes of its user can look into."""
+    if isolation.open_to_others():
+        return environment
+    return {name: value for name, value in environment.items() if name.startswith(_FIRST) or name in _FIRST_TOO}

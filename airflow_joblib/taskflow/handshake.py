@@ -30,7 +30,7 @@ NONCE = 32
 #: Bytes that a worker says: its nonce and its proof.
 SAID = 2 * NONCE
 #: What a connection ends in while as many others wait to be taken in as the kernel lets wait.
-_CROWDED = {errno.ECONNREFUSED} if sys.platform == "darwin" else {errno.EAGAIN}
+_CROWDED = {errno.EAGAIN} | ({errno.ECONNREFUSED} if sys.platform == "darwin" else set())
 #: Seconds until the next try then.
 _PAUSE = 0.02
 

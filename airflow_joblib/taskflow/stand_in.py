@@ -70,6 +70,17 @@ class Asking:
         return airflow_internals.RequestFrame
 
 
+def _check_size(data: bytearray) -> None:
+    """Check that a request may be sent.
+
+    Raises:
+        ValueError: It is too large.
+    """
+    if len(data) > lines.LIMIT:
+        msg = f"A request of {len(data):,} bytes is too large: {lines.LIMIT:,} is the most a worker process can send."
+        raise ValueError(msg)
+
+
 class StandIn(Asking):
     """Sends a request to the supervisor by way of the task's process.
 
@@ -111,11 +122,7 @@ class StandIn(Asking):
             raise error_that_passes()(_NO_ANSWER.format(reason=reason)) from error
 
     def _exchange(self, data: bytearray) -> bytes:
-        if len(data) > lines.LIMIT:
-            msg = (
-                f"A request of {len(data):,} bytes is too large: {lines.LIMIT:,} is the most a worker process can send."
-            )
-            raise ValueError(msg)
+        _check_size(data)
         if self._owner != os.getpid():
             self._renew()
         free = self._free
@@ -162,6 +169,7 @@ class ByChannel(Asking):
     def _ask(self, data: bytearray) -> bytes:
         if self._channel is None:
             raise error_that_passes()(_NO_CHANNEL.format(self._engine))
+        _check_size(data)
         try:
             return self._channel(ASKS + bytes(data[lines.HEADER :]))
         except Exception as error:

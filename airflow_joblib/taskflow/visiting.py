@@ -19,7 +19,7 @@ from airflow_joblib.taskflow.airflow_internals import (
     ErrorType,
     VariableResult,
 )
-from airflow_joblib.taskflow.line import HEADER
+from airflow_joblib.taskflow.line import HEADER, LIMIT
 from airflow_joblib.taskflow.messages import Answers
 from airflow_joblib.taskflow.seat import LINES, unpacked
 from airflow_joblib.taskflow.stand_in import ASKS
@@ -69,6 +69,9 @@ class _Task:
 
     def answer(self, request: bytes) -> bytes:
         """Return the answer to a worker's request. Never raises."""
+        if len(request) > LIMIT:
+            log.warning("A worker has sent %s bytes at once, of which %s are the most.", len(request), LIMIT)
+            return b""
         kind, body = request[:1], request[1:]
         if kind == ASKS:
             return bytes(self._answers(body)[HEADER:])

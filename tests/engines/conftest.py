@@ -140,7 +140,7 @@ def session_of_spark(engine: str, cluster: Cluster) -> Iterator[None]:
 @pytest.fixture
 def temporary() -> Iterator[Path]:
     """A folder for temporary files whose path is so short that nobody looks for another; must be empty in the end."""
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
     yield folder
     folder.rmdir()
 
