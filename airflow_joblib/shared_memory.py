@@ -38,6 +38,8 @@ class Place(str):
 
     __slots__ = ("file",)
 
+    file: int
+
     def __new__(cls, path: str, file: int = -1) -> Self:
         """Make one of a path, and a descriptor if there is one."""
         place = super().__new__(cls, path)

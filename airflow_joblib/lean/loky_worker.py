@@ -1,4 +1,4 @@
-"""What a worker process of loky runs: loky's own program, joblib put off until the worker is there, closed to others."""
+"""What a worker process of loky runs: its own program, joblib put off until the worker is there, closed to others."""
 
 import runpy
 import sys

@@ -8,16 +8,24 @@ import socket
 from contextlib import ExitStack
 from multiprocessing import util
 from multiprocessing.context import set_spawning_popen
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from joblib.externals.loky.backend import popen_loky_posix, reduction, resource_tracker, spawn
 
 from airflow_joblib.lean import handover, process, start
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = ["LeanPopen"]
 
 #: What the new process runs.
 _PROGRAM = "airflow_joblib.lean.loky_worker"
+
+
+def _close_all(files: Mapping[int, int]) -> None:
+    for file in files.values():
+        os.close(file)
 
 
 class _Given:
@@ -55,7 +63,7 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
                 self.sentinel, alive = os.pipe()
                 undo.callback(os.close, self.sentinel)
                 files = {alive: alive}
-                undo.callback(lambda: [os.close(file) for file in files.values()])
+                undo.callback(_close_all, files)
                 files |= {number: os.dup(number) for number in {*self._fds, *trackers}}
                 environment = {**os.environ, **process_obj.env}
                 line = theirs.fileno()

@@ -46,7 +46,7 @@ def _start_tracker(whose: str) -> tuple[int, int]:
     told, tell = os.pipe()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)  # inherited, until it ignores them
     try:
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         return tell, process.start(f"{__package__}.resource_tracker", whose, str(told), keep=told, **streams)
     except BaseException:
         os.close(tell)
