@@ -2,9 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Installs into the environment that it is called with; CI has a quicker one.
+INSTALL = $(1)/bin/python -m pip --quiet --disable-pip-version-check install
 PYTEST_FLAGS ?=
-PYTEST = $(BIN)/python -m pytest -n 2 $(PYTEST_FLAGS)
+AS =  # what the demo of `make package` is run by, for instance setpriv, as a user who has not the rights of root
+PYTEST = $(BIN)/python -m pytest -n 2 -m '$(MARKS)' $(PYTEST_FLAGS)
+MARKS = not nightly
 TEST_ENV = $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
 
 .DEFAULT_GOAL := help
@@ -33,16 +36,16 @@ $(BIN)/python:
 
 # One environment; each stamp adds what its targets need.
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e .
+	$(call INSTALL,$(VENV)) -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.test $(VENV)/.check $(VENV)/.docs $(VENV)/.bench: $(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e '.[$*]'
+	$(call INSTALL,$(VENV)) -c constraints.txt -e '.[$*]'
 	@touch $@
 
 # The engines of clusters are large: for those who ask (ENGINES=1), as CI does.
 $(VENV)/.engines: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e '.[dask,ray,spark]'
+	$(call INSTALL,$(VENV)) -c constraints.txt -e '.[dask,ray,spark]'
 	@touch $@
 
 demo: $(VENV)/.demo
@@ -64,14 +67,15 @@ test-engines: $(TEST_ENV)
 	$(PYTEST) --dist loadgroup tests/engines
 
 # Those alone that a machine with neither the engines nor a server has to skip.
-test-extras: override PYTEST_FLAGS += -m "server and not nightly"
+test-extras: MARKS = server and not nightly
 test-extras: test-docs test-airflow test-engines
 
+nightly: MARKS = nightly
 nightly: $(TEST_ENV)
-	$(PYTEST) --dist loadgroup -m nightly tests
+	$(PYTEST) --dist loadgroup tests
 
 $(BIN)/uv: $(BIN)/python
-	$(PIP) install uv
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install uv
 
 matrix: $(BIN)/uv
 	$(BIN)/python -m tests.matrix $(if $(ONLY),--only $(ONLY)) $(if $(PARTS),--parts $(PARTS)) $(if $(QUICK),--quick)
@@ -102,17 +106,16 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
 
 # The wheel alone, away from the sources: the examples and the demo's runner are copied, the package is not.
-# AS is what the demo is run by, for instance setpriv, as a user who has not the rights of root.
 package: $(BIN)/python
 	rm -rf build/package dist
-	$(PIP) install build
+	$(call INSTALL,$(VENV)) build
 	$(BIN)/python -m build --quiet --outdir dist
 	mkdir -p build/package/tests
 	cp -r dags build/package/dags
 	cp tests/__init__.py build/package/tests/
 	cp -r tests/harness build/package/tests/harness
 	$(PYTHON) -m venv build/package/venv
-	build/package/venv/bin/python -m pip --quiet install -c constraints.txt dist/*.whl
+	$(call INSTALL,build/package/venv) -c constraints.txt dist/*.whl
 	cd build/package && $(AS) venv/bin/python -m tests.harness.demo
 
 coverage: $(VENV)/.test

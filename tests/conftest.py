@@ -1,7 +1,8 @@
-"""What all tests share: an option for machines that have every server, engine, package and tool."""
+"""What all tests share: which are run, and an option for machines that have every server, engine, package and tool."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--no-skips``."""
     parser.addoption("--no-skips", action="store_true", help="a test that skips for want of something has failed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is slow, or for the night, where whole folders are run: who names a file, or marks, means it."""
+    if config.option.markexpr or not all(Path(argument).is_dir() for argument in config.args):
+        return
+    left_out = [item for item in items if any(map(item.get_closest_marker, ("nightly", "slow")))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,6 +9,8 @@ import pytest
 from airflow_joblib import InvalidOptionError, cpus, inner_threads, parallel_task
 from tests.unit.helpers import run_python
 
+pytestmark = pytest.mark.slow
+
 STARTS = [
     ("loky", "fork"),
     ("multiprocessing", "fork"),

@@ -17,6 +17,8 @@ from tests.unit.helpers import eventually, run_python, task
 if TYPE_CHECKING:
     from types import TracebackType
 
+pytestmark = pytest.mark.slow
+
 RUN = """
 import sys
 from airflow_joblib import parallel_task

@@ -1,4 +1,4 @@
-"""What ``--no-skips`` makes of a test that skips."""
+"""What ``--no-skips`` makes of a test that skips, and which tests are run."""
 
 from __future__ import annotations
 
@@ -38,6 +38,19 @@ def test_threads(): pytest.skip("not for threads")
 """
 
 
+MARKED = """
+import pytest
+
+@pytest.mark.slow
+def test_slow(): pass
+
+@pytest.mark.nightly
+def test_nightly(): pass
+
+def test_other(): pass
+"""
+
+
 def run(folder: Path, *flags: str) -> str:
     """Run the two files, and return what pytest says last."""
     shutil.copy(Path(__file__).parents[1] / "conftest.py", folder)
@@ -57,3 +70,17 @@ def test_what_is_missing_fails(tmp_path: Path) -> None:
 def test_all_may_skip(tmp_path: Path) -> None:
     """Without the option nothing fails."""
     assert run(tmp_path).startswith("6 skipped in ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "passed"),
+    [(["."], 1), (["test_marked.py"], 3), (["-m", "not nightly", "."], 2), (["-m", "nightly", "."], 1)],
+)
+def test_what_is_slow(tmp_path: Path, arguments: list[str], passed: int) -> None:
+    """Slow tests and those for the night are left out of a folder, unless a file or marks are named."""
+    shutil.copy(Path(__file__).parents[1] / "conftest.py", tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    nightly\n    slow\n")
+    (tmp_path / "test_marked.py").write_text(MARKED)
+    command = [sys.executable, "-m", "pytest", "--quiet", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1].startswith(f"{passed} passed")

@@ -282,6 +282,7 @@ class TestRun:
         assert not files() - before
         assert "airflow-joblib" not in Path("/proc/self/maps").read_text()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
     def test_start_methods(self, method: str) -> None:
         """The handle reaches multiprocessing's workers however they are started."""
@@ -296,6 +297,7 @@ if __name__ == "__main__":
 """
         assert run_python(code).stdout.strip() == "[(False, 0.0), (False, 1.0), (False, 2.0)]"
 
+    @pytest.mark.slow
     @processes
     def test_one_copy_for_all_workers(self, backend: str) -> None:
         """Three workers that read all of a 50 MB array need under 1.2 times its memory more than the task has."""

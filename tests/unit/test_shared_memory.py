@@ -20,6 +20,8 @@ from tests.unit.helpers import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PR_CAPBSET_DROP = 24
 

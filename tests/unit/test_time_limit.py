@@ -175,6 +175,7 @@ class TestOtherThreads:
         assert answers[0] == 5
         assert answers[1] == 5 or isinstance(answers[1], ItemTimeoutError)
 
+    @pytest.mark.slow
     def test_nothing_is_raised_after_the_call(self) -> None:
         """However near the limit a call ends, nothing is raised once it has returned, and nothing stays locked."""
 

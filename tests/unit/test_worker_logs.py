@@ -605,6 +605,7 @@ class TestRun:
             parallel_task(n_jobs=2, batch_size=1, backend=backend)(die)([0, 1])
         assert {entry["message"] for entry in lines.data} & {"last words 0\n", "last words 1\n"}
 
+    @pytest.mark.slow
     def test_a_task_that_is_killed(self, backend: str, tmp_path: Path) -> None:
         """A worker that waits for its task to read goes with the task."""
         note = tmp_path / "note"

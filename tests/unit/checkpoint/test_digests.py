@@ -141,6 +141,7 @@ print(call_key("shop.clean", {{"words": set(words), "order": Order({{"a", "b"}},
 """
 
 
+@pytest.mark.slow
 def test_same_in_every_process() -> None:
     """Digests and keys don't depend on the process: not on the seed of its hashes, nor on what it has imported."""
     found = [

@@ -175,6 +175,7 @@ def items_of(line: str) -> set[int]:
     return set(map(int, items)) if word == "flushed" else set()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """After SIGKILL at any moment everything flushed is there, right and once; a file that is torn is none of ours."""
     folder = LocalFolder(tmp_path / "kept")

@@ -93,6 +93,7 @@ for function in (dag.frames, dag.logged, dag.warned, dag.sources):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nameless", [False, True])
 def test_places(tmp_path: Path, *, nameless: bool) -> None:
     """Tracebacks, log records, warnings and sources name the DAG file and its line in workers as in the task."""
