@@ -1,0 +1,96 @@
+"""A platform that lacks what Linux has, as macOS does: no memory without a name, no word of the kernel on processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: Run by every interpreter as it starts, in the place of the site's own.
+CUSTOMIZE = """
+    import ctypes, errno, os, socket
+
+    for where, name in ((os, "memfd_create"), (socket, "SO_PEERCRED")):
+        if hasattr(where, name):
+            delattr(where, name)
+
+    class Library(ctypes.CDLL):
+        def __getattr__(self, name):
+            if name == "prctl":
+                raise AttributeError(name)
+            return super().__getattr__(name)
+
+    ctypes.CDLL = Library
+    opened = os.open
+
+    def open_(path, *args, **kwargs):
+        if isinstance(path, (str, bytes)) and os.fsencode(path).startswith(b"/proc/") and b"/fd/" in os.fsencode(path):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        return opened(path, *args, **kwargs)
+
+    os.open = open_
+
+    class Socket(socket.socket):
+        def shutdown(self, how):
+            if self.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                raise OSError(errno.ENOTCONN, "Socket is not connected")
+            super().shutdown(how)
+
+        def bind(self, address):
+            if self.family == socket.AF_UNIX and len(os.fsencode(address)) > 103:
+                raise OSError("AF_UNIX path too long")
+            super().bind(address)
+
+    socket.socket = Socket
+"""
+SCRIPT = """
+    import multiprocessing, sys, time
+    from airflow_joblib import parallel_task
+    from airflow_joblib.taskflow import line
+    from airflow_joblib.taskflow.log_receiver import Receiver
+    from airflow_joblib.taskflow.relay import Relay
+
+    @parallel_task(n_jobs=2, item_retries=0)
+    def work(item, table, where):
+        if item == 0:
+            line.connect(*where).close()
+        return item + len(table)
+
+    if __name__ == "__main__":
+        backend, method = sys.argv[1:]
+        if method:
+            multiprocessing.set_start_method(method)
+        with Relay(bytes) as relay, Receiver(lambda *_: None):
+            with line.connect(relay.address, relay.key):
+                print(work.override(backend=backend).map(range(4), bytes(3 << 20), (relay.address, relay.key)))
+                began = time.monotonic()
+        print(time.monotonic() - began < 2.5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("backend", "method"), [("loky", ""), ("multiprocessing", "spawn"), ("multiprocessing", "fork"), ("threading", "")]
+)
+def test_without_what_linux_has(backend: str, method: str, tmp_path: Path) -> None:
+    """A fan-out works there, its workers reach the task, it ends at once, and nothing of it is left."""
+    for name, code in (("sitecustomize", CUSTOMIZE), ("script", SCRIPT)):
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(code))
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "TMPDIR": str(folder), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), backend, method],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.stdout.splitlines() == [str([item + (3 << 20) for item in range(4)]), "True"], done.stderr
+    assert not [path for path in folder.iterdir() if path.name.startswith("airflow-joblib")]
