@@ -115,7 +115,6 @@ def _note(failure: ItemError, name: str, text: str, tries: int, worker: int) -> 
             f"Raised while the function {name} was loaded{where}, with what it refers to and its shared arguments; no "
             "item has run there."
         )
-    if failure.loading:
-        return f"Raised while item {failure.index} ({text}) was loaded{where}; it has not run."
     how = "Returned" if failure.returned else "Raised"
-    return f"{how} by item {failure.index} ({text}) on try {tries}{where}."
+    when = ", as it was loaded there: it has not run" if failure.loading else ""
+    return f"{how} by item {failure.index} ({text}) on try {tries}{where}{when}."

@@ -86,10 +86,12 @@ class LocalFolder:
             InvalidOptionError: One isn't. To load a file of someone else's would run what they like.
         """
         for folder in (self.path, *self.path.parents)[: self.depth]:
-            with contextlib.suppress(FileNotFoundError):
-                why = _why_not_ours(folder.stat())
-                if why:
-                    raise InvalidOptionError(_UNSAFE.format(folder=folder, why=why))
+            try:
+                found = folder.stat()
+            except OSError:  # it isn't there, or can't be read from either, which is reported then
+                continue
+            if why := _why_not_ours(found):
+                raise InvalidOptionError(_UNSAFE.format(folder=folder, why=why))
 
     def names(self) -> list[str]:
         """Return the names of all files, none if the folder isn't there."""
