@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import itertools
 import pickle
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, MappingView, Sized
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,11 +49,16 @@ def draw(items: Iterable[Any], ahead: int) -> tuple[Sequence[Any], Iterator[Any]
     """Return the items as a sequence, with what is left of a lazy iterator that gives more than *ahead*."""
     if isinstance(items, range):
         return items, None  # of which any part can be sent as its two ends
-    if isinstance(items, Sized):
+    if isinstance(items, Sized) and _holds_them(items):
         return list(items), None
     rest = iter(items)
     head = list(itertools.islice(rest, ahead))
     return head, rest if len(head) == ahead else None
+
+
+def _holds_them(items: object) -> bool:
+    """Return whether a sized input holds its items; a progress bar or a data loader makes them one by one."""
+    return hasattr(type(items), "__getitem__") or isinstance(items, AbstractSet | MappingView)
 
 
 class ItemChunk:

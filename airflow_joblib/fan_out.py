@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib import clock, inner_threads, isolation
+from airflow_joblib import clock, inner_threads, isolation, warning_filters
 from airflow_joblib.call import function_name
 from airflow_joblib.chunks import Packer, Sizes, cut, draw
 from airflow_joblib.engine_pool import EnginePool, connected
@@ -300,6 +300,8 @@ class _Run:
             options = {name: value for name, value in options.items() if name != inner_threads.OPTION}
         with self.host.services() as prepare, self.parcel.sent(self.packer.classes) as (call, classes):
             payload = Payload(call, classes, prepare, os.getpid(), local, self.rules, threads)
+            if self.backend == "loky":
+                payload = payload._replace(filters=warning_filters.current())
             yield lambda: ProcessPool(payload, self.backend, workers, options)
 
     def _drive(self, pool: Workers, workers: int) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from airflow_joblib.inner_threads import Bound
     from airflow_joblib.sending import Sent
     from airflow_joblib.tracebacks import Trace
+    from airflow_joblib.warning_filters import WarningFilter
 
 __all__ = ["ItemError", "Payload", "Report", "Rules", "Verdict"]
 
@@ -45,6 +46,7 @@ class Payload(NamedTuple):
         threads: Bound of the threads that libraries start in a worker; None to leave them.
         board: Where the worker says which item it runs; empty where that is not seen.
         closed: Whether the workers are to be closed to other processes of their user, as the task is.
+        filters: The caller's warning filters, for workers that have not inherited them.
         run: What tells the pool from others that are given the same, whose board's path may come again.
     """
 
@@ -58,6 +60,7 @@ class Payload(NamedTuple):
     board: str = ""
     run: str = ""
     closed: bool = False
+    filters: Sequence[WarningFilter] = ()
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from joblib.parallel import BatchedCalls
 
 from airflow_joblib import clock
 from airflow_joblib.exceptions import InvalidOptionError
+from airflow_joblib.spawning import running_clock
 from airflow_joblib.time_limits import WATCH
 from airflow_joblib.worker import Worker, close_after_failure
 
@@ -132,6 +133,7 @@ class Pool:
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
+            undo.enter_context(running_clock())
             undo.enter_context(self._surroundings())
             self._start()
             self._leave = undo.pop_all()

@@ -78,7 +78,7 @@ class SharedMemory:
             file = os.memfd_create("airflow-joblib")
             self.path = Place(f"/proc/{os.getpid()}/fd/{file}", file)
         else:
-            file, path = leftovers.make_file(_folder_for(size))
+            file, path = _file(size)
             self.path, self._named = Place(path, file), by_path
             if not by_path:
                 Path(path).unlink()
@@ -98,6 +98,33 @@ class SharedMemory:
         with suppress(OSError):
             os.close(self.path.file)
         self.path.file = -1
+
+
+def _file(size: int) -> tuple[int, str]:
+    """Make a file of so many bytes, and see that there is room for all of them.
+
+    Raises:
+        OSError: There is not, or nobody may write there.
+    """
+    folder = ""
+    try:
+        folder = _folder_for(size)
+        file, path = leftovers.make_file(folder)
+        try:
+            if hasattr(os, "posix_fallocate"):  # else a write to memory without room would end the process
+                os.posix_fallocate(file, 0, size)
+        except BaseException:
+            os.close(file)
+            Path(path).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        places = " or ".join(dict.fromkeys([_IN_MEMORY, folder or "any temporary folder"]))
+        msg = (
+            f"What workers share ({size:,} bytes) can't be put into {places}: {error.strerror or error}. Free some "
+            "room there, or set TMPDIR to a folder that can be written to and has room."
+        )
+        raise OSError(error.errno, msg) from error
+    return file, path
 
 
 def _folder_for(size: int) -> str:

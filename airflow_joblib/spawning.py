@@ -1,4 +1,4 @@
-"""What this process must be like while it starts others."""
+"""What this process must be like while it starts others and waits for them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from contextlib import contextmanager
-from types import ModuleType
-from typing import TYPE_CHECKING
+from multiprocessing import connection
+from types import BuiltinFunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["SAFE_PATH", "forget_safe_path", "hidden_main", "not_daemonic", "safe_path"]
+__all__ = ["SAFE_PATH", "forget_safe_path", "hidden_main", "not_daemonic", "running_clock", "safe_path"]
 
 _NAME = "PYTHONSAFEPATH"
 #: What it is set to here: anything does, and this one tells whose it is.
@@ -92,3 +96,23 @@ def forget_safe_path() -> None:
     """Undo it in a process that was started so: a script that an item starts finds what lies beside it."""
     if os.environ.get(_NAME) == _OURS:
         del os.environ[_NAME]
+
+
+@_shared
+@contextmanager
+def running_clock() -> Iterator[None]:
+    """Let multiprocessing count by a clock that goes on, where a unit test has stopped that of the time module.
+
+    A mere look at a pipe would never end: it goes on until more time has passed than none.
+    """
+    module: Any = connection
+    before = getattr(module, "time", None)
+    stopped = before is time and not isinstance(time.monotonic, BuiltinFunctionType)
+    if stopped:
+        module.time = ModuleType("time")
+        vars(module.time).update({**vars(time), "monotonic": clock.now})
+    try:
+        yield
+    finally:
+        if stopped:
+            module.time = before

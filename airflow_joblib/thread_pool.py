@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow_joblib.outcomes import Rules
 from airflow_joblib.pool import Pool
+from airflow_joblib.thread_context import CallerContext
 from airflow_joblib.time_limits import GRACE
 from airflow_joblib.worker import Worker, close_after_failure, mark_thread
 
@@ -39,9 +40,10 @@ class ThreadPool(Pool):
         self._rules = rules
         self._local = threading.local()
         self._halted = threading.Event()
+        self._context = CallerContext()
 
     def _task(self, chunk: Chunk) -> Callable[[], Report]:
-        return functools.partial(self._run, chunk)
+        return functools.partial(self._context.run, self._run, chunk)
 
     def _run(self, chunk: Chunk) -> Report:
         mark_thread(inside=True)
@@ -73,7 +75,7 @@ class ThreadPool(Pool):
         """Leave every thread's resources in that thread: each takes one of these calls and waits for the others."""
         barrier = threading.Barrier(self.n_jobs)
         for ticket in range(self.n_jobs):
-            self._submit(ticket, functools.partial(self._close_worker, barrier, failed))
+            self._submit(ticket, functools.partial(self._context.run, self._close_worker, barrier, failed))
         self._wait_for_all()
 
     def _wait_for_all(self) -> None:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib import clock, inner_threads, isolation, worker_signals
+from airflow_joblib import clock, inner_threads, isolation, warning_filters, worker_signals
 from airflow_joblib.board import RESOURCES, Held, Slot
 from airflow_joblib.chunks import load_items
 from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskError
@@ -84,11 +84,21 @@ def start(payload: Payload, starter: Starter | None = None) -> None:
         _end_with(payload.task, own=starter is None or starter.own)
     if payload.threads is not None:
         inner_threads.apply(payload.threads)
+    _seed()
+    if payload.filters:
+        warning_filters.apply(payload.filters)
     if payload.prepare is not None:
         with _loading.measured():
             payload.prepare()
     if payload.local:
         gc.freeze()  # modules stay: no collection has to look through them, as loky's first one would for 20 ms
+
+
+def _seed() -> None:
+    """Give a forked worker random numbers of its own: Python sees to its module's after a fork, NumPy does not."""
+    numpy: Any = sys.modules.get("numpy.random")
+    if numpy is not None:
+        numpy.seed()
 
 
 class Starter:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_joblib import isolation
+from airflow_joblib import isolation, leftovers, shared_memory
 from airflow_joblib.shared_memory import SharedMemory, attach
 from tests.unit.helpers import eventually
 
@@ -148,3 +150,18 @@ def test_killed_task(task: tuple[list[str], Mapping[str, str]], tmp_path: Path) 
         process.kill()
     subprocess.run(again, env=environment, input="", stdout=subprocess.PIPE, text=True, check=True)
     assert eventually(lambda: not Path(path).exists())
+
+
+@pytest.mark.parametrize("fails", ["mkstemp", "fallocate"])
+def test_no_room_anywhere(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no folder has room the error names each, and what to set."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(isolation, "open_to_others", lambda: False)
+    monkeypatch.setattr(shared_memory, "_folder_for", lambda _: tempfile.gettempdir())
+    monkeypatch.setattr(*((leftovers, "make_file") if fails == "mkstemp" else (os, "posix_fallocate")), refuse)
+    with pytest.raises(OSError, match=r"can't be put into /dev/shm or .* set TMPDIR") as caught:
+        SharedMemory(100, by_path=True)
+    assert caught.value.errno == errno.ENOSPC
