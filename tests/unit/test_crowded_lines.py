@@ -192,6 +192,7 @@ def count(value: Any) -> int:
     return 1 + (sum(map(count, value)) if isinstance(value, list) else 0)
 
 
+@pytest.mark.slow
 @given(json_values)
 def test_values_of_a_message(value: Any) -> None:
     """The values of a message are counted right without making any."""

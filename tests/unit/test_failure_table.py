@@ -279,6 +279,7 @@ TABLE: dict[Callable[[Setting], Any], tuple[Raises | Returns, Raises | Returns]]
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", LOCAL)
 @pytest.mark.parametrize("where", TABLE, ids=lambda where: where.__name__)
 def test_what_the_user_gets(

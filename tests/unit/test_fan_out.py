@@ -616,6 +616,7 @@ class TestFailures:
         assert (innermost.filename, innermost.name) == (__file__, "fail")
         assert innermost.line == 'raise LookupError(f"no {item}")'
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("how", FAILURES)
     @processes
     def test_hard_failures(self, how: str, backend: str) -> None:
@@ -628,6 +629,7 @@ class TestFailures:
         assert "Raised by item 3 " in caught.value.__notes__[0]
         assert eventually(lambda: not worker_processes())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("how", FATAL)
     @processes
     def test_lost_worker(self, how: str, backend: str) -> None:

@@ -181,6 +181,7 @@ def test_structlog(guest: TaskGuest) -> None:
         structlog.reset_defaults()
 
 
+@pytest.mark.slow
 def test_flood_without_a_channel(guest: TaskGuest) -> None:
     """What can't be sent before the chunk's end is packed, loses nothing, and has the chunk handed back."""
 

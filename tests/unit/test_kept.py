@@ -188,6 +188,7 @@ class Deadly:
         os._exit(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", PROCESSES)
 def test_result_that_ends_its_worker(backend: str) -> None:
     """An item whose result ends the worker when it is pickled is found, and costs no other one its result."""
@@ -224,6 +225,7 @@ except WorkerLostError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", PROCESSES)
 def test_one_item_left(backend: str, tmp_path: Path) -> None:
     """The only item that an earlier try has left runs in a worker process: it may be what ended the one before."""

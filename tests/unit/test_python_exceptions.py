@@ -45,6 +45,7 @@ def test_stop_iteration_is_tolerated(backend: str) -> None:
     assert results == [None if item % 1000 == 500 else item for item in range(5000)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", LOCAL)
 @pytest.mark.parametrize("kind", KINDS)
 def test_raised_by_a_resource(kind: type[BaseException], backend: str) -> None:
@@ -75,6 +76,7 @@ class Endless:
         return self.given
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", LOCAL)
 @pytest.mark.parametrize("kind", [*KINDS[2:], LookupError])
 def test_raised_by_a_lazy_input(kind: type[BaseException], backend: str) -> None:

@@ -264,6 +264,7 @@ WRAPPERS: list[tuple[Callable[[Any], Any], list[str]]] = [
 ]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(WRAPPERS), max_size=12), st.integers(0, 10**6))
 def test_names_exactly_the_planted_path(wrappers: list[tuple[Callable[[Any], Any], list[str]]], index: int) -> None:
     """However a single culprit is wrapped, the check names its path and no other."""
