@@ -15,14 +15,13 @@ process that receives it.
 
 from __future__ import annotations
 
-import copyreg
 import functools
 import io
 import pickle
 import sys
 import types
 from enum import Enum
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -30,6 +29,7 @@ import cloudpickle
 from airflow_joblib.picklability.by_value import importable, is_own, left_behind, sent_by_value
 from airflow_joblib.picklability.dependencies import current
 from airflow_joblib.picklability.keys import class_of_key, key_of, receive_class, set_class_state
+from airflow_joblib.picklability.kinds import error_of_parts, is_plain_error, loads_plainly, reduces_itself, refused
 from airflow_joblib.picklability.named import FROM_PARTS, is_function_wrapper, reduce_cached_property
 
 if TYPE_CHECKING:
@@ -39,26 +39,8 @@ __all__ = ["Pickler", "RefusedError", "UnimportableError", "dotted_name", "dumps
 
 loads = pickle.loads
 
-#: Packages whose objects load without running code of the user.
-_TRUSTED = frozenset(
-    {"builtins", "collections", "datetime", "decimal", "fractions", "functools", "ipaddress", "numpy", "operator"}
-    | {"pandas", "pathlib", "polars", "pyarrow", "re", "types", "typing", "uuid", "zoneinfo", "pendulum", "_io"}
-)
-
-#: What every call is sent as: were it unsure, all arguments would be loaded in the task each time.
-_OWN = frozenset(
-    {"airflow_joblib.call", "airflow_joblib.outcomes"}
-    | {f"airflow_joblib.picklability.{name}" for name in ("dependencies", "sent_modules")}
-)
-
 #: Attributes of a module that its import has set.
 _OF_FINDING = frozenset({"__builtins__", "__cached__", "__doc__", "__loader__", "__name__", "__spec__"})
-
-#: Methods that loading an object calls, if its type has its own: ``__getattr__`` too, in search of a ``__setstate__``.
-_RUN_BY_LOADING = (
-    *("__new__", "__reduce__", "__reduce_ex__", "__setstate__", "__getnewargs__", "__getnewargs_ex__"),
-    *("__setattr__", "__getattr__", "__getattribute__", "__hash__"),
-)
 
 
 class RefusedError(pickle.PicklingError):
@@ -124,7 +106,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             return _code_in_file, (obj.co_filename, *self.dispatch_table[CodeType](obj))
         if kind is BuiltinFunctionType and self.needs is not None and type(obj.__module__) is str:
             self._refer(obj.__module__)
-        if _refused(kind):
+        if refused(kind):
             return _reduce_stream(obj)
         return self._reduce_other(obj, kind)
 
@@ -144,11 +126,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             return reduce_cached_property(obj)
         if is_function_wrapper(kind) and self._is_elsewhere(obj):
             return obj.__qualname__
-        if _is_plain_error(kind):
-            return _error_of_parts, (kind, obj.args), obj.__dict__ or None
-        if not _loads_plainly(kind):
+        if is_plain_error(kind):
+            return error_of_parts, (kind, obj.args), obj.__dict__ or None
+        if not loads_plainly(kind):
             self.unsure = True
-        return self._reduce_named(obj) if _reduces_itself(kind) and kind not in self.dispatch_table else NotImplemented
+        return self._reduce_named(obj) if reduces_itself(kind) and kind not in self.dispatch_table else NotImplemented
 
     def _reduce_named(self, obj: Any) -> Any:
         """Reduce an object whose type has a say in it, which may be no more than its name in a module."""
@@ -269,60 +251,9 @@ def _reduce_stream(obj: object) -> Any:
     raise RefusedError(type(obj))
 
 
-@functools.lru_cache(maxsize=4096)
-def _refused(kind: type) -> bool:
-    if kind.__module__ in _OWN:
-        return False
-    from airflow_joblib.picklability.advice import is_refused  # late: a worker needs no advice
-
-    return is_refused(kind)
-
-
-@functools.lru_cache(maxsize=4096)
-def _loads_plainly(kind: type) -> bool:
-    """Tell whether loading an object of this type runs no code of the user."""
-    if kind.__module__.partition(".")[0] in _TRUSTED or kind.__module__ in _OWN or issubclass(kind, Enum):
-        return True
-    if kind in {BuiltinFunctionType, MethodType}:
-        return True
-    own = ((getattr(kind, name, None), getattr(object, name, None)) for name in _RUN_BY_LOADING)
-    return kind not in copyreg.dispatch_table and all(mine is None or mine is base for mine, base in own)
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_plain_error(kind: Any) -> bool:
-    """Tell whether an exception has an ``__init__`` of its own and leaves pickling to its base.
-
-    Pickle would call it with ``args``, which is what it gave to ``super().__init__()``, not what it was called with.
-    """
-    return (
-        issubclass(kind, BaseException)
-        and not issubclass(kind, StopIteration | SystemExit | UnicodeError | SyntaxError)  # they keep more than args
-        and type(kind.__init__) is FunctionType
-        and type(kind.__new__) is BuiltinFunctionType
-        and kind.__reduce__ is BaseException.__reduce__
-        and kind.__reduce_ex__ is object.__reduce_ex__
-    )
-
-
 def _code_in_file(name: str, make: Callable[..., CodeType], args: tuple[Any, ...]) -> CodeType:
     """Make code that tracebacks, logs and warnings show as that of a file, whatever cloudpickle calls it."""
     return make(*args).replace(co_filename=name)
-
-
-def _error_of_parts(kind: Any, args: tuple[Any, ...]) -> BaseException:
-    error: BaseException = kind.__new__(kind, *args)
-    error.args = args
-    return error
-
-
-@functools.lru_cache(maxsize=4096)
-def _reduces_itself(kind: Any) -> bool:
-    """Tell whether an object of this type may reduce itself to a name."""
-    if kind in FROM_PARTS:
-        return True
-    plain = kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
-    return not plain and kind.__module__.partition(".")[0] not in _TRUSTED
 
 
 def dumps(obj: object, by_key: set[type] | None = None, *, collect: bool = False, verify: bool = False) -> bytes:
