@@ -35,6 +35,7 @@ from airflow_joblib.picklability import Dependencies, dependencies, modules_by_v
 from airflow_joblib.pool import FewerWorkersError, ThisThread
 from airflow_joblib.process_pool import ProcessPool
 from airflow_joblib.progress import Progress
+from airflow_joblib.shared_generators import REPEATS, shared_generators
 from airflow_joblib.summary import Tally
 from airflow_joblib.thread_pool import ThreadPool
 from airflow_joblib.time_limits import WATCH
@@ -267,6 +268,9 @@ class _Run:
 
     def _on_workers(self, workers: int) -> None:
         """Run every chunk on a pool, and on another one where a worker of it was lost."""
+        if self.packer is not None and workers > 1:
+            for path in shared_generators(self.call.function, self.call.arguments()):
+                log.warning(REPEATS, self.name, path)
         # For one worker joblib would start no process.
         with self._pools(2 if self.apart else workers) as make:
             while True:
