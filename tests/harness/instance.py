@@ -255,7 +255,7 @@ class AirflowInstance:
             if time.monotonic() > deadline:
                 tails = "\n\n".join(f"{service.name}:\n{service.tail()}" for service in self._services)
                 raise HarnessError(f"Waited {timeout:.0f} s in vain for {what}.\n{tails}")
-            time.sleep(0.1)
+            time.sleep(0.25)  # each look takes the API server some CPU time
 
 
 def migrated_database(home: Path) -> Path:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.harness import AirflowInstance, DagRunResult
 
-__all__ = ["result"]
+__all__ = ["check_books", "result"]
+
+STOCK = {"apples": 2000, "bread": 1000, "cheese": 500, "dates": 300}
+REFUSED = 12  # every fiftieth of 600
 
 
 def result(airflow: AirflowInstance, run: DagRunResult, task_id: str, map_index: int = -1) -> Any:
@@ -15,3 +18,15 @@ def result(airflow: AirflowInstance, run: DagRunResult, task_id: str, map_index:
     task = run.task(task_id, map_index)
     assert task.state == "success", airflow.log(run.dag_id, run.run_id, task_id, map_index, task.try_number)
     return airflow.xcom(run.dag_id, run.run_id, task_id, map_index)
+
+
+def check_books(airflow: AirflowInstance, run: DagRunResult) -> None:
+    """In the database example every order was booked once, to the last unit, by more than one worker."""
+    orders, results, checked = (result(airflow, run, name) for name in ("collect_orders", "book", "check"))
+    assert [booked["order"] for booked in results] == [order["id"] for order in orders]
+    assert [booked["booked"] for booked in results] == [order["units"] < 10_000 for order in orders]
+    left = dict(STOCK)
+    for order in orders:
+        left[order["product"]] -= order["units"] if order["units"] < 10_000 else 0
+    assert checked == {"booked": len(orders) - REFUSED, "refused": REFUSED, "left": left}
+    assert len({booked["worker"] for booked in results}) > 1

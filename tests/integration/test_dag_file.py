@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
+DAG_IDS = ("by_value", "forms", "own_error_ends_task", "start_methods")
 FIFTY = list(range(50))
 
 CLOSURE_OVER_CONNECTION = """
@@ -38,16 +39,25 @@ closure_over_connection()
 
 
 @pytest.fixture(scope="module")
-def forms(
+def run_of(
     airflow: AirflowInstance, add_dag: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
-) -> DagRunResult:
+) -> Callable[[str], DagRunResult]:
+    """Give the run of a DAG, once it is over; all have been triggered together."""
+    airflow.api.post("variables", body={"key": "started", "value": "hello"})
+    conf = {"folder": str(tmp_path_factory.mktemp("forms"))}
+    runs = {dag_id: airflow.trigger(add_dag(dag_id), conf) for dag_id in DAG_IDS}
+    return lambda dag_id: airflow.wait(dag_id, runs[dag_id])
+
+
+@pytest.fixture(scope="module")
+def forms(run_of: Callable[[str], DagRunResult]) -> DagRunResult:
     """One run of the DAG with every form."""
-    return airflow.run_dag(add_dag("forms"), {"folder": str(tmp_path_factory.mktemp("forms"))})
+    return run_of("forms")
 
 
-def test_everything_in_the_file_travels(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
+def test_everything_in_the_file_travels(airflow: AirflowInstance, run_of: Callable[[str], DagRunResult]) -> None:
     """Helpers, classes, constants, enumerations, named tuples and exceptions, both ways, with their identity."""
-    run = airflow.run_dag(add_dag("by_value"))
+    run = run_of("by_value")
     assert result(airflow, run, "objects_come_back") == {"are_points": True, "right": True}
     values = [(0, 1, "links"), (10, 3, "links"), (20, 5, "links")]
     assert result(airflow, run, "all_sorts") == {"members": True, "pairs": True, "values": values, "elsewhere": True}
@@ -56,9 +66,9 @@ def test_everything_in_the_file_travels(airflow: AirflowInstance, add_dag: Calla
     assert "item 3" in error["notes"]
 
 
-def test_items_exception_ends_the_task(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
+def test_items_exception_ends_the_task(airflow: AirflowInstance, run_of: Callable[[str], DagRunResult]) -> None:
     """The task's log shows the exception as itself, the item, and the line in the DAG file."""
-    run = airflow.run_dag(add_dag("own_error_ends_task"))
+    run = run_of("own_error_ends_task")
     assert [task.state for task in run.tasks] == ["failed"]
     log = airflow.log(run.dag_id, run.run_id, "refuse")
     assert all(text in log for text in ("RefusedError", "three is refused", "item 3", "own_error_ends_task.py"))
@@ -128,6 +138,7 @@ def test_items_run_in_two_processes(airflow: AirflowInstance, forms: DagRunResul
     assert len(set(result(airflow, forms, "where"))) == 2
 
 
+@pytest.mark.nightly
 def test_time_of_no_ops(
     airflow: AirflowInstance, add_dag: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,10 +150,9 @@ def test_time_of_no_ops(
         print(f"\n1,000 no-op items: {no_ops:.2f} s; an empty task: {empty:.2f} s")
 
 
-def test_start_methods(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
+def test_start_methods(airflow: AirflowInstance, run_of: Callable[[str], DagRunResult]) -> None:
     """Workers that are spawned, or come from a fork server, run, ask and log as forked ones do."""
-    airflow.api.post("variables", body={"key": "started", "value": "hello"})
-    run = airflow.run_dag(add_dag("start_methods"))
+    run = run_of("start_methods")
     for method in ("fork", "spawn", "forkserver"):
         found = result(airflow, run, method)
         fresh = {"airflow": found.pop("airflow"), "main": found.pop("main")}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness.demo import DAGS, WORKERS
+from tests.integration.helpers import check_books
 
 if TYPE_CHECKING:
     from tests.harness import AirflowInstance, DagRunResult
@@ -146,6 +147,12 @@ def test_process_files_ranks(airflow: AirflowInstance, runs: Runs) -> None:
     assert len(scores) == 6
     assert scores == sorted(scores, reverse=True)
     assert ranking["unread"] == ["Frankenstein: FileNotFoundError: frankenstein.txt"]
+
+
+def test_update_database_loses_no_update(airflow: AirflowInstance, runs: Runs) -> None:
+    """Without a connection the shop is an SQLite file: every order booked once, to the last unit."""
+    check_books(airflow, runs["update_database"])
+    assert (airflow.home / "shop.db").exists()
 
 
 def test_mapped_chunks_joins_in_order(airflow: AirflowInstance, runs: Runs) -> None:

@@ -1,4 +1,4 @@
-"""The database example: concurrent workers on the same rows, on SQLite and on PostgreSQL."""
+"""The database example on PostgreSQL: concurrent workers on the same rows."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from uuid import uuid4
 
 import pytest
 
+from tests.integration.helpers import check_books
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.harness import AirflowInstance, DagRunResult
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
-
-STOCK = {"apples": 2000, "bread": 1000, "cheese": 500, "dates": 300}
-REFUSED = 12  # every fiftieth of 600
+pytestmark = [pytest.mark.integration, pytest.mark.server, pytest.mark.timeout(900)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def shop_on_postgres(airflow: AirflowInstance, postgres_url: str) -> Iterator[str]:
     """A schema of its own in PostgreSQL, and the Airflow connection ``shop_db`` that leads to it."""
     schema = f"shop_{uuid4().hex[:12]}"
@@ -33,60 +32,35 @@ def shop_on_postgres(airflow: AirflowInstance, postgres_url: str) -> Iterator[st
     _on_postgres(postgres_url, f"DROP SCHEMA {schema} CASCADE")
 
 
-def test_sqlite_loses_no_update(airflow: AirflowInstance) -> None:
-    """Without a connection the shop is an SQLite file: every order booked once, to the last unit."""
-    run = _run(airflow)
-    _assert_books_balance(airflow, run)
-    assert (airflow.home / "shop.db").exists()
+@pytest.fixture(scope="module")
+def run(airflow: AirflowInstance, shop_on_postgres: str) -> DagRunResult:
+    """One run of the example, which has a connection ``shop_db``."""
+    assert shop_on_postgres
+    airflow.wait_for_dags("update_database")
+    return airflow.run_dag("update_database")
 
 
-@pytest.mark.server
-def test_postgres_loses_no_update(airflow: AirflowInstance, shop_on_postgres: str, postgres_url: str) -> None:
-    """With a connection ``shop_db`` the shop is in PostgreSQL, under the same rules."""
-    run = _run(airflow)
-    _assert_books_balance(airflow, run)
+def test_loses_no_update(airflow: AirflowInstance, run: DagRunResult, shop_on_postgres: str, postgres_url: str) -> None:
+    """With a connection ``shop_db`` the shop is in PostgreSQL, under the same rules as in an SQLite file."""
+    check_books(airflow, run)
     left = dict(_on_postgres(postgres_url, f"SELECT product, units FROM {shop_on_postgres}.shop_stock"))
     assert left == airflow.xcom(run.dag_id, run.run_id, "check")["left"]
 
 
-@pytest.mark.server
-def test_postgres_connections_are_closed(airflow: AirflowInstance, shop_on_postgres: str, postgres_url: str) -> None:
+def test_connections_are_closed(run: DagRunResult, postgres_url: str) -> None:
     """When the run is over, no worker's connection is left at the server."""
-    _run(airflow)
+    assert run.ok
     query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'shop'"
-    assert shop_on_postgres
     assert _on_postgres(postgres_url, query) == [(0,)]
 
 
-@pytest.mark.server
-def test_url_is_nowhere_to_be_seen(airflow: AirflowInstance, shop_on_postgres: str) -> None:
+def test_url_is_nowhere_to_be_seen(airflow: AirflowInstance, run: DagRunResult, shop_on_postgres: str) -> None:
     """The connection's URL is in no XCom, rendered field or log."""
-    run = _run(airflow)
     shown = [airflow.log(run.dag_id, run.run_id, task.task_id) for task in run.tasks]
     shown += [str(airflow.xcom(run.dag_id, run.run_id, task.task_id)) for task in run.tasks]
     path = ("dags", run.dag_id, "dagRuns", run.run_id, "taskInstances", "book")
     shown.append(str(airflow.api.get(*path)["rendered_fields"]))
     assert not [text for text in shown if shop_on_postgres in text or "postgres" in text]
-
-
-def _run(airflow: AirflowInstance) -> DagRunResult:
-    airflow.wait_for_dags("update_database")
-    run = airflow.run_dag("update_database")
-    assert run.ok, [airflow.log(run.dag_id, run.run_id, task.task_id) for task in run.failed]
-    return run
-
-
-def _assert_books_balance(airflow: AirflowInstance, run: DagRunResult) -> None:
-    orders = airflow.xcom(run.dag_id, run.run_id, "collect_orders")
-    results = airflow.xcom(run.dag_id, run.run_id, "book")
-    checked = airflow.xcom(run.dag_id, run.run_id, "check")
-    assert [result["order"] for result in results] == [order["id"] for order in orders]
-    assert [result["booked"] for result in results] == [order["units"] < 10_000 for order in orders]
-    left = dict(STOCK)
-    for order in orders:
-        left[order["product"]] -= order["units"] if order["units"] < 10_000 else 0
-    assert checked == {"booked": len(orders) - REFUSED, "refused": REFUSED, "left": left}
-    assert len({result["worker"] for result in results}) > 1
 
 
 def _connection(address: Any, schema: str) -> dict[str, Any]:
