@@ -265,7 +265,7 @@ TABLE: dict[Callable[[Setting], Any], tuple[Raises | Returns, Raises | Returns]]
     sigterm_in_a_retry_wait: (Raises(Terminated, note=NO_NOTE),) * 2,
     in_set_up: (Raises(ConnectionError, "no route", SET_UP, ran=False),) * 2,
     in_tear_down: (
-        Raises(ParallelTaskError, "leaving a per_worker resource failed", NO_NOTE),
+        Raises(ParallelTaskError, "a worker did not leave its per_worker resources", NO_NOTE),
         Raises(ConnectionError, "lost", NO_NOTE),
     ),
     pickling_a_result: (Raises(NotPicklableError, "result of item 3"), Returns()),
