@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import secrets
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from joblib._utils import _retrieve_traceback_capturing_wrapped_call as unwrapped
 from joblib.parallel import BatchedCalls, ParallelBackendBase
 
 from airflow_joblib.exceptions import ClusterError, ParallelTaskError
@@ -90,7 +90,9 @@ class EnginePool(Pool):
     def _result(self, job: Any, out: Any) -> Any:
         given: Any
         try:
-            given = unwrapped(out if self._backend.supports_retrieve_callback else job.get())
+            given = out if self._backend.supports_retrieve_callback else job.get()
+            if not isinstance(given, list | BaseException):  # joblib's wrapper of an error, whose copy is the error
+                given = copy.copy(given)
         except Exception as error:  # noqa: BLE001 - whatever the engine raises, no item did
             given = error
         if isinstance(given, BaseException):  # also what joblib gives for a chunk that the engine has cancelled

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from airflow_joblib import clock
+from airflow_joblib import clock, joblib_internals
 from airflow_joblib.time_limits import GRACE, LEAVING, WATCH
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ def free_locks(pool: Any) -> None:
     Also where it is free: the worker that was to be woken for it may have been killed in that moment, and nobody else
     is woken before it is released again.
     """
-    for queue, name in (("_inqueue", "_rlock"), ("_outqueue", "_wlock")):
+    for lock in joblib_internals.locks(pool):
         with suppress(AttributeError, ValueError):
-            lock = getattr(getattr(pool, queue), name)
             lock.acquire(block=False)
             lock.release()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import joblib
 from joblib.parallel import BatchedCalls
 
-from airflow_joblib import clock
+from airflow_joblib import clock, joblib_internals
 from airflow_joblib.exceptions import InvalidOptionError
 from airflow_joblib.spawning import running_clock
 from airflow_joblib.time_limits import WATCH
@@ -164,8 +164,8 @@ class Pool:
 
     @property
     def _backend(self) -> Any:
-        """What joblib set up, driven through its documented interface."""
-        return self._parallel._backend  # noqa: SLF001
+        """What joblib set up."""
+        return joblib_internals.backend_of(self._parallel)
 
     def _unsuitable(self, error: BaseException) -> InvalidOptionError:
         msg = f"backend_options {sorted(self._options)} don't suit the backend {self._name!r}: {error}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import joblib
 
-from airflow_joblib import clock, isolation, worker_process
+from airflow_joblib import clock, isolation, joblib_internals, worker_process
 from airflow_joblib.board import Board
 from airflow_joblib.exceptions import ParallelTaskError
 from airflow_joblib.lean import start
@@ -107,8 +107,19 @@ class ProcessPool(Pool):
             start.tracker()
         with hidden_main() if self._replaces_workers() else nullcontext(), safe_path():
             super()._start()
-        self._lean = self._name == "loky" and start.lean(getattr(self._backend, "_workers", None))
+        self._check_names()
+        self._lean = self._name == "loky" and start.lean(joblib_internals.executor(self._backend))
         self._meet_workers()
+
+    def _check_names(self) -> None:
+        try:
+            if self._name == "loky":
+                joblib_internals.check_loky(self._backend)
+            elif self._replaces_workers():
+                joblib_internals.check_multiprocessing(self._backend)
+        except ParallelTaskError:
+            self._end_backend()
+            raise
 
     def _batch(self, task: Callable[[], Any]) -> Any:
         if self._lean:
@@ -151,15 +162,7 @@ class ProcessPool(Pool):
 
     def _meet_workers(self) -> None:
         """Take note of worker processes that are new."""
-        self._processes.update({process.pid: process for process in self._living()})
-
-    def _living(self) -> list[Any]:
-        """Return the worker processes of a local pool; none where the backend keeps them to itself."""
-        executor = getattr(self._backend, "_workers", None)
-        if executor is not None:
-            return list(executor._processes.values())  # noqa: SLF001
-        pool = getattr(self._backend, "_pool", None)
-        return list(getattr(pool, "_pool", ()))
+        self._processes.update({process.pid: process for process in joblib_internals.processes(self._backend)})
 
     def _replaces_workers(self) -> bool:
         """Tell whether the backend puts a new worker in the place of one that has left, as multiprocessing does."""
@@ -199,14 +202,14 @@ class ProcessPool(Pool):
         started = offspring(workers)
         if self._starts and not self._replaces_workers():
             workers = self._without_late_ones(workers)
-        queues = getattr(self._backend, "_pool", None)
+        queues = joblib_internals.pool(self._backend)
         stopping = threading.Thread(target=self._end_backend, daemon=True)
         # multiprocessing would replace the workers that leave; loky would take it for an accident and look into it for
         # 0.25 s, but its workers must not find a closed pipe when they send.
         first = self._replaces_workers() or not self.under_way
         try:
             left = failed is None and self._starts and self._have_left(workers)
-            self._disown()
+            joblib_internals.disown(self._backend)
             if first:
                 stopping.start()
                 stopping.join(WATCH / 10)
@@ -229,10 +232,9 @@ class ProcessPool(Pool):
 
     def _have_left(self, workers: list[Any]) -> bool:
         """Have each worker leave its resources; return whether all have, each by itself."""
-        executor, pool = getattr(self._backend, "_workers", None), getattr(self._backend, "_pool", None)
+        executor, pool = joblib_internals.executor(self._backend), joblib_internals.pool(self._backend)
         if executor is not None:  # each gets loky's own message, without those that hold still
-            for process in self._late:
-                executor._processes.pop(process.pid, None)  # noqa: SLF001
+            joblib_internals.disown(self._backend, self._late)
             self._closing = threading.Thread(target=executor.shutdown, daemon=True)
             self._closing.start()
         elif pool is not None:
@@ -269,17 +271,11 @@ class ProcessPool(Pool):
         """Wait for the backend to end, which must not wait for what ended workers held, nor for a late replacement."""
         until = clock.now() + GRACE
         while stopping.is_alive() and clock.now() < until:
-            for process in getattr(queues, "_pool", None) or ():
+            for process in joblib_internals.workers_of(queues):
                 with suppress(ProcessLookupError, TypeError):  # TypeError: it has not been started
                     os.kill(process.pid, signal.SIGKILL)
             free_locks(queues)
             stopping.join(QUICK)
-
-    def _disown(self) -> None:
-        """Take loky's workers out of its hands: as soon as one has left it would kill those still leaving."""
-        executor = getattr(self._backend, "_workers", None)
-        if executor is not None:
-            executor._processes.clear()  # noqa: SLF001
 
     def _end_backend(self) -> None:
         # What it could complain about, workers that are gone, is what was asked for.

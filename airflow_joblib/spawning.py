@@ -57,13 +57,13 @@ def not_daemonic() -> Iterator[None]:
 
     The mark is there lest children outlive it; the pool sees to that itself.
     """
-    config = getattr(multiprocessing.current_process(), "_config", {})
-    daemon = config.get("daemon", False)
-    config["daemon"] = False
+    process = multiprocessing.current_process()
+    daemon = process.daemon
+    process.daemon = False
     try:
         yield
     finally:
-        config["daemon"] = daemon
+        process.daemon = daemon
 
 
 @_shared

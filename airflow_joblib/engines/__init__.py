@@ -14,6 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib.engines import private_names
 from airflow_joblib.engines.engine import require
 
 if TYPE_CHECKING:
@@ -37,9 +38,11 @@ def connect(name: str, options: Mapping[str, Any], n_jobs: int) -> AbstractConte
         n_jobs: Workers asked for: what a local cluster is made for.
 
     Raises:
-        ClusterError: The extra is missing. Entered, it raises the same if the cluster can't be used.
+        ClusterError: The extra is missing, or a version that this library doesn't know. Entered, it raises the same if
+            the cluster can't be used.
         InvalidOptionError: Entered, it raises this for options that the engine doesn't know.
     """
     require(name, _NEEDS[name])
+    private_names.check(name)
     module = import_module(f"{__name__}.{name}_engine")
     return module.connect(dict(options), n_jobs)  # type: ignore[no-any-return]

@@ -20,6 +20,7 @@ from airflow_joblib.engines.engine import Engine, Options, check_software, softw
 from airflow_joblib.engines.own_folder import OwnFolder
 from airflow_joblib.engines.own_thread import OwnThread
 from airflow_joblib.lean import start
+from airflow_joblib.private_names import need
 from airflow_joblib.spawning import SAFE_PATH
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ class _Dask(Engine):
         # To every worker. Not by joblib, which has it hashed: that takes seconds for a hundred megabytes.
         given = dask_worker.without_copies(payload)
         (future,) = self._client.scatter([given], broadcast=True, hash=False)
-        backend._scatter, backend.data_futures = [payload], {id(payload): future}  # noqa: SLF001
+        need("joblib", backend, ("data_futures",), of="joblib._dask.DaskDistributedBackend")
+        backend.data_futures = {id(payload): future}  # which stays what it is for as long as this engine has it
         self._scattered = str(future.key)
         return backend
 

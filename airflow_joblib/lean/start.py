@@ -7,6 +7,7 @@ answer, and loky goes on by itself.
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import signal
 import site
@@ -20,6 +21,7 @@ from typing import Any
 
 import airflow_joblib
 from airflow_joblib.lean import process
+from airflow_joblib.private_names import gone
 
 __all__ = ["lean", "tracker"]
 
@@ -28,17 +30,23 @@ _lock = threading.Lock()
 _IGNORED = (signal.SIGINT, signal.SIGTERM)
 
 
-def tracker(whose: str = "loky") -> None:
-    """Start the resource tracker of loky, or of ``multiprocessing``, unless it runs."""
-    if whose == "loky":
-        from joblib.externals.loky.backend import resource_tracker
-    else:
-        from multiprocessing import resource_tracker
+def tracker(whose: str = "loky") -> Any:
+    """Start the resource tracker of loky, or of ``multiprocessing``, unless it runs, and return its module.
+
+    Raises:
+        ParallelTaskError: joblib has it no more.
+    """
+    name = "joblib.externals.loky.backend.resource_tracker" if whose == "loky" else "multiprocessing.resource_tracker"
+    try:
+        resource_tracker = importlib.import_module(name)
+    except ImportError:
+        raise gone("joblib", name) from None
     tracker: Any = getattr(resource_tracker, "_resource_tracker", None)
     with suppress(AttributeError), _lock:
         if tracker._fd is None and tracker._pid is None and _reachable():  # noqa: SLF001
             tracker._fd, tracker._pid = _start_tracker(whose)  # noqa: SLF001
     resource_tracker.ensure_running()
+    return resource_tracker
 
 
 def _start_tracker(whose: str) -> tuple[int, int]:

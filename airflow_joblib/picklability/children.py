@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 
 from airflow_joblib.picklability.by_value import instance_dict
-from airflow_joblib.picklability.dependencies import current
+from airflow_joblib.picklability.dependencies import current, submodules
 from airflow_joblib.picklability.pickler import Pickler, dotted_name
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _of_function(function: types.FunctionType) -> Iterator[Child]:
     yield from _of_defaults(function)
     yield from _named("attribute", attributes)
     yield from _named("annotation", state.get("__annotations__") or {})
-    for module in state.get("_cloudpickle_submodules", ()):
+    for module in submodules(state):
         yield Child(f"module {module.__name__}", module)
     for module in needs.imported_by(function) if (needs := current()) else ():
         yield Child(f"import {module.__name__}", module)

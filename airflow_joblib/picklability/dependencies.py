@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.picklability import sent_modules
 from airflow_joblib.picklability.by_value import findable_part, is_own, sent_by_value
 from airflow_joblib.picklability.imports import absolute_name, imports_of, names_of
+from airflow_joblib.private_names import gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from airflow_joblib.picklability.imports import Import
 
-__all__ = ["Dependencies", "current", "dependencies", "no_dependencies"]
+__all__ = ["Dependencies", "current", "dependencies", "no_dependencies", "submodules"]
 
 _current: ContextVar[Dependencies | None] = ContextVar("airflow_joblib_dependencies", default=None)
 
@@ -225,9 +226,21 @@ class Dependencies:
         return True
 
 
+def submodules(state: Mapping[str, Any]) -> Iterable[ModuleType]:
+    """Return the submodules that cloudpickle has found a function to use, from the function's state.
+
+    Raises:
+        ParallelTaskError: This cloudpickle doesn't say.
+    """
+    if "_cloudpickle_submodules" not in state:
+        raise gone("cloudpickle", "'_cloudpickle_submodules' in the state of a function")
+    found: Iterable[ModuleType] = state["_cloudpickle_submodules"]
+    return found
+
+
 def _held(function: FunctionType, state: Mapping[str, Any]) -> list[ModuleType]:
     """Return the modules among a function's globals, in its closure and under those."""
-    values = [*state.get("__globals__", {}).values(), *state.get("_cloudpickle_submodules", ())]
+    values = [*state.get("__globals__", {}).values(), *submodules(state)]
     values += [_contents(cell) for cell in function.__closure__ or ()]
     return [value for value in values if type(value) is ModuleType]
 

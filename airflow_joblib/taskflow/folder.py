@@ -7,8 +7,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from joblib.externals.loky.backend import resource_tracker
-
 from airflow_joblib import leftovers
 from airflow_joblib.lean import start
 
@@ -35,8 +33,7 @@ def make(name: str) -> Path:
     lock, path = leftovers.make_folder(place)
     folder = Path(path)
     _locks[folder] = lock
-    start.tracker()
-    resource_tracker.register(path, "folder")
+    start.tracker().register(path, "folder")
     return folder
 
 
@@ -44,4 +41,4 @@ def remove(folder: Path) -> None:
     """Remove a folder that :func:`make` made."""
     shutil.rmtree(folder, ignore_errors=True)
     os.close(_locks.pop(folder))
-    resource_tracker.unregister(str(folder), "folder")
+    start.tracker().unregister(str(folder), "folder")

@@ -15,6 +15,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.on_import import when_imported
+from airflow_joblib.private_names import need
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_internals import MASKERS
 from airflow_joblib.taskflow.seat import here
@@ -173,11 +174,13 @@ class _Stream:
 
 
 def _replace_structlog(replace: Callable[[Any, str, Callable[[Any], Any]], None]) -> None:
-    from structlog._base import BoundLoggerBase
-    from structlog._config import BoundLoggerLazyProxy
+    import structlog
 
-    replace(BoundLoggerBase, "_proxy_to_logger", _proxy_to_logger)
-    replace(BoundLoggerLazyProxy, "bind", _bind)
+    bound, lazy = structlog.BoundLogger(None, [], {}), structlog.get_logger()
+    need("structlog", bound, ("_context", "_logger", "_processors", "_proxy_to_logger"), of="BoundLogger")
+    need("structlog", lazy, ("_logger_factory_args",), of="the logger that get_logger() returns")
+    replace(structlog.BoundLoggerBase, "_proxy_to_logger", _proxy_to_logger)
+    replace(type(lazy), "bind", _bind)
 
 
 def _proxy_to_logger(before: Callable[..., Any]) -> Any:
