@@ -96,6 +96,12 @@ class Board:
         """Return the process ids of the workers that hold resources still, or failed to leave them."""
         return self._pids(Held.HELD, Held.LEAVING, Held.FAILED)
 
+    def forget(self, pid: int) -> None:
+        """Count what a worker that has died held no longer: its end was reported with the item that it ran."""
+        for row in self._rows():
+            if self._cells[row + _PID] == pid:
+                self._cells[row + RESOURCES] = Held.NONE
+
     def _pids(self, *states: Held) -> set[int]:
         return {self._cells[row + _PID] for row in self._rows() if self._cells[row + RESOURCES] in states}
 

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_joblib.exceptions import NotPicklableError
 from airflow_joblib.picklability import explain_items
-from airflow_joblib.picklability.pickler import dumps
+from airflow_joblib.picklability.by_name import dumps_by_name
+from airflow_joblib.picklability.pickler import checked, dumps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_joblib.exceptions import Culprit
+    from airflow_joblib.picklability.inherited import Inherited
 
 __all__ = ["ItemChunk", "Packer", "Sizes", "cut", "draw", "load_items"]
 
@@ -143,16 +145,21 @@ def load_items(data: bytes) -> list[Any]:
 class Packer:
     """Pickles chunks, and thereby checks them.
 
+    Args:
+        budget: Bytes of pickles to keep; with 0 known items are checked, and not copied for that.
+
     Attributes:
+        shared: What workers have that were forked from this process, which is sent by name; None for others.
         classes: Classes that travel by value, met in items; workers must be sent them with the call.
     """
 
     def __init__(self, budget: int) -> None:
+        self.shared: Inherited | None = None
         self.classes: set[type] = set()
         self.culprits: list[Culprit] = []
         self.item_bytes = 0.0
         self._collect = True
-        self._left = budget
+        self._keep = self._left = budget
 
     def start_sending(self) -> None:
         """Stop collecting classes: the workers get those found so far, any later one goes with its chunk."""
@@ -165,7 +172,7 @@ class Packer:
         except Exception:  # noqa: BLE001 - pickling runs code of the user
             self.culprits += explain_items(chunk.items, chunk.indices)
             return
-        if len(data) <= self._left:
+        if self._keep and len(data) <= self._left:
             self._left -= len(data)
             chunk.packed = data
 
@@ -180,7 +187,12 @@ class Packer:
         raise NotPicklableError(explain_items(chunk.items, chunk.indices))
 
     def _dumps(self, chunk: ItemChunk) -> bytes:
-        data = dumps(chunk.items, self.classes, collect=self._collect, verify=True)
+        if not self._keep and self._collect:
+            data = checked(chunk.items, self.classes, collect=True)
+        elif self.shared is not None:
+            data = dumps_by_name(chunk.items, self.shared, verify=True)
+        else:
+            data = dumps(chunk.items, self.classes, collect=self._collect, verify=True)
         self.item_bytes = max(self.item_bytes, len(data) / len(chunk.items))
         return data
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,11 @@ from airflow_joblib.input_checks import check_items
 from airflow_joblib.kept import Kept
 from airflow_joblib.ledger import Ledger
 from airflow_joblib.lost_workers import LostWorkersError
-from airflow_joblib.options import ENGINES, starts_workers, uses_processes
+from airflow_joblib.options import ENGINES, may_fork, starts_workers, uses_processes
 from airflow_joblib.outcomes import Payload, Rules
 from airflow_joblib.parcel import Parcel
 from airflow_joblib.picklability import Dependencies, dependencies, modules_by_value, no_dependencies, sent_by_value
+from airflow_joblib.picklability.inherited import Inherited
 from airflow_joblib.pool import FewerWorkersError, ThisThread
 from airflow_joblib.process_pool import ProcessPool
 from airflow_joblib.progress import Progress
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from airflow_joblib.options import Defaults, Options
     from airflow_joblib.outcomes import Report
     from airflow_joblib.pool import Workers
+    from airflow_joblib.pools.forked_pool import ForkedPool
+    from airflow_joblib.pools.template import Template
 
 __all__ = ["fan_out"]
 
@@ -62,6 +65,8 @@ log = logging.getLogger("airflow_joblib")
 _SLICE = 0.5
 #: The same where finished items are kept, which they must be within a second.
 _KEPT_SLICE = 0.25
+#: Options of joblib's for what forked workers inherit.
+_SENT_BY_US = ("max_nbytes", "mmap_mode", "temp_folder")
 #: The least of both on a cluster, in units of the work that is worth a dispatch there.
 _DISPATCHES_A_SLICE, _DISPATCHES_A_KEPT_SLICE = 4, 2
 
@@ -116,7 +121,9 @@ class _Run:
         self.options = options
         self.backend = options.backend or defaults.backend
         self.n_jobs = options.n_jobs if options.n_jobs is not None else defaults.n_jobs
-        self.packer = Packer(defaults.memory_budget << 20) if uses_processes(self.backend) else None
+        budget = 0 if may_fork(self.backend) else defaults.memory_budget << 20  # what is inherited need not be kept
+        self.packer = Packer(budget) if uses_processes(self.backend) else None
+        self.head: Sequence[Any] = ()
         self.apart = False
         self.name = function_name(call.function)
         self.force = Workforce(self.name, self.n_jobs, self.backend, options)
@@ -196,6 +203,7 @@ class _Run:
 
     def run(self, head: Sequence[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
         """Check, run, and put the results in order."""
+        self.head = head
         self.ledger.total = len(head) if rest is None else None
         indices, todo = self.ledger.draw(head)
         if rest is None:
@@ -271,8 +279,7 @@ class _Run:
         if self.packer is not None and workers > 1:
             for path in shared_generators(self.call.function, self.call.arguments()):
                 log.warning(REPEATS, self.name, path)
-        # For one worker joblib would start no process.
-        with self._pools(2 if self.apart else workers) as make:
+        with self._pools(workers) as make:
             while True:
                 try:
                     with make() as pool:
@@ -298,15 +305,48 @@ class _Run:
                 payload = Payload(call, classes, visit.prepare, rules=self.rules, closed=closed)
                 yield lambda: EnginePool(engine, payload, workers, resources=resources, take=visit.take)
             return
+        with self._template() as template:
+            if template is not None:
+                with self._forked(template, workers) as make:
+                    yield make
+                return
         local = starts_workers(self.backend)
         threads = inner_threads.for_each_of(workers, options) if local else None
-        if self.backend == "multiprocessing":  # for which joblib refuses what we do ourselves
-            options = {name: value for name, value in options.items() if name != inner_threads.OPTION}
         with self.host.services() as prepare, self.parcel.sent(self.packer.classes) as (call, classes):
             payload = Payload(call, classes, prepare, os.getpid(), local, self.rules, threads)
             if self.backend == "loky":
                 payload = payload._replace(filters=warning_filters.current())
+            workers = max(workers, 2)  # for one joblib would start no process
             yield lambda: ProcessPool(payload, self.backend, workers, options)
+
+    @contextmanager
+    def _template(self) -> Iterator[Template | None]:
+        """Fork a template for the length of the run, where its backend may and that is safe."""
+        if not may_fork(self.backend):
+            yield None
+            return
+        from airflow_joblib.pools import choice  # late: other backends fork nothing
+
+        self.host.before_fork()
+        template = choice.template(self.name, self.backend, Inherited.of(self.call, self.head))
+        self.backend = "loky" if template is None else "multiprocessing"
+        with nullcontext() if template is None else template:
+            yield template
+
+    @contextmanager
+    def _forked(self, template: Template, workers: int) -> Iterator[Callable[[], ForkedPool]]:
+        """Give what makes a pool of workers that are forked from the template."""
+        from airflow_joblib.pools.forked_pool import ForkedPool
+
+        assert self.packer is not None  # noqa: S101 - as the caller saw
+        self.packer.shared = template.given
+        options = self.options.backend_options
+        threads = inner_threads.for_each_of(workers, options)
+        # What joblib would do with these is done already.
+        options = {name: value for name, value in options.items() if name not in (inner_threads.OPTION, *_SENT_BY_US)}
+        with self.host.services() as prepare:
+            payload = Payload(b"", b"", prepare, os.getpid(), local=True, rules=self.rules, threads=threads)
+            yield lambda: ForkedPool(template, payload, workers, options)
 
     def _drive(self, pool: Workers, workers: int) -> None:
         """Keep the workers busy, and take their reports."""

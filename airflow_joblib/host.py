@@ -43,6 +43,9 @@ class Host:
         """Serve worker processes for the length of a run; gives what each of them runs first."""
         yield None
 
+    def before_fork(self) -> None:
+        """Import what worker processes need of this host, so that each forked one has it."""
+
     def visiting(
         self,
         engine: str,  # noqa: ARG002 - a task says it in messages

@@ -67,13 +67,15 @@ class Watch:
     Args:
         board: What they run.
         limit: Seconds that a try of an item may take; None for any.
+        drain: Whether the other workers get a moment to hand back what they have before one is ended.
 
     Attributes:
         overdue: Process ids of workers that are to be ended.
     """
 
-    def __init__(self, board: Board, limit: float | None) -> None:
+    def __init__(self, board: Board, limit: float | None, *, drain: bool = True) -> None:
         self._board = board
+        self._drain = drain
         self._limit = limit
         self._memory: dict[int, int] = {}
         self._sampled = 0.0
@@ -100,11 +102,11 @@ class Watch:
         found = {
             pid for pid, run in running.items() if not run.whole and run.since <= latest and pid not in self._killed
         }
-        if bool(found) != bool(self.overdue):
+        if self._drain and bool(found) != bool(self.overdue):
             self._since = now
             self._board.halt(on=bool(found))
         self.overdue = found
-        if found and (now - self._since >= DRAIN or under_way <= len(found)):
+        if found and (not self._drain or now - self._since >= DRAIN or under_way <= len(found)):
             for pid in found:
                 self._killed[pid] = running[pid]
                 with suppress(ProcessLookupError):

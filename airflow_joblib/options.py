@@ -29,10 +29,10 @@ from airflow_joblib.other_names import OTHER_NAMES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["BACKENDS", "ENGINES", "Defaults", "Options", "environment", "seconds", "unknown_option"]
+__all__ = ["BACKENDS", "ENGINES", "Defaults", "Options", "environment", "may_fork", "seconds", "unknown_option"]
 
 #: Backends known without asking joblib, and those that run on a cluster and come as extras.
-BACKENDS: Final = ("loky", "multiprocessing", "threading", "sequential")
+BACKENDS: Final = ("auto", "loky", "multiprocessing", "threading", "sequential")
 ENGINES: Final = ("dask", "ray", "spark")
 #: Options of an Airflow task that a misspelt option is compared with; Airflow itself judges all others.
 TASK_OPTIONS: Final = [
@@ -94,7 +94,7 @@ class Defaults:
     """
 
     n_jobs: int = -1
-    backend: str = "loky"
+    backend: str = "auto"
     memory_budget: int = 256
     host: Host = field(default_factory=Host, compare=False)
 
@@ -236,7 +236,12 @@ def _check_backend(value: object, name: str) -> None:
 
 def starts_workers(backend: str) -> bool:
     """Tell whether this process starts the workers of a backend itself, as processes."""
-    return backend in {"loky", "multiprocessing"}
+    return backend in {"auto", "loky", "multiprocessing"}
+
+
+def may_fork(backend: str) -> bool:
+    """Return whether the workers of a backend are forked from this process where that is safe."""
+    return backend in {"auto", "multiprocessing"}
 
 
 def uses_processes(backend: str) -> bool:

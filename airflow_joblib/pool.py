@@ -123,7 +123,7 @@ class Pool:
 
     def __init__(self, backend: str, n_jobs: int, backend_options: Mapping[str, Any], **settings: object) -> None:
         self.n_jobs = n_jobs
-        self._name = backend
+        self._name = self._known_as = backend
         self._options = backend_options
         self._settings = settings
         self._pause = WATCH
@@ -168,7 +168,7 @@ class Pool:
         return joblib_internals.backend_of(self._parallel)
 
     def _unsuitable(self, error: BaseException) -> InvalidOptionError:
-        msg = f"backend_options {sorted(self._options)} don't suit the backend {self._name!r}: {error}"
+        msg = f"backend_options {sorted(self._options)} don't suit the backend {self._known_as!r}: {error}"
         return InvalidOptionError(msg)
 
     @property

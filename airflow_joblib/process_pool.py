@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_joblib.outcomes import Payload
     from airflow_joblib.pool import Chunk
 
-__all__ = ["CLOSE_FAILED", "ProcessPool", "load_report"]
+__all__ = ["CLOSE_FAILED", "NOT_LEFT", "ProcessPool", "check_resources", "load_report"]
 
 log = logging.getLogger("airflow_joblib")
 
@@ -228,7 +228,7 @@ class ProcessPool(Pool):
             if self._closing is not None:
                 self._closing.join(GRACE)
             self._processes = {}
-        self._check_resources(failed)
+        check_resources(self._board, failed, silent=not self._starts)
 
     def _have_left(self, workers: list[Any]) -> bool:
         """Have each worker leave its resources; return whether all have, each by itself."""
@@ -242,18 +242,6 @@ class ProcessPool(Pool):
         else:
             return False
         return have_left(workers, self._board)
-
-    def _check_resources(self, failed: type[BaseException] | None) -> None:
-        """Raise if resources were not left after a good run; after another one, log that.
-
-        Raises:
-            ParallelTaskError: A worker did not leave what it held.
-        """
-        number = len(self._board.not_left())
-        if number and failed is None and self._starts:
-            raise ParallelTaskError(CLOSE_FAILED)
-        if number:
-            log.warning(NOT_LEFT, number)
 
     def _without_late_ones(self, workers: list[Any]) -> list[Any]:
         """Hold workers that are still starting, with nothing left to do: they would miss what the pool closes."""
@@ -283,6 +271,24 @@ class ProcessPool(Pool):
             self._backend.abort_everything(ensure_ready=False)
         with suppress(Exception):
             self._parallel.__exit__(None, None, None)
+
+
+def check_resources(board: Board, failed: type[BaseException] | None, *, silent: bool = False) -> None:
+    """Raise if resources were not left after a good run; after another one, or where they are not ours, log that.
+
+    Args:
+        board: What the workers did about them.
+        failed: What has ended the run; None for its own good end.
+        silent: Whether to raise nothing.
+
+    Raises:
+        ParallelTaskError: A worker did not leave what it held.
+    """
+    number = len(board.not_left())
+    if number and failed is None and not silent:
+        raise ParallelTaskError(CLOSE_FAILED)
+    if number:
+        log.warning(NOT_LEFT, number)
 
 
 def load_report(result: bytes, chunk: Chunk) -> Report:

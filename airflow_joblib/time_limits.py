@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BEYOND", "DRAIN", "GRACE", "LEAVING", "LOOK", "QUICK", "WATCH"]
+__all__ = ["BEYOND", "DRAIN", "GRACE", "LEAVING", "LOOK", "QUICK", "UNTAKEN", "WATCH"]
 
 #: After a good run a worker may take so long to leave its ``per_worker`` resources.
 LEAVING: Final = 600.0
@@ -21,3 +21,6 @@ WATCH: Final = 0.5
 QUICK: Final = 0.1
 #: Between two looks of a worker at whether the task is still there, where the kernel does not tell.
 LOOK: Final = 0.5
+#: All workers may wait so long while something is to be done, after one of them was killed: what is missing died with
+#: it, unless another has just taken it and the machine gives it no time to tell.
+UNTAKEN: Final = 5.0

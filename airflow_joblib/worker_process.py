@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import multiprocessing
 import os
@@ -26,6 +27,8 @@ from airflow_joblib.chunks import load_items
 from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskError
 from airflow_joblib.loading import Loading
 from airflow_joblib.outcomes import ItemError, Payload, Report
+from airflow_joblib.picklability.by_name import dumps_by_name
+from airflow_joblib.picklability.inherited import current
 from airflow_joblib.picklability.pickler import dotted_name, dumps, loads
 from airflow_joblib.sending import receive
 from airflow_joblib.spawning import forget_safe_path
@@ -34,7 +37,7 @@ from airflow_joblib.tracebacks import taken_apart
 from airflow_joblib.worker import Worker, from_user, inside_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from airflow_joblib.call import Call
@@ -44,9 +47,11 @@ __all__ = [
     "close",
     "inside_worker",
     "known",
+    "leave",
     "pack",
     "run_chunk",
     "run_chunk_anywhere",
+    "run_inherited",
     "start",
     "unread",
 ]
@@ -80,7 +85,7 @@ def start(payload: Payload, starter: Starter | None = None) -> None:
     _payload, _worker, _slot, _loading = payload, None, Slot(payload.board), Loading()
     util.Finalize(None, _close_for_good, exitpriority=100)
     worker_signals.set_up(_leave)
-    if payload.local:
+    if payload.local and current() is None:
         _end_with(payload.task, own=starter is None or starter.own)
     if payload.threads is not None:
         inner_threads.apply(payload.threads)
@@ -90,7 +95,7 @@ def start(payload: Payload, starter: Starter | None = None) -> None:
     if payload.prepare is not None:
         with _loading.measured():
             payload.prepare()
-    if payload.local:
+    if payload.local and current() is None:
         gc.freeze()  # modules stay: no collection has to look through them, as loky's first one would for 20 ms
 
 
@@ -99,6 +104,11 @@ def _seed() -> None:
     numpy: Any = sys.modules.get("numpy.random")
     if numpy is not None:
         numpy.seed()
+
+
+def leave() -> None:
+    """Leave the resources of this process's worker, which has nothing more to do."""
+    _close_for_good()
 
 
 class Starter:
@@ -196,12 +206,24 @@ def _flush() -> None:
             stream.flush()
 
 
+def run_inherited(indices: Sequence[int]) -> bytes:
+    """Run items that this worker had when it was forked, and return their pickled report."""
+    given = current()
+    assert given is not None  # noqa: S101 - only a forked worker is sent positions alone
+    items = given.items
+    return _run(lambda: [items[index] for index in indices], indices)
+
+
 def run_chunk(data: bytes, indices: Sequence[int]) -> bytes:
     """Run a pickled chunk in this worker process and return its pickled report."""
+    return _run(functools.partial(load_items, data), indices)
+
+
+def _run(load: Callable[[], list[Any]], indices: Sequence[int]) -> bytes:
     global _running  # noqa: PLW0603
     _running = True
     try:
-        report = _report(data, indices)
+        report = _report(load, indices)
         with _slot.with_chunk(indices[0]):
             return pack(report, indices)
     finally:
@@ -217,7 +239,7 @@ def _exit() -> None:
     os._exit(128 + signal.SIGTERM)
 
 
-def _report(data: bytes, indices: Sequence[int]) -> Report:
+def _report(load: Callable[[], list[Any]], indices: Sequence[int]) -> Report:
     global _worker  # noqa: PLW0603
     report = Report(indices[0], os.getpid())
     try:
@@ -233,7 +255,7 @@ def _report(data: bytes, indices: Sequence[int]) -> Report:
         return report
     try:
         with _slot.with_chunk(indices[0]):
-            items = load_items(data)
+            items = load()
     except Exception as error:  # noqa: BLE001
         return unread(report, error, len(indices))
     report = _worker.run(items, indices, _halted)
@@ -254,6 +276,9 @@ def unread(report: Report, error: Exception, items: int) -> Report:
 def _receive() -> Call:
     """Load the call and the classes once; classes are kept, so that what comes later by key finds them."""
     assert _payload is not None  # noqa: S101 - start() ran first
+    given = current()
+    if given is not None and given.call is not None:
+        return given.call
     known.update(receive(_payload.classes))
     call: Call = receive(_payload.call)
     if _payload.local:
@@ -282,9 +307,15 @@ def pack(report: Report, indices: Sequence[int]) -> bytes:
     report.failures = [_sendable(failure) for failure in report.failures]
     report.skip = report.skip and _sendable(report.skip)
     try:
-        return dumps(report, known, verify=True)
+        return _dumps(report, verify=True)
     except Exception:  # noqa: BLE001 - pickling runs code of the user
-        return dumps(_without_culprits(report, indices), known)
+        return _dumps(_without_culprits(report, indices))
+
+
+def _dumps(obj: object, *, verify: bool = False) -> bytes:
+    """Pickle for the task, by name where this process is a fork of it."""
+    given = current()
+    return dumps(obj, known, verify=verify) if given is None else dumps_by_name(obj, given, verify=verify)
 
 
 def _without_culprits(report: Report, indices: Sequence[int]) -> Report:
@@ -293,7 +324,7 @@ def _without_culprits(report: Report, indices: Sequence[int]) -> Report:
     found = False
     for offset, value in enumerate(report.values):
         try:
-            dumps(value, known, verify=True)
+            _dumps(value, verify=True)
         except Exception:  # noqa: BLE001
             index, found = indices[offset], True
             error = NotPicklableError(find_culprits(value, f"result of item {index}"))
@@ -316,7 +347,7 @@ def _sendable(failure: ItemError) -> ItemError:
 def _travelling(error: BaseException) -> BaseException:
     """Return an exception, or where it would not arrive one that says the same."""
     try:
-        loads(dumps(error, known))
+        loads(_dumps(error))
     except Exception:  # noqa: BLE001 - pickling runs code of the user
         said = traceback.TracebackException.from_exception(error)  # str(error) may raise
         return ParallelTaskError(f"{dotted_name(type(error))}: {said} (the exception itself could not be pickled)")

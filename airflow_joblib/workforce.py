@@ -19,7 +19,7 @@ __all__ = ["Workforce"]
 log = logging.getLogger("airflow_joblib")
 
 #: Backends whose workers share the CPUs of this process.
-_LOCAL = ("loky", "multiprocessing", "threading")
+_LOCAL = ("auto", "loky", "multiprocessing", "threading")
 
 
 class Workforce:

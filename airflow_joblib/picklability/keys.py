@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["class_of_key", "key_of", "receive_class", "set_class_state"]
+__all__ = ["class_of_key", "key_of", "known_classes", "receive_class", "set_class_state"]
 
 _keys: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 _classes: weakref.WeakValueDictionary[str, type] = weakref.WeakValueDictionary()
@@ -24,6 +24,11 @@ def key_of(cls: type) -> str:
         key = _keys[cls] = uuid.uuid4().hex
         _classes[key] = cls
     return key
+
+
+def known_classes() -> set[type]:
+    """Return the classes that have a key."""
+    return set(_keys)
 
 
 def class_of_key(key: str) -> type:

@@ -35,7 +35,7 @@ from airflow_joblib.picklability.named import FROM_PARTS, is_function_wrapper, r
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Pickler", "RefusedError", "UnimportableError", "dotted_name", "dumps", "loads"]
+__all__ = ["Pickler", "RefusedError", "UnimportableError", "checked", "dotted_name", "dumps", "loads"]
 
 loads = pickle.loads
 
@@ -273,6 +273,22 @@ def dumps(obj: object, by_key: set[type] | None = None, *, collect: bool = False
         pickler, data = _dump(obj, by_key, collect=collect)
     if verify and pickler.unsure:
         loads(data)
+    return data
+
+
+def checked(obj: object, by_key: set[type], *, collect: bool = False) -> bytes:
+    """Pickle *obj* to see whether it can be, without a copy of the large buffers of arrays and tables.
+
+    Raises:
+        Exception: Whatever pickling or loading raises.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    with io.BytesIO() as file:
+        pickler = Pickler(file, by_key, collect=collect, buffer_callback=buffers.append)
+        pickler.dump(obj)
+        data = file.getvalue()
+    if pickler.unsure:
+        loads(data, buffers=[buffer.raw().toreadonly() for buffer in buffers])
     return data
 
 

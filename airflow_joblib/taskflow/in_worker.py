@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_joblib.on_import import when_imported
+from airflow_joblib.picklability.inherited import current
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_internals import CONTEXT, LOOK_FOR_RUNNER, TASK_RUNNER
 
@@ -66,6 +67,9 @@ class Prepare:
     def __call__(self) -> None:
         """Prepare this process."""
         if os.getpid() == self.task:  # a backend that runs "workers" in the task's own process
+            return
+        if current() is not None:  # a fork of the task, which has Airflow and the context already
+            when_imported(TASK_RUNNER, self._set_supervisor)
             return
         let_go_of_stdin()
         allow_import()

@@ -32,7 +32,7 @@ def _options() -> dict[str, dict[str, Any]]:
             "Backend of a task that names no ``backend``: loky, multiprocessing, threading, sequential, dask, ray, "
             "spark, or any name registered with joblib.",
             kind="string",
-            default="loky",
+            default="auto",
         ),
         "memory_budget": _option(
             "Mebibytes of pickled items that a run may keep between the check of its items and their dispatch. Items "

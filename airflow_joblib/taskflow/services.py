@@ -42,6 +42,10 @@ class Task(Host):
         with Relay(Answers(airflow_internals.supervisor())) as relay, logs.of_workers() as worker_logs:
             yield Steps((in_worker.Prepare(relay.address, relay.key, _context()), worker_logs))
 
+    def before_fork(self) -> None:
+        """Import what worker processes need of the task, so that each forked one has it."""
+        from airflow_joblib.taskflow import line, stand_in, worker_logs, worker_structlog  # noqa: F401
+
     def visiting(
         self,
         engine: str,
