@@ -85,7 +85,9 @@ def begun(airflow: AirflowInstance, dag_id: str, folder: Path) -> Running:
     eventually(lambda: len([*folder.glob("*.began")]) >= 2, lambda: airflow.log(dag_id, run_id, "slow"))
     pids = sorted({int(trace.read_text()) for trace in folder.glob("*.began")})
     workers = [psutil.Process(pid) for pid in pids]
-    task = workers[0].parent() if dag_id.rpartition("_")[2] in PROCESSES else workers[0]
+    backend = dag_id.rpartition("_")[2]
+    between = 1 if backend == "multiprocessing" else 0  # what workers are forked from
+    task = workers[0].parents()[between] if backend in PROCESSES else workers[0]
     assert task is not None
     supervisor = task.parent()
     assert supervisor is not None

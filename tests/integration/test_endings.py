@@ -248,7 +248,8 @@ def freed_at(folder: Path, name: str) -> float:
     trace = folder / f"{name}-0"
     eventually(trace.exists)
     here, parent = map(int, trace.read_text().split())
-    supervisor = psutil.Process(here if name == "empty" else parent).parent()
+    # The parent of a worker is what it was forked from, that one's parent the task.
+    supervisor = psutil.Process(here).parent() if name == "empty" else psutil.Process(parent).parents()[1]
     assert supervisor is not None
     held = Slot(supervisor)
     (folder / f"{name}.go").touch()

@@ -198,16 +198,34 @@ class TestAtStart:
         assert not worker_processes()
 
     def test_loading_leaves(self, backend: str) -> None:
-        """The same for a shared argument that ends the process when it is loaded."""
+        """The same for a shared argument that ends the process when it is loaded, which no fork does."""
+        if backend == "multiprocessing":
+            assert task(lambda item, other: item, backend=backend)([1, 2], other=LeavesWhenLoaded()) == [1, 2]
+            return
         with pytest.raises(WorkerLostError, match="left with exit code 9") as caught:
             task(lambda item, other: item, backend=backend)(range(10), other=LeavesWhenLoaded())
         assert caught.value.index == -1
 
     def test_item_leaves_when_loaded(self, backend: str) -> None:
-        """An item that ends the process when it is loaded ends the run, too."""
-        items = [1, 2, LeavesWhenLoaded(), 4]
+        """An item that ends the process when it is loaded ends the run, too; a fork has the first ones without that."""
+        items: Any = [1, 2, LeavesWhenLoaded(), 4]
+        if backend == "multiprocessing":
+            assert task(lambda item: 1, backend=backend, batch_size=1)(items) == [1] * 4
+            items = ItemsOneByOne(LeavesWhenLoaded)
         with pytest.raises(WorkerLostError, match="left with exit code 9"):
             task(lambda item: 1, backend=backend, batch_size=1)(items)
+
+
+class ItemsOneByOne:
+    """Items that nobody has before they are drawn, the tenth of a kind of its own."""
+
+    def __init__(self, tenth: Callable[[], object]) -> None:
+        self.tenth = tenth
+
+    def __iter__(self) -> Iterator[object]:
+        yield from range(9)
+        yield self.tenth()
+        yield 11
 
 
 class LeavesWhenLoaded:

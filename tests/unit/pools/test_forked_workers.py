@@ -1,0 +1,273 @@
+"""Workers that are forked from a template: what they have, how they end, and when there are others instead."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from airflow_joblib import ParallelTaskError, WorkerLostError, parallel_task
+from airflow_joblib.pools import fork_safety
+from tests.unit.helpers import eventually, note, notes, run_python, task, worker_processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forked workers are for Linux")
+
+
+@pytest.fixture
+def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of the test runner are no reason against a fork."""
+    monkeypatch.setattr(fork_safety, "_unsafe_threads", list)
+
+
+@pytest.mark.usefixtures("forks")
+class TestState:
+    """What a worker has."""
+
+    def test_shared_arguments_are_inherited(self) -> None:
+        """Shared arguments are there as they are in the task, and no copy of them."""
+        shared = [object()]
+        identity = id(shared[0])
+
+        def same(item: Any, shared: Any) -> bool:
+            return id(shared[0]) == identity
+
+        assert task(same, backend="auto")([1, 2, 3], shared=shared) == [True] * 3
+
+    def test_items_are_inherited(self) -> None:
+        """So are items that are known before the fork."""
+        items = [[n] for n in range(9)]
+        identities = [id(item) for item in items]
+        assert task(lambda item: id(item) == identities[item[0]], backend="auto")(items) == [True] * 9
+
+    def test_what_the_caller_has_set(self) -> None:
+        """A global set just before the call is what a worker sees, and what it sets stays there."""
+        code = """
+from airflow_joblib import parallel_task
+STATE = "before"
+def look(n):
+    global STATE
+    was, STATE = STATE, "in the worker"
+    return was
+STATE = "set late"
+print(parallel_task(n_jobs=2, backend="auto", batch_size=1)(look).map([1, 2])[0], "|", STATE)
+"""
+        assert run_python(code).stdout == "set late | set late\n"
+
+    def test_sockets_are_the_tasks(self) -> None:
+        """A socket of the task is none in a worker, which can't disturb what the task talks over it."""
+        ours, theirs = socket.socketpair()
+        number = ours.fileno()
+
+        def use(item: int) -> str:
+            try:
+                socket.socket(fileno=os.dup(number)).send(b"x")
+            except OSError as error:
+                return type(error).__name__
+            return "sent"
+
+        with ours, theirs:
+            assert task(use, backend="auto")([1, 2]) == ["OSError"] * 2
+            theirs.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                theirs.recv(1)
+
+    def test_signal_handlers_are_not_inherited(self) -> None:
+        """A handler of SIGSEGV in Python would spin for ever in a worker that crashes: there it is the default."""
+        before = signal.signal(signal.SIGSEGV, lambda *_: None)
+        try:
+            with pytest.raises(WorkerLostError, match="SIGSEGV"):
+                task(lambda item: os.kill(os.getpid(), signal.SIGSEGV), backend="auto")([1, 2])
+        finally:
+            signal.signal(signal.SIGSEGV, before)
+
+    def test_random_numbers_differ(self) -> None:
+        """NumPy's global generator gives every worker numbers of its own."""
+        np = pytest.importorskip("numpy")
+        np.random.random()
+        drawn = task(lambda item: float(np.random.random()), backend="auto", batch_size=1)(range(40))
+        assert len(set(drawn)) == 40
+
+    def test_pool_inside_an_item(self) -> None:
+        """An item may have processes of its own."""
+
+        def inner(item: int) -> list[int]:
+            from concurrent.futures import ProcessPoolExecutor
+
+            with ProcessPoolExecutor(2) as pool:
+                return list(pool.map(abs, [item, -item]))
+
+        assert task(inner, backend="auto")([1, 2]) == [[1, 1], [2, 2]]
+
+    def test_standard_input_is_empty(self) -> None:
+        """Standard input, by which a task talks to its supervisor, is nothing in a worker."""
+        assert task(lambda item: os.read(0, 10), backend="auto")([1, 2]) == [b"", b""]
+
+    def test_no_page_is_copied_by_a_collection(self) -> None:
+        """Garbage collection in a worker leaves what was there before the fork alone."""
+        assert all(count > 1000 for count in task(lambda item: gc.get_freeze_count(), backend="auto")([1, 2]))
+
+
+@pytest.mark.usefixtures("forks")
+class TestEnds:
+    """How workers, and what they are forked from, end."""
+
+    def test_a_worker_is_replaced(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Where a worker is killed only what it ran runs again, in another worker; the others go on."""
+        ran = tmp_path / "ran"
+
+        def work(item: int) -> int:
+            note(ran, f"{item} {os.getpid()}")
+            if (
+                item == 3
+                and notes(ran).count(f"3 {os.getpid()}")
+                and len([1 for n in notes(ran) if n[:2] == "3 "]) == 1
+            ):
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.02)
+            return item
+
+        assert task(work, backend="auto", batch_size=1)(range(30)) == list(range(30))
+        items = [line.split()[0] for line in notes(ran)]
+        assert sorted(items) == sorted([*map(str, range(30)), "3"])
+        assert "was ended by SIGKILL while it ran item 3; 1 unfinished item" in caplog.text
+
+    def test_an_idle_worker_is_replaced(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A worker that is killed between two chunks costs nothing."""
+
+        def draw() -> Any:
+            yield from range(8)
+            time.sleep(0.5)  # the workers have done these
+            victim = min(child.pid for child in worker_processes() if child.ppid() != os.getpid())
+            os.kill(victim, signal.SIGKILL)
+            yield from range(8, 20)
+
+        assert task(abs, backend="auto", batch_size=1)(draw()) == list(range(20))
+
+    def test_the_template_is_killed(self, tmp_path: Path) -> None:
+        """A run whose template was killed ends with an error of its own, and leaves nobody behind."""
+        began = tmp_path / "began"
+
+        def kill_template() -> None:
+            eventually(lambda: len(notes(began)) == 2)
+            (template,) = psutil.Process().children()
+            template.kill()
+
+        def work(item: int) -> None:
+            note(began)
+            time.sleep(60)
+
+        thread = threading.Thread(target=kill_template)
+        thread.start()
+        with pytest.raises(ParallelTaskError, match="process that the workers are forked from has ended"):
+            task(work, backend="auto", batch_size=1)(range(10))
+        thread.join()
+        assert not worker_processes()
+
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+    def test_nobody_outlives_the_task(self, number: int, tmp_path: Path) -> None:
+        """Workers and template are gone at once when their task is ended by a signal."""
+        code = f"""
+import os, time
+from airflow_joblib import parallel_task
+def work(item):
+    open({str(tmp_path)!r} + f"/{{os.getpid()}}", "w").close()
+    time.sleep(60)
+parallel_task(n_jobs=2, backend="auto")(work).map([1, 2])
+"""
+        with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.DEVNULL) as process:
+            assert eventually(lambda: len(list(tmp_path.iterdir())) == 2)
+            family = psutil.Process(process.pid).children(recursive=True)
+            assert len(family) == 3
+            process.send_signal(number)
+        _, alive = psutil.wait_procs(family, timeout=5)
+        assert not alive
+
+    def test_nothing_is_left(self) -> None:
+        """A thousandth call has the descriptors, threads and processes of the first."""
+        task(abs, backend="auto")([1, 2])
+        before = psutil.Process().num_fds(), threading.active_count()
+        for _ in range(20):
+            task(abs, backend="auto")([1, 2])
+        assert (psutil.Process().num_fds(), threading.active_count()) == before
+        assert not worker_processes()
+
+
+class TestChoice:
+    """When workers are forked, and when they are fresh ones."""
+
+    @pytest.mark.usefixtures("forks")
+    def test_a_fork_where_it_is_safe(self, caplog: pytest.LogCaptureFixture) -> None:
+        """By default workers are forked."""
+        caplog.set_level("DEBUG", logger="airflow_joblib")
+        parents = parallel_task(n_jobs=2)(lambda item: os.getppid()).map([1, 2])
+        assert os.getpid() not in parents
+        assert len(set(parents)) == 1
+        assert "workers are forked from this process" in caplog.text
+
+    def test_a_thread_forbids_it(self, caplog: pytest.LogCaptureFixture) -> None:
+        """While a thread of the user's runs workers are fresh ones, and the log says which; not so afterwards."""
+        caplog.set_level("INFO", logger="airflow_joblib")
+        done = threading.Event()
+        thread = threading.Thread(target=done.wait, name="poller")
+        thread.start()
+        try:
+            assert task(lambda item: os.getppid(), backend="auto")([1, 2]) == [os.getpid()] * 2
+        finally:
+            done.set()
+            thread.join()
+        assert "workers are fresh processes (loky), since a fork would lose the thread Python's 'poller'" in caplog.text
+        assert not [name for name in fork_safety.other_threads() if "poller" in name]
+
+    def test_asked_for_all_the_same(self, caplog: pytest.LogCaptureFixture) -> None:
+        """``backend="multiprocessing"`` forks whatever runs, with a warning that names the thread."""
+        done = threading.Event()
+        thread = threading.Thread(target=done.wait, name="poller")
+        thread.start()
+        try:
+            parents = task(lambda item: os.getppid(), backend="multiprocessing")([1, 2])
+        finally:
+            done.set()
+            thread.join()
+        assert os.getpid() not in parents
+        assert "though a fork loses the thread Python's 'poller'" in caplog.text
+
+    @pytest.mark.parametrize("method", ["spawn", "forkserver"])
+    def test_start_method_of_the_user(
+        self, method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A start method other than fork asks for fresh workers."""
+        caplog.set_level("INFO", logger="airflow_joblib")
+        monkeypatch.setenv("JOBLIB_START_METHOD", method)
+        assert fork_safety.fresh_workers_wanted() == f"the start method {method!r} is set"
+        assert task(abs, backend="auto")([1, -2]) == [1, 2]
+        assert f"workers are fresh processes (loky), since the start method {method!r} is set" in caplog.text
+
+    def test_another_platform(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Elsewhere than on Linux workers are fresh ones."""
+        monkeypatch.setattr(sys, "platform", "darwin")
+        assert "Linux" in fork_safety.fresh_workers_wanted()
+
+    @pytest.mark.parametrize("flags", [[], ["-W", "error"]])
+    def test_no_word_of_the_fork(self, flags: list[str]) -> None:
+        """Python's warning of forks in a process with threads reaches nobody."""
+        code = """
+import faulthandler, logging
+from airflow_joblib import parallel_task
+faulthandler.dump_traceback_later(100)
+logging.getLogger("airflow_joblib").setLevel("ERROR")
+print(parallel_task(n_jobs=2, backend="auto")(abs).map([1, -2]))
+"""
+        done = subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True, check=True)
+        assert (done.stdout, done.stderr) == ("[1, 2]\n", "")

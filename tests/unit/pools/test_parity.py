@@ -1,0 +1,91 @@
+"""A forked worker is the task: what it computes is what a plain loop gives, for a DAG file loaded as executors do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.helpers import run_python
+
+FILE = Path(__file__).with_name("dag_file.py")
+NAME = f"unusual_prefix_{hashlib.sha1(str(FILE).encode(), usedforsecurity=False).hexdigest()}_dag_file"
+LOAD = f"""
+import importlib.machinery, importlib.util, json, sys
+loader = importlib.machinery.SourceFileLoader({NAME!r}, {str(FILE)!r})
+module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+sys.modules[loader.name] = module
+loader.exec_module(module)
+from airflow_joblib import parallel_task
+"""
+
+
+def test_every_function_of_a_dag_file() -> None:
+    """Each function gives in a fan-out what it gives in a loop, without exception."""
+    code = f"""{LOAD}
+wrong = {{}}
+for function in module.ALL:
+    want = [function(1), function(2)]
+    try:
+        got = parallel_task(n_jobs=2, backend="auto", batch_size=1)(function).map([1, 2])
+    except Exception as error:
+        got = f"{{type(error).__name__}}: {{error}}"
+    if got != want:
+        wrong[function.__name__] = [repr(got)[:200], repr(want)[:200]]
+print(json.dumps([len(module.ALL), wrong]))
+"""
+    number, wrong = json.loads(run_python(code).stdout)
+    assert wrong == {}
+    assert number >= 40
+
+
+@pytest.mark.parametrize(
+    ("value", "comes_back"),
+    [
+        ("module.Base", "got is module.Base"),
+        ("module.UNSET", "got is module.UNSET"),
+        ("module.MISSING", "got is module.MISSING"),
+        ("module.Planet.WORLD", "got is module.Planet.EARTH"),
+        ("module.double", "got is module.double"),
+        ("module.wrapped", "got is module.wrapped"),
+        ("module.wrapped.__wrapped__", "got is module.wrapped.__wrapped__"),
+        ("module.cached", "got is module.cached"),
+        ("module.Base(3)", "type(got) is module.Base and got.id == 3"),
+        ("module.Point(1, 2)", "type(got) is module.Point"),
+        ("module", "got is module"),
+        ("module.Tree.still", "got is module.Tree.still"),
+        ("local()", "type(got) is local"),
+        ("local", "got is local"),
+        ("lambda: module.double(held)", "got() == 10 and got.__globals__ is globals()"),
+        ("[module.UNSET, {'k': module.Base}]", "got[0] is module.UNSET and got[1]['k'] is module.Base"),
+        ("module.decimal.Decimal('1.5')", "got == module.decimal.Decimal('1.5')"),
+    ],
+)
+def test_results_and_lazy_items_keep_their_identity(value: str, comes_back: str) -> None:
+    """What both processes have travels by name, as a result and as an item that is drawn late: it is itself again."""
+    code = f"""{LOAD}
+held = 5
+def make():
+    class Local: ...
+    return Local
+local = make()
+def give(n):
+    local  # so that the class is known before the fork
+    return {value}
+def take(item):
+    return item if isinstance(item, int) else [item]
+def draw():
+    yield from range(20)
+    yield {value}
+kinds = []
+got = parallel_task(n_jobs=2, backend="auto", batch_size=1)(give).map([1, 2])[1]
+kinds.append({comes_back})
+(got,) = parallel_task(n_jobs=2, backend="auto", batch_size=1)(take).map(draw())[20]
+if "local" not in {value!r}: kinds.append({comes_back})
+print(json.dumps(kinds))
+"""
+    kinds = json.loads(run_python(code).stdout)
+    assert kinds
+    assert all(kinds)
