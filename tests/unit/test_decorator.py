@@ -287,7 +287,7 @@ def test_refuses_other_task_types() -> None:
 BAD_CALLS: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     (("abc",), {}, "The items for 'item' can't be a str"),
     ((b"abc",), {}, "can't be a bytes"),
-    ((None,), {}, "can't be a NoneType"),
+    ((None,), {}, r"The items for 'item' can't be None\. Did the task upstream return something\?"),
     (({"a": 1},), {}, "can't be a dict"),
     ((3,), {}, "can't be a int"),
     (([1],), {}, "missing a required.* argument: 'path'"),
