@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from contextlib import suppress
 
 __all__ = ["main"]
+
+#: What each says when it removes what a process that was killed had: that is what it is for, and no news to anybody. It
+#: would stand at error level in a task's log. What else a process has left, such as shared memory of its own, is named.
+_EXPECTED = {
+    "loky": r"resource_tracker: (There appear to be \d+ leaked|.*FileNotFoundError)",
+    "multiprocessing": r"resource_tracker: There appear to be \d+ leaked semaphore",
+}
 
 
 def main(how: str, whose: str, pipe: int) -> None:
@@ -31,6 +39,7 @@ def main(how: str, whose: str, pipe: int) -> None:
         from joblib.externals.loky.backend.resource_tracker import main as track
     else:
         from multiprocessing.resource_tracker import main as track
+    warnings.filterwarnings("ignore", _EXPECTED[whose])
     track(pipe)
 
 

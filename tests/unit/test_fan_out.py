@@ -909,7 +909,7 @@ class TestPerWorker:
             yield
             raise ConnectionError("lost")
 
-        with pytest.raises(ParallelTaskError, match="a worker did not leave its per_worker resources: leaving one failed"):
+        with pytest.raises(ParallelTaskError, match="did not leave its per_worker resources: leaving one failed"):
             task(lambda item, conn: item, backend=backend, per_worker={"conn": connect})(range(4))
         assert "ConnectionError: lost" in capfd.readouterr().err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import time
@@ -239,6 +240,60 @@ kill([1, 2], os.getpid())
     # loky unlinks none of them before its tracker does: without one they would stay
     assert int(semaphores) > 0
     assert eventually(lambda: not [*Path("/dev/shm").glob(f"sem.loky-{parent}-*")])
+
+
+ENDED = """
+import os, signal, sys, time
+from airflow_joblib import parallel_task
+@parallel_task(n_jobs=2, backend="loky", item_timeout=1 if "HOW" == "timeout" else None)
+def work(item, parent):
+    if item == 3:
+        if "HOW" == "fails":
+            raise LookupError
+        if "HOW" in ("SIGKILL", "SIGTERM"):
+            os.kill(parent, getattr(signal, "HOW"))
+        if "HOW" == "worker killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(100)
+try:
+    work(range(6), os.getpid())
+except BaseException as error:
+    print(type(error).__name__, flush=True)
+    os._exit(1)  # as Airflow ends its tasks: no exit handler runs
+"""
+HANDLED = "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n"
+
+
+@pytest.mark.parametrize(
+    ("how", "handler", "raised"),
+    [
+        ("fails", "", "LookupError"),
+        ("timeout", "", "ItemTimeoutError"),
+        ("worker killed", "", "WorkerLostError"),
+        ("SIGTERM", HANDLED, "SystemExit"),
+        ("SIGTERM", "", ""),
+        ("SIGKILL", "", ""),
+    ],
+    ids=["fails", "timeout", "worker killed", "task terminated", "task ended by SIGTERM", "task killed"],
+)
+def test_trackers_keep_quiet(how: str, handler: str, raised: str) -> None:
+    """No tracker writes of what was left by a run that failed, or was ended, to the task's error stream."""
+    done = run_python(ENDED.replace("HOW", how).replace("try:", handler + "try:"), check=False)  # until all have ended
+    assert done.stdout.strip() == raised
+    assert not re.search("resource_tracker|leaked", done.stderr), done.stderr
+
+
+def test_own_shared_memory_is_named() -> None:
+    """Shared memory that the user's own code has left is named as ever."""
+    code = """
+import os
+from multiprocessing.shared_memory import SharedMemory
+from airflow_joblib import parallel_task
+parallel_task(n_jobs=2, backend="loky")(abs).map([1, 2])
+left = SharedMemory(create=True, size=1)
+os._exit(0)
+"""
+    assert "1 leaked shared_memory object" in run_python(code).stderr
 
 
 def test_workers_leave_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
