@@ -161,9 +161,8 @@ class _Dask(Engine):
         return None if error is None else f"{type(error).__name__}: {error}"
 
     def leave(self, *, resources: bool, failed: bool) -> Iterable[str]:
-        del resources, failed
+        del resources
         if self._client.status != "running":
             return []
-        return [
-            text for told in self._client.run(dask_worker.leave, self._run, on_error="ignore").values() for text in told
-        ]
+        told = self._client.run(dask_worker.leave, self._run, failed=failed, on_error="ignore")
+        return [text for texts in told.values() for text in texts]

@@ -194,12 +194,12 @@ async def _is_known(worker: Worker, scattered: str) -> bool:
     return found.get(scattered) is not None
 
 
-async def leave(run: str) -> list[str]:
+async def leave(run: str, *, failed: bool = True) -> list[str]:
     """End a run in this process, while the worker's event loop goes on. Return what went wrong."""
     with _lock:
         _chunks.pop(run, None)
     try:
-        return await asyncio.to_thread(remote.leave, run)
+        return await asyncio.to_thread(remote.leave, run, failed=failed)
     finally:
         if not remote.visited():
             for worker in list(Worker._instances):  # noqa: SLF001

@@ -149,5 +149,7 @@ class _Ray(Engine):
         """Stop what runs, and have resources left; the pool then ends its actors' processes, and all goes with them."""
         if not (resources or failed) or self.why_gone():
             return []
-        told = self._backend.ask_all(remote.leave, self._run, timeout=_GRACE if failed else None)
+        told = self._backend.ask_all(
+            functools.partial(remote.leave, failed=failed), self._run, timeout=_GRACE if failed else None
+        )
         return [text for texts in told for text in (["a worker ended"] if texts is None else texts)]

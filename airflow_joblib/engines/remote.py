@@ -24,6 +24,7 @@ from airflow_joblib.engines.own_thread import OwnThread
 from airflow_joblib.outcomes import ItemError, Report
 from airflow_joblib.sending import receive
 from airflow_joblib.spawning import forget_safe_path
+from airflow_joblib.time_limits import GRACE, LEAVING
 from airflow_joblib.worker import Worker, mark_thread
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from airflow_joblib.outcomes import Payload
 
 __all__ = ["knows", "leave", "leave_saying", "run_chunk", "visited"]
-
-#: Seconds that an interrupted item gets to end.
-_GRACE = 3.0
 
 _runs: dict[str, _Run] = {}
 #: Runs that are over: a chunk of theirs that comes late finds nobody to do it for.
@@ -78,10 +76,10 @@ class _Run:
                 self._lanes[asking] = _Lane(self)
             return self._lanes[asking]
 
-    def close(self) -> list[str]:
+    def close(self, *, failed: bool) -> list[str]:
         """Interrupt what runs, leave all resources, and return what went wrong."""
         self.halted.set()
-        failures = [text for lane in list(self._lanes.values()) if (text := lane.close())]
+        failures = [text for lane in list(self._lanes.values()) if (text := lane.close(failed=failed))]
         self._forget()
         return failures
 
@@ -131,15 +129,16 @@ class _Lane:
     def _must_end(self) -> bool:
         return self._halted.is_set() or self._guest.full()
 
-    def close(self) -> str:
+    def close(self, *, failed: bool) -> str:
         """Interrupt the item, leave the resources in the thread that entered them, and end the thread."""
+        patience = GRACE if failed or self._busy else LEAVING
         if self._busy:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._ident), ctypes.py_object(RunOverError))
         try:
-            self._thread.submit(self._leave).result(_GRACE)
+            self._thread.submit(self._leave).result(patience)
         except TimeoutError:
-            return f"an item in worker {os.getpid()} could not be interrupted"
-        except Exception as error:  # noqa: BLE001 - of the user's resource
+            return f"an item or a resource in worker {os.getpid()} has not ended within {patience:g} s"
+        except BaseException as error:  # noqa: BLE001 - of the user's resource
             return f"{type(error).__name__} in worker {os.getpid()}: {error}"
         finally:
             self._thread.end()
@@ -191,14 +190,19 @@ def knows(run: str) -> bool:
     return run in _runs
 
 
-def leave(run: str) -> list[str]:
-    """End a run in this process: interrupt its items, leave its resources, forget it. Return what went wrong."""
-    return leave_saying(run)[0]
+def leave(run: str, *, failed: bool = True) -> list[str]:
+    """End a run in this process: interrupt its items, leave its resources, forget it. Return what went wrong.
+
+    Args:
+        run: Which run.
+        failed: Whether it has failed, or been left by its task: its resources then get less time.
+    """
+    return leave_saying(run, failed=failed)[0]
 
 
-def leave_saying(run: str) -> tuple[list[str], list[tuple[tuple[int, int], list[bytes]]]]:
+def leave_saying(run: str, *, failed: bool = True) -> tuple[list[str], list[tuple[tuple[int, int], list[bytes]]]]:
     """Do the same; return as well what its threads have said meanwhile, where there is no channel for it."""
     with _lock:
         _over.append(run)
         known = _runs.pop(run, None)
-    return (known.close(), known.said) if known else ([], [])
+    return (known.close(failed=failed), known.said) if known else ([], [])

@@ -35,6 +35,7 @@ from airflow_joblib.engines.own_thread import OwnThread
 from airflow_joblib.engines.spark_driver import START, Driver, check_java, named_error, session_of_task
 from airflow_joblib.exceptions import ClusterError
 from airflow_joblib.spawning import SAFE_PATH
+from airflow_joblib.time_limits import LEAVING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -273,20 +274,20 @@ class _Spark(Engine):
         if failed:
             self._backend.abort_everything(ensure_ready=False)
         try:
-            return self._everywhere() if resources or self._driver is None else []
+            return self._everywhere(failed=failed) if resources or self._driver is None else []
         finally:
             with suppress(Exception):  # it is gone with the session
                 self._broadcast.destroy(blocking=True)
 
-    def _everywhere(self) -> list[str]:
+    def _everywhere(self, *, failed: bool) -> list[str]:
         """Ask by one question for each worker; all at a time, so that each gets one, where Spark can do that."""
         slots, thread = self._slots(), OwnThread("airflow-joblib leave", lambda: None, KeyboardInterrupt)
         everywhere = self._context.parallelize(range(slots), slots)
         if self._context.getConf().get(_DYNAMIC, "false") != "true":  # then it refuses
             everywhere = everywhere.barrier()
-        leave = functools.partial(spark_worker.leave, self._run)
+        leave = functools.partial(spark_worker.leave, self._run, failed)
         try:
-            told = thread.submit(everywhere.mapPartitions(leave).collect).result(_GRACE)
+            told = thread.submit(everywhere.mapPartitions(leave).collect).result(_GRACE if failed else LEAVING + _GRACE)
             self.parting = [each for _, said in told for each in said]
             return [text for texts, _ in told for text in texts]
         except TimeoutError:

@@ -73,11 +73,15 @@ def _thaw() -> None:
         _spared = ""
 
 
-def leave(run: str, _: Iterable[object]) -> list[tuple[list[str], list[tuple[tuple[int, int], list[bytes]]]]]:
+def leave(
+    run: str,
+    failed: bool,
+    _: Iterable[object],  # noqa: FBT001 - the last is Spark's, by its position
+) -> list[tuple[list[str], list[tuple[tuple[int, int], list[bytes]]]]]:
     """End a run in this process. Return what went wrong, and what its threads have said."""
     if run == _spared:
         _thaw()
-    return [remote.leave_saying(run)]
+    return [remote.leave_saying(run, failed=failed)]
 
 
 def software_here(_: object) -> dict[str, str | None]:

@@ -184,6 +184,27 @@ def work(item, folder, held):
     }
 
 
+def test_slow_to_leave(source: Source, tmp_path: Path) -> None:
+    """After a good run a resource may take its time to be left, longer than after a failed one."""
+    module = source("""
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+@contextmanager
+def resource(folder):
+    yield
+    time.sleep(4)
+    Path(folder, "left").touch()
+
+@parallel_task(per_worker={"held": resource}, **OPTIONS)
+def work(item, folder, held):
+    return item
+""")
+    assert module.work.override(n_jobs=1)(range(2), folder=str(tmp_path)) == [0, 1]
+    assert (tmp_path / "left").exists()
+
+
 def test_shared_argument_once(source: Source) -> None:
     """A large shared argument is loaded once in each worker, however many chunks there are."""
     module = source("""
