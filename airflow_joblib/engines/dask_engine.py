@@ -60,9 +60,9 @@ def connect(given: Mapping[str, Any], n_jobs: int) -> Iterator[Engine]:
             client.run_on_scheduler(dask_worker.stop_serving)
             client.run(dask_worker.stop_serving)
         else:
+            client = stack.enter_context(_client(address, tls, timeout))
             if not tls and not str(address).startswith("tls://"):
                 warn_of_open("dask", str(address), _MEND)
-            client = stack.enter_context(_client(address, tls, timeout))
         dask_engine = _Dask(client, address or "a local cluster", timeout)
         dask_engine.local = address is None
         yield dask_engine

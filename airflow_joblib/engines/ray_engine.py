@@ -53,9 +53,10 @@ def connect(given: Mapping[str, Any], n_jobs: int) -> Iterator[Engine]:
     options = Options("ray", given)
     address, token, timeout = options.take("address"), options.take("token"), options.timeout()
     options.finish()
-    if address is not None and token is None and not ray.is_initialized() and os.environ.get(_AUTH) != "token":
-        warn_of_open("ray", str(address), _MEND)
+    is_open = address is not None and token is None and not ray.is_initialized() and os.environ.get(_AUTH) != "token"
     with ray_session.session(address, token, timeout, n_jobs):
+        if is_open:
+            warn_of_open("ray", str(address), _MEND)
         yield _Ray(address)
 
 

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -29,10 +30,11 @@ from airflow_joblib.engines.engine import check_reachable, unreachable
 from airflow_joblib.engines.own_folder import OwnFolder
 from airflow_joblib.engines.own_thread import OwnThread
 from airflow_joblib.exceptions import ClusterError
+from airflow_joblib.private_names import need
 from airflow_joblib.shared_memory import SharedMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from concurrent.futures import Future
 
 __all__ = ["session"]
@@ -126,6 +128,7 @@ def _open(undo: ExitStack, address: str | None, token: str | None, timeout: floa
         undo.enter_context(_loopback())
     home = OwnFolder("ray", _short_place(), undo) if address is None else None
     settings |= {"_temp_dir": f"{home.path}/{_OPEN}"} if home else {}
+    settings |= {"job_config": _job()} if "://" not in settings["address"] else {}
     thread = OwnThread("airflow-joblib Ray", bool, InterruptedError)
     undo.callback(thread.end)
     given_up = threading.Event()
@@ -142,6 +145,23 @@ def _short_place() -> str:
     """Return where a folder of temporary files may be whose sockets' paths must be short."""
     base = tempfile.gettempdir()
     return base if len(base) <= _LONGEST else "/tmp"  # noqa: S108
+
+
+class _Searched(list[str]):
+    """Folders that workers search for modules: of those that Ray adds, what this process searches itself."""
+
+    def extend(self, folders: Iterable[str]) -> None:
+        """Add folders; not the current directory, which Ray adds whether the task looks there or not."""
+        searched = {str(Path(folder).absolute()) for folder in sys.path}
+        super().extend(folder for folder in folders if folder in searched)
+
+
+def _job() -> Any:
+    """Return Ray's settings for the workers that are started for this process."""
+    job = ray.job_config.JobConfig()
+    need("ray", job, ("_py_driver_sys_path",), of="ray.job_config.JobConfig")
+    job._py_driver_sys_path = _Searched()  # noqa: SLF001
+    return job
 
 
 def _init(settings: Mapping[str, Any], given_up: threading.Event) -> None:

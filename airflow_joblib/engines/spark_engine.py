@@ -103,10 +103,10 @@ def connect(given: Mapping[str, Any], n_jobs: int) -> Iterator[Engine]:
     check_java()
     if address is not None:
         _check_address(address, timeout)
-        if address.startswith("spark://") and secret is None and conf.get(_AUTH) != "true":
-            warn_of_open("spark", address, _MEND)
     surroundings = _LOCAL if address is None else _ENCRYPTED if secret is not None else {}
     with Driver(address or f"local[{n_jobs}]", {**_CONF, **surroundings, **conf}, secret, timeout) as driver:
+        if address is not None and address.startswith("spark://") and secret is None and conf.get(_AUTH) != "true":
+            warn_of_open("spark", address, _MEND)
         driver.session.sparkContext.pythonExec = python or os.environ.get("PYSPARK_PYTHON", sys.executable)
         most = conf.get("spark.cores.max") if address else n_jobs
         spark = _Spark(driver.session, address or "a local Spark", most and int(most), timeout, driver)

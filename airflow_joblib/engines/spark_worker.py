@@ -75,8 +75,8 @@ def _thaw() -> None:
 
 def leave(
     run: str,
-    failed: bool,
-    _: Iterable[object],  # noqa: FBT001 - the last is Spark's, by its position
+    failed: bool,  # noqa: FBT001 - Spark's own argument comes last, by its position
+    _: Iterable[object],
 ) -> list[tuple[list[str], list[tuple[tuple[int, int], list[bytes]]]]]:
     """End a run in this process. Return what went wrong, and what its threads have said."""
     if run == _spared:

@@ -141,42 +141,47 @@ def _listening(port: int, host: str = "127.0.0.1") -> bool:
 
 
 @contextmanager
-def dask_cluster(folder: Path, **environment: str) -> Iterator[Cluster]:
+def dask_cluster(folder: Path, *, closed: bool = True, **environment: str) -> Iterator[Cluster]:
     """Run a Dask scheduler and two worker processes of one thread each, all of which speak TLS only.
 
     Args:
         folder: For its files.
+        closed: Whether it asks who somebody is; else it speaks no TLS.
         **environment: Environment variables of the workers.
     """
     files = make_certificates(folder / "tls")
     tls = ("--tls-ca-file", files.authority, "--tls-cert", files.certificate, "--tls-key", files.key, "--no-dashboard")
+    protocol, tls = ("tls", tls) if closed else ("tcp", tls[-1:])
     port = free_port()
-    address = f"tls://127.0.0.1:{port}"
+    address = f"{protocol}://127.0.0.1:{port}"
     program = (sys.executable, "-m", "distributed.cli.dask_{}")
     with _started(folder) as cluster:
         scheduler = [part.format("scheduler") for part in program]
-        cluster.start("scheduler", *scheduler, "--protocol", "tls", "--host", "127.0.0.1", "--port", str(port), *tls)
+        cluster.start("scheduler", *scheduler, "--protocol", protocol, "--host", "127.0.0.1", "--port", str(port), *tls)
         worker = [part.format("worker") for part in program]
         for name in ("first", "second"):
-            local = ("--nthreads", "1", "--host", "tls://127.0.0.1", "--local-directory", str(folder / name))
+            local = ("--nthreads", "1", "--host", f"{protocol}://127.0.0.1", "--local-directory", str(folder / name))
             cluster.start(name, *worker, address, *tls, *local, "--name", name, "--memory-limit", "0", **environment)
         for name in ("first", "second"):
             cluster.wait(lambda name=name: cluster.logged(name, "Registered to"), f"Dask worker {name}")  # type: ignore[misc]
-        cluster.options = {
-            "address": address,
+        proof = {
             "tls_ca_file": files.authority,
             "tls_client_cert": files.certificate,
             "tls_client_key": files.key,
         }
+        cluster.options = {"address": address, **(proof if closed else {})}
         yield cluster
 
 
 @contextmanager
-def ray_cluster(folder: Path, *, memory: int = _OBJECT_STORE, **environment: str) -> Iterator[Cluster]:
+def ray_cluster(
+    folder: Path, *, closed: bool = True, memory: int = _OBJECT_STORE, **environment: str
+) -> Iterator[Cluster]:
     """Run a Ray head without CPUs and two worker nodes with one CPU each, for whoever has the token.
 
     Args:
         folder: For its files.
+        closed: Whether it asks for the token.
         memory: Bytes of the object store of each node.
         **environment: Environment variables of the nodes, the head's not among them.
     """
@@ -185,11 +190,9 @@ def ray_cluster(folder: Path, *, memory: int = _OBJECT_STORE, **environment: str
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "token").touch(mode=0o600)
     (folder / "token").write_text(token)
-    ours = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
-        "RAY_raylet_start_wait_time_s": "120",
-    }
+    ours = {"RAY_raylet_start_wait_time_s": "120"}
+    if closed:
+        ours |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
     ray = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
     # Of 127.0.0.1 Ray would make the address of a network card, so that the cluster could be seen from outside.
     places = {name: f"127.0.0.{number}" for number, name in enumerate(("head", "first", "second"), 2)}
@@ -208,7 +211,8 @@ def ray_cluster(folder: Path, *, memory: int = _OBJECT_STORE, **environment: str
                 cluster.start(name, *ray, *size, places[name], *node, **{**ours, **environment})
                 cluster.wait(lambda name=name: cluster.logged(name, "Ray runtime started"), f"Ray node {name}")  # type: ignore[misc]
             cluster.wait(lambda: _listening(client_port, places["head"]), "Ray client server")
-            cluster.options = {"address": f"ray://{places['head']}:{client_port}", "token": token}
+            proof = {"token": token} if closed else {}
+            cluster.options = {"address": f"ray://{places['head']}:{client_port}", **proof}
             cluster.inside = f"{places['head']}:{port}"
             yield cluster
     finally:
@@ -216,8 +220,13 @@ def ray_cluster(folder: Path, *, memory: int = _OBJECT_STORE, **environment: str
 
 
 @contextmanager
-def spark_cluster(folder: Path) -> Iterator[Cluster]:
-    """Run a Spark standalone master and two workers of one core each, for whoever has the secret."""
+def spark_cluster(folder: Path, *, closed: bool = True) -> Iterator[Cluster]:
+    """Run a Spark standalone master and two workers of one core each, for whoever has the secret.
+
+    Args:
+        folder: For its files.
+        closed: Whether it asks for the secret.
+    """
     import pyspark
 
     home = Path(pyspark.__file__).parent
@@ -226,7 +235,7 @@ def spark_cluster(folder: Path) -> Iterator[Cluster]:
         (folder / name).mkdir(parents=True, exist_ok=True)
     defaults = folder / "conf" / "spark-defaults.conf"
     defaults.touch(mode=0o600)
-    defaults.write_text(f"spark.authenticate true\nspark.authenticate.secret {secret}\n")
+    defaults.write_text(f"spark.authenticate true\nspark.authenticate.secret {secret}\n" if closed else "")
     environment = {
         "SPARK_HOME": str(home),
         "SPARK_CONF_DIR": str(folder / "conf"),
@@ -253,7 +262,8 @@ def spark_cluster(folder: Path) -> Iterator[Cluster]:
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
         }
-        cluster.options = {"address": f"spark://127.0.0.1:{port}", "secret": secret, "conf": conf}
+        proof = {"secret": secret} if closed else {}
+        cluster.options = {"address": f"spark://127.0.0.1:{port}", **proof, "conf": conf}
         yield cluster
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -77,6 +78,17 @@ def test_same_as_in_the_body(engine: str, airflow: AirflowInstance, run: DagRunR
     assert {f"{engine}_written_0": "0", f"{engine}_written_3": "30"}.items() <= {
         one["key"]: one["value"] for one in written
     }.items()
+
+
+def test_too_large_a_request(engine: str, airflow: AirflowInstance, run: DagRunResult) -> None:
+    """It is refused in the item, before it is sent, in words that have the bound; the item's next request works."""
+    for task in ("ask", "local"):
+        first = result(airflow, run, task)[0]
+        assert re.match(
+            r"ValueError: A request of 67,\d{3},\d{3} bytes is too large: 67,108,864 is", first["too large"]
+        )
+        assert first["answers"]["variable"] == "hello"
+    assert f"{engine}_large" not in {one["key"] for one in airflow.api.all("variables", field="variables")}
 
 
 def test_all_that_an_item_says(run: DagRunResult, said: Callable[[str], list[dict[str, Any]]]) -> None:

@@ -66,6 +66,7 @@ def ask(number: int, process: int, run_id: str | None = None) -> dict[str, Any]:
     return {
         "written": told(lambda: Variable.set(f"{ENGINE}_written_{number}", str(number * 10))),
         "answers": answers(),
+        "too large": told(lambda: Variable.set(f"{ENGINE}_large", "x" * (64 << 20))) if number == 0 else None,
         "stays": told(lambda: str(get_current_context()["ti"])),
         "run_id": run_id,
         "process": process,
