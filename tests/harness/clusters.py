@@ -150,7 +150,15 @@ def dask_cluster(folder: Path, *, closed: bool = True, **environment: str) -> It
         **environment: Environment variables of the workers.
     """
     files = make_certificates(folder / "tls")
-    tls = ("--tls-ca-file", files.authority, "--tls-cert", files.certificate, "--tls-key", files.key, "--no-dashboard")
+    tls: tuple[str, ...] = (
+        "--tls-ca-file",
+        files.authority,
+        "--tls-cert",
+        files.certificate,
+        "--tls-key",
+        files.key,
+        "--no-dashboard",
+    )
     protocol, tls = ("tls", tls) if closed else ("tcp", tls[-1:])
     port = free_port()
     address = f"{protocol}://127.0.0.1:{port}"
