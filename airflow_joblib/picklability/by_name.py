@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.picklability.inherited import object_of
 from airflow_joblib.picklability.pickler import Pickler, loads
+from airflow_joblib.picklability.singletons import has_no_state
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -31,8 +32,6 @@ __all__ = ["ByNamePickler", "dumps_by_name"]
 #: What leads from a decorator's object to the function that it wraps.
 _STEPS = ("function", "__wrapped__", "func", "fget", "__func__")
 _MOST_STEPS = 5
-#: ``Py_TPFLAGS_HEAPTYPE``.
-_HEAP_TYPE = 1 << 9
 
 
 def dumps_by_name(obj: object, shared: Inherited, *, verify: bool = False) -> bytes:
@@ -71,7 +70,7 @@ class ByNamePickler(Pickler):
             reduced = self._reduce_by_name(obj, kind)
         elif kind is ModuleType:
             reduced = self._reduce_by_module(obj)
-        elif _has_no_state(obj, kind):
+        elif has_no_state(obj, kind):
             reduced = self._reduce_single(obj, kind)
         else:
             reduced = None
@@ -140,23 +139,6 @@ def _follow(module: str, name: str, steps: tuple[str, ...]) -> Any:
     for step in steps:
         found = getattr(found, step)
     return found
-
-
-def _has_no_state(obj: Any, kind: Any) -> bool:
-    """Return whether all that tells *obj* from another one of its type is that it is this one."""
-    if kind is object:
-        return True
-    return (
-        kind.__reduce_ex__ is object.__reduce_ex__
-        and kind.__reduce__ is object.__reduce__
-        and not getattr(obj, "__dict__", None)
-        and all(base is object or _of_python(base) for base in kind.__mro__)
-    )
-
-
-def _of_python(kind: Any) -> bool:
-    """Return whether a class is defined in Python, where its objects have no room but for ``__dict__``."""
-    return bool(kind.__flags__ & _HEAP_TYPE) and not vars(kind).get("__slots__")
 
 
 def _reduce_function(function: FunctionType, module: str) -> Any:

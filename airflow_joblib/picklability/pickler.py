@@ -20,17 +20,19 @@ import io
 import pickle
 import sys
 import types
-from enum import Enum
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from airflow_joblib.picklability import singletons
 from airflow_joblib.picklability.by_value import importable, is_own, left_behind, sent_by_value
+from airflow_joblib.picklability.class_parts import Reduced, is_by_value, is_member, member_named, reduce_parts
 from airflow_joblib.picklability.dependencies import current
 from airflow_joblib.picklability.keys import class_of_key, key_of, receive_class, set_class_state
 from airflow_joblib.picklability.kinds import error_of_parts, is_plain_error, loads_plainly, reduces_itself, refused
 from airflow_joblib.picklability.named import FROM_PARTS, is_function_wrapper, reduce_cached_property
+from airflow_joblib.picklability.singletons import has_no_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +126,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
     def _reduce_other(self, obj: Any, kind: Any) -> Any:
         if kind is functools.cached_property:
             return reduce_cached_property(obj)
+        if is_member(obj, kind):
+            return member_named, (kind, obj._name_)
+        if has_no_state(obj, kind) and (reduced := self._reduce_singleton(obj, kind)):
+            return reduced
         if is_function_wrapper(kind) and self._is_elsewhere(obj):
             return obj.__qualname__
         if is_plain_error(kind):
@@ -131,6 +137,21 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         if not loads_plainly(kind):
             self.unsure = True
         return self._reduce_named(obj) if reduces_itself(kind) and kind not in self.dispatch_table else NotImplemented
+
+    def _reduce_singleton(self, obj: Any, kind: type) -> Any:
+        """Reduce an object without state to its name in a module; None if it has none."""
+        module, name = singletons.name_of(obj, kind) or ("", "")
+        if not module:
+            return None
+        if self.needs is not None:
+            self.needs.meet(module)
+        sent = module == "__main__" or module in cloudpickle.list_registry_pickle_by_value()
+        if sent or not importable(module):
+            made = singletons.made_of_nothing(kind)
+            return (singletons.sent_singleton, (module, name, kind)) if made else None
+        if self.needs is not None:
+            self._refer(module)
+        return singletons.imported_singleton, (module, name)
 
     def _reduce_named(self, obj: Any) -> Any:
         """Reduce an object whose type has a say in it, which may be no more than its name in a module."""
@@ -161,15 +182,16 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         if cls in self.by_key:
             return class_of_key, (key_of(cls),)
         reduced = self._reduce_reference(cls, cls.__module__)
-        if not _by_value(reduced):
+        if not is_by_value(reduced):
             return reduced
         if self.collect:
             self.by_key.add(cls)
             return class_of_key, (key_of(cls),)
-        make, args, state, _, _, set_state = reduced
+        made, args, filled, _, _, fill = reduced
+        make, args, state, set_state = reduce_parts(cls, Reduced(made, args, filled, fill))
         return (
             receive_class,
-            (key_of(cls), make, _with_slots(cls, args)),
+            (key_of(cls), make, args),
             (set_state, state),
             None,
             None,
@@ -209,24 +231,6 @@ def _found(obj: object, module: str, name: str) -> bool:
     for part in name.split("."):
         found = getattr(found, part, None)
     return found is obj and module not in cloudpickle.list_registry_pickle_by_value()
-
-
-def _by_value(reduced: object) -> bool:
-    """Tell whether cloudpickle reduced a class to its definition: skeleton, arguments, state and its setter."""
-    return isinstance(reduced, tuple) and len(reduced) == 6  # noqa: PLR2004 - the length that pickle documents
-
-
-def _with_slots(cls: type, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Add ``__slots__`` to what a class is made from.
-
-    cloudpickle sets it afterwards, when it is too late: an object of the class would have a ``__dict__`` there, and
-    could not come back.
-    """
-    own = vars(cls)
-    named_tuple = any(getattr(base, "__name__", None) == "NamedTuple" for base in own.get("__orig_bases__", ()))
-    if "__slots__" not in own or named_tuple or issubclass(cls, Enum):  # these two see to their slots themselves
-        return args
-    return *args[:3], {**args[3], "__slots__": own["__slots__"]}, *args[4:]
 
 
 def _reduce_module(module: ModuleType) -> Any:
