@@ -83,7 +83,7 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"n_jobs": 1.5}, r"n_jobs must be a whole number"),
     ({"backend": "lokky"}, r"backend 'lokky' is not known\. Did you mean 'loky'\?"),
     ({"backend": "threads"}, r"Did you mean 'threading'"),
-    ({"backend": "nothing like it"}, r"is not known\. Use one of loky, multiprocessing, threading, sequential"),
+    ({"backend": "nothing like it"}, r"is not known\. Use one of auto, loky, multiprocessing, threading, sequential"),
     ({"backend": 3}, r"backend 3 is not known"),
     ({"backend": ["loky"]}, r"backend \['loky'\] is not known"),
     ({"backend": "task"}, r"'task' is not known\. Did you mean 'dask'\?"),
