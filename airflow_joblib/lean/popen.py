@@ -58,6 +58,8 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
         data, trackers = self._pickled(process_obj)
         with ExitStack() as undo:
             ours, theirs = socket.socketpair()
+            for end in (ours, theirs):
+                end.settimeout(None)  # whatever socket.setdefaulttimeout() says: the worker waits on its end as it is
             undo.callback(ours.close)
             with theirs:
                 self.sentinel, alive = os.pipe()
