@@ -77,13 +77,20 @@ CORNERS = ("oldest", "newest")
 
 _PYTEST = ("-m", "pytest", "--quiet")
 _AIRFLOW_TESTS = (*_PYTEST, "-m", "not server and not nightly", "-n", "2", "--dist", "loadgroup")
+_QUICK_UNIT_TESTS = (*_PYTEST, "-m", "not slow and not nightly", "-n", "2", "--dist", "worksteal")
 PARTS: Mapping[str, Sequence[str]] = {
     "unit": (*_PYTEST, "-n", "2", "--dist", "worksteal", "tests/unit"),
     "demo": ("-m", "tests.harness.demo"),
     "integration": (*_AIRFLOW_TESTS, "tests/integration"),
 }
+#: The unit tests of what differs between versions of Python, joblib, cloudpickle, NumPy and psutil.
+_VERSIONED = (
+    *("picklability", "pools", "test_ending.py", "test_failure_table.py", "test_imports.py", "test_input_checks.py"),
+    *("test_lean.py", "test_lost_workers.py", "test_pool.py", "test_private_names.py", "test_python_exceptions.py"),
+    *("test_sending.py", "test_split_join.py", "test_time_limit.py", "test_tracebacks.py"),
+)
 QUICK_PARTS: Mapping[str, Sequence[str]] = {
-    "unit": PARTS["unit"],
+    "unit": (*_QUICK_UNIT_TESTS, *(f"tests/unit/{name}" for name in _VERSIONED)),
     "integration": (*_AIRFLOW_TESTS, "tests/integration/test_examples.py"),
 }
 

@@ -69,9 +69,16 @@ print(loaded(range(4)))
 
 
 def test_import_is_fast() -> None:
-    """Importing the package costs far less than importing joblib would; the exact bound is a benchmark's to hold."""
-    code = "import time; began = time.perf_counter(); import airflow_joblib; print(time.perf_counter() - began)"
-    assert min(float(run_python(code).stdout) for _ in range(3)) < 0.1
+    """Importing the package takes far less of the processor's time than importing joblib does."""
+    code = """
+import time
+began = time.process_time()
+import airflow_joblib
+between = time.process_time()
+import joblib
+print((between - began) / (time.process_time() - between))
+"""
+    assert min(float(run_python(code).stdout) for _ in range(3)) < 0.25
 
 
 def test_only_taskflow_names_airflow() -> None:

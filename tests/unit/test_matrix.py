@@ -45,6 +45,13 @@ def test_table_of_the_readme() -> None:
     ]
 
 
+def test_quick_parts() -> None:
+    """Whatever is run quickly is there, and no quick part is unknown to the whole."""
+    named = [name for part in matrix.QUICK_PARTS.values() for name in part if name.startswith("tests/")]
+    assert all((matrix.ROOT / name).exists() for name in named)
+    assert matrix.QUICK_PARTS.keys() <= matrix.PARTS.keys()
+
+
 @pytest.fixture
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for environments in the place of the real one."""

@@ -232,15 +232,24 @@ def test_failure_to_start_releases_the_lock() -> None:
     assert done == [[2, 4]]
 
 
-def test_ending_workers_says_nothing() -> None:
-    """The end of a run writes nothing to the standard streams, neither from a worker nor from the task."""
-    code = """
-import logging
+@pytest.mark.parametrize("backend", ["auto", "multiprocessing", "loky"])
+def test_nothing_is_written(backend: str) -> None:
+    """A run writes nothing to the standard streams, with Python's warnings shown and another thread in the task.
+
+    Python 3.12 and later warn of forks beside threads, and 3.13 of buffers that are collected while they are in use.
+    """
+    code = f"""
+import logging, threading, time
+import numpy as np
 from airflow_joblib import parallel_task
-def f(item): return item
 logging.basicConfig(level=logging.ERROR)
-for backend in ("multiprocessing", "loky"):
-    assert parallel_task(n_jobs=2, backend=backend)(f)(range(10)) == list(range(10))
+def f(item, large):
+    return item if item.nbytes > 8 else item[0].item()
+run = parallel_task(n_jobs=2, backend={backend!r}, batch_size=1)(f)
+for _ in range(2):
+    assert run([np.array([item]) for item in range(10)], large=np.zeros(1 << 19)) == list(range(10))
+    assert len(run([np.zeros(1 << 19)] * 3, large=bytes(1 << 22))) == 3
+    threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
 """
-    done = run_python(code)
+    done = run_python(code, PYTHONWARNINGS="always")
     assert (done.stdout, done.stderr) == ("", "")
