@@ -280,9 +280,10 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
         function: The function, when the decorator is used without parentheses.
         n_jobs: Workers, joblib's meaning: -1 for every CPU this process may use (affinity and cgroup limits counted),
             -2 for all but one. Default: ``[joblib] n_jobs``, else -1.
-        backend: ``"loky"``, ``"multiprocessing"``, ``"threading"``, ``"sequential"``, a cluster's ``"dask"``,
-            ``"ray"`` or ``"spark"``, or any name registered with joblib. Default: ``[joblib] backend``, else
-            ``"loky"``.
+        backend: ``"auto"``: workers forked from this process where that is safe, else fresh ones, and the log says why;
+            ``"multiprocessing"`` for forked ones and ``"loky"`` for fresh ones in any case; ``"threading"``,
+            ``"sequential"``, a cluster's ``"dask"``, ``"ray"`` or ``"spark"``, or any name registered with joblib.
+            Default: ``[joblib] backend``, else ``"auto"``.
         backend_options: Mapping handed to ``joblib.parallel_config``, as ``{"inner_max_num_threads": 1}``. For a
             cluster: where it is, as ``{"address": "tls://host:8786"}`` or ``{"conn_id": "dask_default"}``; without
             either a local one is started for the run.
