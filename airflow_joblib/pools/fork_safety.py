@@ -44,8 +44,8 @@ _PATIENCE = 0.1
 
 
 def fresh_workers_wanted() -> str:
-    """Return why workers can't or shan't be forked from this process whatever its state; empty where they may be."""
-    if sys.platform != "linux":
+    """Return why workers can't or must not be forked from this process, whatever its state; empty where they may be."""
+    if sys.platform != "linux" or not (_TASKS.exists() and hasattr(os, "memfd_create")):
         return "they are forked on Linux only"
     for chosen in (os.environ.get("JOBLIB_START_METHOD", ""), multiprocessing.get_start_method(allow_none=True)):
         if chosen in {"spawn", "forkserver"}:

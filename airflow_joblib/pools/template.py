@@ -12,7 +12,6 @@ idea is that of :mod:`multiprocessing.forkserver`, but for the exec: what the ta
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import multiprocessing
 import os
@@ -26,6 +25,7 @@ import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow_joblib import isolation
 from airflow_joblib.exceptions import ParallelTaskError
 from airflow_joblib.picklability.inherited import take_up
 from airflow_joblib.spawning import not_daemonic
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Template", "TemplateLostError"]
 
-_PR_SET_PDEATHSIG = 1
 #: Signals for the task and its workers, which a kill of their group sends to the template as well.
 _NOT_FOR_TEMPLATE = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 #: A pid, an error number as a negative one, or an exit code.
@@ -233,7 +232,7 @@ def _write_number(status: int, number: int) -> None:
 
 def end_with(parent: int) -> None:
     """Have the kernel kill this process as soon as its parent's thread has ended that started it (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    isolation.end_with_parent()
     if os.getppid() != parent:  # it was faster
         os._exit(128 + signal.SIGKILL)
 

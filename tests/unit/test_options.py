@@ -230,7 +230,7 @@ def test_defaults_round_trip(n_jobs: int | None, backend: str | None, memory_bud
     written = {"n_jobs": n_jobs, "backend": backend, "memory_budget": memory_budget}
     read = Defaults.read(lambda name: None if written[name] is None else str(written[name]))
     assert read.n_jobs == (n_jobs or -1)
-    assert read.backend == (backend or "loky")
+    assert read.backend == (backend or "auto")
     assert read.memory_budget == (256 if memory_budget is None else memory_budget)
 
 
@@ -244,7 +244,7 @@ def test_durations() -> None:
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outside Airflow ``AIRFLOW__JOBLIB__*`` names the defaults."""
-    assert Defaults.read(environment) == Defaults(-1, "loky", 256)
+    assert Defaults.read(environment) == Defaults(-1, "auto", 256)
     monkeypatch.setenv("AIRFLOW__JOBLIB__N_JOBS", "3")
     monkeypatch.setenv("AIRFLOW__JOBLIB__BACKEND", "threading")
     monkeypatch.setenv("AIRFLOW__JOBLIB__MEMORY_BUDGET", "0")
@@ -296,7 +296,8 @@ def test_decorator_beats_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_processes_or_threads() -> None:
     """What needs pickling is known for every local backend."""
-    assert [uses_processes(name) for name in ("loky", "multiprocessing", "threading", "sequential")] == [
+    assert [uses_processes(name) for name in ("auto", "loky", "multiprocessing", "threading", "sequential")] == [
+        True,
         True,
         True,
         False,

@@ -46,7 +46,7 @@ GUARDED = {
     "taskflow/guest_logs.py",
 }
 OWN = {"chunks.py": {"_packer"}, "taskflow/relay.py": {"_forget"}}
-STANDARD = {"_exit", "_getframe", "_replace", "_asdict", "_fields", "_make"}
+STANDARD = {"_exit", "_getframe", "_current_frames", "_replace", "_asdict", "_fields", "_make"}
 LIBRARIES = ("airflow.", "cloudpickle", "dask", "distributed", "joblib", "pyspark", "ray", "structlog")
 
 
@@ -109,14 +109,10 @@ def _same(item: int) -> int:
     return item
 
 
-MEMMAPPING = importlib.import_module("joblib.pool").MemmappingPool
 LOKY = importlib.import_module("joblib.externals.loky.process_executor").ProcessPoolExecutor
 HIDDEN = [
     ("loky", joblib.parallel.BACKENDS["loky"], "_workers", "LokyBackend._workers"),
     ("loky", LOKY, "_processes", "LokyBackend._workers._processes"),
-    ("multiprocessing", joblib.parallel.BACKENDS["multiprocessing"], "_pool", "MultiprocessingBackend._pool"),
-    ("multiprocessing", MEMMAPPING, "_inqueue", "MultiprocessingBackend._pool._inqueue"),
-    ("multiprocessing", MEMMAPPING, "_outqueue", "MultiprocessingBackend._pool._outqueue"),
     ("threading", joblib.Parallel, "_backend", "joblib.Parallel._backend"),
 ]
 
