@@ -247,6 +247,7 @@ def _send(tasks: socket.socket, message: bytes) -> None:
 def work(tasks_descriptor: int, line_descriptor: int, *shared: int) -> None:
     """Be a worker: start, then take tasks until there are none, and leave."""
     with connection.Connection(line_descriptor) as line, socket.socket(fileno=tasks_descriptor) as tasks:
+        tasks.settimeout(None)  # whatever socket.setdefaulttimeout() says
         start, leave = pickle.loads(line.recv_bytes())  # noqa: S301 - the task made it
         start(*shared)
         line.send_bytes(_TICKET.pack(_READY))

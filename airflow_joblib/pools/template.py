@@ -64,6 +64,8 @@ class Template:
     def __init__(self, given: Inherited, work: Callable[..., None]) -> None:
         self.given = given
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self._line, theirs):
+            end.settimeout(None)  # whatever socket.setdefaulttimeout() says
         self._lock = threading.Lock()
         self._undo = ExitStack()
         with theirs, _quiet_fork():

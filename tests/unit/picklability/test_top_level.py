@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from typing import Any
 
 import pytest
 
-from tests.unit.helpers import task
+from tests.unit.helpers import PROCESSES, task
 
 SOURCE = """
 import colorsys, decimal, socket
@@ -68,7 +70,6 @@ def loaded(dag_file: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Load the DAG file, and undo what its top level does."""
     import colorsys
     import decimal
-    import socket
 
     before = socket.getdefaulttimeout()
     monkeypatch.setattr(colorsys, "RATE", 0, raising=False)
@@ -92,3 +93,21 @@ def test_way_out(loaded: Any) -> None:
     """What ``per_worker`` does first is done in a fresh worker."""
     work = task(loaded.with_set_up, backend="loky", per_worker={"ready": loaded.set_up})
     assert work.map([1, 2]) == [[7, True, 40, 11]] * 2
+
+
+@pytest.mark.parametrize("backend", PROCESSES)
+def test_short_timeout_of_sockets(backend: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A default timeout of sockets that is shorter than an item ends no worker that waits."""
+
+    def wait(item: int) -> int:
+        time.sleep(item)
+        return item
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(0.2)
+    try:
+        results = task(wait, backend=backend, batch_size=1).map([1, 0, 0, 0])
+    finally:
+        socket.setdefaulttimeout(before)
+    assert results == [1, 0, 0, 0]
+    assert "Timeout" not in capfd.readouterr().err
