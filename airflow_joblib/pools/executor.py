@@ -13,6 +13,7 @@ No lock is shared, so nobody can die with one. What a worker that died had taken
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import pickle
 import selectors
@@ -136,7 +137,8 @@ class Executor:
         except BaseException:
             ours.close()
             raise
-        self._selector.register(ours, selectors.EVENT_READ, worker)
+        self._selector.register(ours, selectors.EVENT_READ, functools.partial(self._take, worker))
+        self._selector.register(worker.sentinel, selectors.EVENT_READ, functools.partial(self._lose, worker))
         if self._reader.ident is None:
             self._reader.start()
         else:
@@ -186,7 +188,7 @@ class Executor:
         while True:
             for key, _ in self._selector.select():
                 if key.data is not None:
-                    self._take(key.data)
+                    key.data()
                 elif not self._was_woken():
                     return
 
@@ -197,30 +199,40 @@ class Executor:
             return False
         return True
 
-    def _take(self, worker: Forked) -> None:
-        """Take the next message of a worker: a ticket and what the task of that ticket returned, by turns."""
+    def _take(self, worker: Forked) -> bool:
+        """Take the next message of a worker, a ticket and what the task of that ticket returned by turns, if any."""
         try:
             data = worker.line.recv_bytes()
         except (EOFError, OSError):
-            self._selector.unregister(worker.line)
-            self._lose(worker)
-            return
+            self._ignore(worker.line)
+            return False
         if worker.ticket is None:
             (worker.ticket,) = _TICKET.unpack(data)
         elif worker.ticket == _READY:
             worker.ticket = None
         else:
-            future, worker.ticket = self._futures.pop(worker.ticket), None
-            future.set_result(data)
+            future, worker.ticket = self._futures.pop(worker.ticket, None), None
+            if future is not None:  # its chunk has been sent again
+                future.set_result(data)
+        return True
 
     def _lose(self, worker: Forked) -> None:
-        worker.join(1)
+        """Take note of the end of a worker, once all is taken that it sent; what it started may hold its line open."""
+        self._ignore(worker.sentinel)
+        while worker.line in self._selector.get_map() and worker.line.poll(0) and self._take(worker):
+            pass
+        self._ignore(worker.line)
         if self._closed:
             return
-        if worker.ticket in {None, _READY}:
+        future = self._futures.pop(-1 if worker.ticket is None else worker.ticket, None)
+        if future is None:
             self.idle_deaths.append(worker)
         else:
-            self._futures.pop(worker.ticket or 0).set_exception(WorkerDiedError(worker))
+            future.set_exception(WorkerDiedError(worker))
+
+    def _ignore(self, file: connection.Connection | int) -> None:
+        if file in self._selector.get_map():
+            self._selector.unregister(file)
 
     def forget(self, worker: Forked) -> None:
         """Count a worker that has ended no longer."""

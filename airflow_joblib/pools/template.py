@@ -199,6 +199,8 @@ class _Server:
         _, descriptors, _, _ = socket.recv_fds(self._line, 1, _MOST_DESCRIPTORS)
         if not descriptors:
             return False
+        for each in descriptors:
+            os.set_inheritable(each, False)  # noqa: FBT003 - of what an item starts, nothing needs it
         status, *given = descriptors
         process = multiprocessing.get_context("fork").Process(target=self._begin, args=(status, given))
         try:

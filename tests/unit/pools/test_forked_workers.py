@@ -143,6 +143,23 @@ class TestEnds:
         assert sorted(items) == sorted([*map(str, range(30)), "3"])
         assert "was ended by SIGKILL while it ran item 3; 1 unfinished item" in caplog.text
 
+    def test_what_an_item_left_behind(self, tmp_path: Path) -> None:
+        """The end of a worker is seen though a process that its item has forked goes on, with all that it holds."""
+        tried = tmp_path / "tried"
+
+        def work(item: int) -> int:
+            if item == 3 and not notes(tried):
+                note(tried)
+                if os.fork() == 0:
+                    time.sleep(15)
+                    os._exit(0)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return item
+
+        began = time.monotonic()
+        assert task(work, backend="auto", batch_size=1)(range(10)) == list(range(10))
+        assert time.monotonic() - began < 12
+
     def test_an_idle_worker_is_replaced(self, caplog: pytest.LogCaptureFixture) -> None:
         """A worker that is killed between two chunks costs nothing."""
 
