@@ -53,7 +53,7 @@ def reduce_parts(cls: Any, reduced: Reduced) -> Reduced:
 
 def is_member(obj: Any, kind: Any) -> bool:
     """Return whether *obj* is a member of an ``Enum`` that leaves pickling to its base."""
-    return issubclass(kind, Enum) and _leaves_pickling(kind) and kind._member_map_.get(obj._name_) is obj
+    return issubclass(kind, Enum) and _leaves_pickling(kind) and kind.__members__.get(obj._name_) is obj
 
 
 @functools.lru_cache(maxsize=4096)
@@ -63,7 +63,7 @@ def _leaves_pickling(kind: Any) -> bool:
 
 def member_named(kind: Any, name: str) -> Any:
     """Return a member; not by its value, which need not be equal to itself once it has travelled."""
-    return kind._member_map_[name]
+    return kind.__members__[name]
 
 
 def _reduce_enum(cls: Any, reduced: Reduced) -> Reduced:

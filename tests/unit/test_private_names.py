@@ -46,7 +46,10 @@ GUARDED = {
     "taskflow/guest_logs.py",
 }
 OWN = {"chunks.py": {"_packer"}, "taskflow/relay.py": {"_forget"}}
-STANDARD = {"_exit", "_getframe", "_current_frames", "_replace", "_asdict", "_fields", "_make"}
+STANDARD = {"_exit", "_getframe", "_current_frames", "_replace", "_asdict", "_fields", "_make"} | {
+    "_name_",  # an Enum's, documented
+    "_value_",
+}
 LIBRARIES = ("airflow.", "cloudpickle", "dask", "distributed", "joblib", "pyspark", "ray", "structlog")
 
 
