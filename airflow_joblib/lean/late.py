@@ -64,7 +64,8 @@ class _Missing:
         _load_whole()
         if name in vars(self._module):
             return vars(self._module)[name]
-        if (own := vars(self._module).get("__getattr__")) not in {None, self}:
+        own = vars(self._module).get("__getattr__")
+        if own is not None and own is not self:
             return own(name)
         msg = f"module {self._module.__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

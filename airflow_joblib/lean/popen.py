@@ -77,12 +77,12 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
 
     def _pickled(self, process_obj: Any) -> tuple[bytes, list[int]]:
         """Return what loky's program reads, and the descriptors by which it reaches the trackers."""
-        tracker = resource_tracker._resource_tracker.getfd()  # noqa: SLF001
+        tracker: Any = resource_tracker._resource_tracker.getfd()  # noqa: SLF001
         start.tracker("multiprocessing")
         file = io.BytesIO()
-        set_spawning_popen(self)
+        set_spawning_popen(self)  # pyright: ignore[reportArgumentType] - typed as those of the standard library
         try:
-            prepared = spawn.get_preparation_data(process_obj.name, getattr(process_obj, "init_main_module", True))
+            prepared: Any = spawn.get_preparation_data(process_obj.name, getattr(process_obj, "init_main_module", True))
             reduction.dump(prepared, file)
             reduction.dump(process_obj, file)
         finally:

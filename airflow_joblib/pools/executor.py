@@ -130,13 +130,12 @@ class Executor:
         try:
             with theirs:
                 pid, sentinel = self._template.fork([self._theirs.fileno(), theirs.fileno(), *self._shared])
-            worker = self.workers[pid] = Forked(pid, sentinel, ours)
-            ours.send_bytes(self._start)
-        except BrokenPipeError:
-            pass  # it has ended already, which its line tells
         except BaseException:
             ours.close()
             raise
+        worker = self.workers[pid] = Forked(pid, sentinel, ours)
+        with suppress(BrokenPipeError):  # it has ended already, which its status tells
+            ours.send_bytes(self._start)
         self._selector.register(ours, selectors.EVENT_READ, functools.partial(self._take, worker))
         self._selector.register(worker.sentinel, selectors.EVENT_READ, functools.partial(self._lose, worker))
         if self._reader.ident is None:

@@ -56,12 +56,15 @@ class ForkBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib has no t
         self._start = start
         self._leave = leave
 
-    def effective_n_jobs(self, n_jobs: int) -> int:
+    def effective_n_jobs(self, n_jobs: Any) -> Any:
         """Return the number of workers, which the caller has counted."""
         return n_jobs
 
-    def configure(self, n_jobs: int = 1, parallel: Any = None, **_: object) -> int:
+    def configure(
+        self, n_jobs: Any = 1, parallel: Any = None, prefer: Any = None, require: Any = None, **backend_kwargs: Any
+    ) -> Any:
         """Fork the workers."""
+        del prefer, require, backend_kwargs
         self.parallel = parallel
         start = functools.partial(_begin, self._start, self.get_nested_backend())
         self.executor = Executor(
@@ -79,7 +82,7 @@ class ForkBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib has no t
             future.add_done_callback(callback)
         return future
 
-    def retrieve_result_callback(self, out: Future[bytes]) -> list[bytes]:
+    def retrieve_result_callback(self, out: Any) -> Any:
         """Return what a task has returned, as a batch of one."""
         return [out.result()]
 

@@ -12,11 +12,11 @@ import multiprocessing
 import os
 import sys
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_joblib import clock
 from airflow_joblib.pools.executor import work
 from airflow_joblib.pools.template import Template
 
@@ -69,12 +69,9 @@ def safe_template(given: Inherited) -> tuple[Template | None, list[str]]:
 
 def other_threads() -> list[str]:
     """Return the names of this process's other threads that a fork would lose. To be called right after a fork."""
-    until = time.perf_counter() + _PATIENCE
-    for _look in range(200):  # also where the clock stands still
-        found = _unsafe_threads()
-        if not found or time.perf_counter() > until:
-            break
-        time.sleep(_PATIENCE / 100)
+    until = clock.now() + _PATIENCE
+    while (found := _unsafe_threads()) and clock.now() < until:
+        clock.pause(_PATIENCE / 100)
     return found
 
 

@@ -131,11 +131,11 @@ class ForkedPool(Pool):
 
     def _stop(self, failed: type[BaseException] | None) -> None:
         """End every worker: after a good run each leaves its resources and ends; else it is asked to, then killed."""
-        executor = self._backend.executor
-        workers = list(executor.workers.values()) if executor is not None else []
+        executor: Executor | None = self._backend.executor
+        workers = [] if executor is None else list(executor.workers.values())
         started = offspring(workers)
         try:
-            if failed is None:
+            if failed is None and executor is not None:
                 executor.close_tasks()
             if failed is not None or not have_left(workers, self._board):
                 end(workers, self._board)

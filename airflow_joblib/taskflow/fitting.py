@@ -131,7 +131,7 @@ _SCALARS: dict[type, Callable[[Any], bool]] = {
 }
 
 
-def _is_like_one_before(value: object) -> bool:
+def _is_like_one_before(value: Any) -> bool:
     """Return whether a date or a number of NumPy fits since another one did: what is slow depends on its type alone."""
     return _likeness(value) in _alike and (not hasattr(value, "item") or _is_plain(value.item()))
 

@@ -147,7 +147,8 @@ def _refusal(kind: str) -> Any:
 def _response(error: Exception) -> Any:
     """Return the supervisor's own error, or one that says what went wrong on the way, without any value."""
     if isinstance(error, AirflowRuntimeError):
-        return error.error
+        own: Any = error
+        return own.error
     if type(error).__name__ == "AirflowSecretsBackendAccessDenied":
         return ErrorResponse(error=_REFUSED, detail={"message": "Access denied."})
     return ErrorResponse(
