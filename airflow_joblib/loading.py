@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Loading"]
 
+#: Of which some modules are always among those that are imported late, and none takes long.
+_OURS = __name__.partition(".")[0]
 #: Seconds below which nobody asks.
 _LEAST = 0.5
 
@@ -41,6 +43,7 @@ class Loading:
         finally:
             self._all += clock.now() - began
             if self._all >= _LEAST:
-                self._modules.update(name.partition(".")[0] for name in sys.modules.keys() - before)
+                found = (name.partition(".")[0] for name in sys.modules.keys() - before)
+                self._modules.update(name for name in found if name != _OURS)
                 self.seconds = self._all
                 self.package = next((name for name, _ in self._modules.most_common(1)), "")

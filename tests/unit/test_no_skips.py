@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.nightly
+#: Without the options of the session that these tests are a part of.
+PLAIN = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
 
 WHOLE = """
 import pytest
@@ -58,7 +61,7 @@ def run(folder: Path, *flags: str) -> str:
     (folder / "test_whole.py").write_text(WHOLE)
     (folder / "test_single.py").write_text(SINGLE)
     command = [sys.executable, "-m", "pytest", "--quiet", "--continue-on-collection-errors", *flags, str(folder)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=PLAIN)
     return done.stdout.splitlines()[-1]
 
 
@@ -82,5 +85,5 @@ def test_what_is_slow(tmp_path: Path, arguments: list[str], passed: int) -> None
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    nightly\n    slow\n")
     (tmp_path / "test_marked.py").write_text(MARKED)
     command = [sys.executable, "-m", "pytest", "--quiet", *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=PLAIN)
     assert done.stdout.splitlines()[-1].startswith(f"{passed} passed")

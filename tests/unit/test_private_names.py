@@ -46,7 +46,18 @@ GUARDED = {
     "taskflow/guest_logs.py",
 }
 OWN = {"chunks.py": {"_packer"}, "taskflow/relay.py": {"_forget"}}
-STANDARD = {"_exit", "_getframe", "_current_frames", "_replace", "_asdict", "_fields", "_make"} | {
+STANDARD = {
+    "_exit",
+    "_getframe",
+    "_current_frames",
+    "_name_",
+    "_value_",
+    "_member_type_",
+    "_replace",
+    "_asdict",
+    "_fields",
+    "_make",
+} | {
     "_name_",  # an Enum's, documented
     "_value_",
 }
