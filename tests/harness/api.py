@@ -37,7 +37,7 @@ class ApiError(RuntimeError):
 class AirflowApi:
     """Talks to one API server on this machine, where everyone is an admin."""
 
-    def __init__(self, url: str, *, timeout: float = 30) -> None:
+    def __init__(self, url: str, *, timeout: float = 90) -> None:
         self.url = url
         self._timeout = timeout
         self._token: str | None = None
