@@ -91,7 +91,8 @@ _VERSIONED = (
 )
 QUICK_PARTS: Mapping[str, Sequence[str]] = {
     "unit": (*_QUICK_UNIT_TESTS, *(f"tests/unit/{name}" for name in _VERSIONED)),
-    "integration": (*_AIRFLOW_TESTS, "tests/integration/test_examples.py"),
+    # One process: each would start an Airflow of its own.
+    "integration": (*_PYTEST, "-m", "not server and not nightly", "tests/integration/test_examples.py"),
 }
 
 
