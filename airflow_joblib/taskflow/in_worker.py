@@ -15,7 +15,7 @@ import stat
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.on_import import when_imported
 from airflow_joblib.picklability.inherited import current
@@ -70,6 +70,7 @@ class Prepare:
             return
         if current() is not None:  # a fork of the task, which has Airflow and the context already
             when_imported(TASK_RUNNER, self._set_supervisor)
+            _complete_context()
             return
         let_go_of_stdin()
         allow_import()
@@ -88,6 +89,16 @@ class Prepare:
         from airflow_joblib.taskflow.context import WorkerContext
 
         airflow_internals.set_context([] if self.context is None else [WorkerContext(self.context)])
+
+
+def _complete_context() -> None:
+    """Add to the task's own context what that of any other worker has beside it."""
+    from airflow_joblib.taskflow.context import current as current_context
+
+    context: Any = current_context()
+    if context is not None and "ti" in context:
+        context.setdefault("try_number", context["ti"].try_number)
+        context.setdefault("map_index", context["ti"].map_index)
 
 
 def allow_import() -> bool:

@@ -44,7 +44,7 @@ class Task(Host):
 
     def before_fork(self) -> None:
         """Import what worker processes need of the task, so that each forked one has it."""
-        from airflow_joblib.taskflow import line, stand_in, worker_logs, worker_structlog  # noqa: F401
+        from airflow_joblib.taskflow import context, line, stand_in, worker_logs, worker_structlog  # noqa: F401
 
     def visiting(
         self,

@@ -83,6 +83,7 @@ def die_asking(point: int) -> None:
         from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
         request = SUPERVISOR_COMMS._frame(1, GetVariable(key="asked_0").model_dump()).as_bytes()
+        SUPERVISOR_COMMS._renew()  # as a request does in a fork
         SUPERVISOR_COMMS._line().sendall(request[: len(request) * point // 5])
         os.kill(os.getpid(), signal.SIGKILL)
     finally:

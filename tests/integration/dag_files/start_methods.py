@@ -35,7 +35,7 @@ def look(_: int, folder: str) -> tuple[int, bool, bool, Point]:
     """The process, whether Airflow is imported in it, whether it has run the main script, and an object."""
     meet(folder, 2)
     main = getattr(sys.modules.get("__mp_main__"), "__file__", None)
-    return os.getpid(), "airflow" in sys.modules, main is not None, Point()
+    return os.getpid(), "airflow" in sys.modules, main is not None and Path(main).name == "airflow", Point()
 
 
 @parallel_task(n_jobs=2, backend="multiprocessing")
