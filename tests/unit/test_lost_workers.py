@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from airflow_joblib import WorkerLostError
@@ -276,7 +277,8 @@ class TestMemory:
         ((record,),) = published
         found = re.search(r"was ended by SIGKILL\. It used (\d+) MiB of memory when last seen", record["message"])
         assert found, record["message"]
-        assert 20 < int(found[1]) < 400
+        # A forked worker's memory counts what it shares with this process.
+        assert 20 < int(found[1]) < 400 + psutil.Process().memory_info().rss // (1 << 20)
 
     @pytest.fixture
     def small_group(self) -> Iterator[Path]:
