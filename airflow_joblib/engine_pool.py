@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from joblib.parallel import BatchedCalls, ParallelBackendBase
 
 from airflow_joblib.exceptions import ClusterError, ParallelTaskError
+from airflow_joblib.leaving import CLOSE_FAILED
 from airflow_joblib.lost_workers import Dead, LostWorkersError
+from airflow_joblib.outcomes import load_report
 from airflow_joblib.pool import Pool
-from airflow_joblib.process_pool import CLOSE_FAILED, load_report
 from airflow_joblib.spawning import hidden_main, not_daemonic
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from airflow_joblib.feed import Feed
 from airflow_joblib.input_checks import check_items
 from airflow_joblib.kept import Kept
 from airflow_joblib.ledger import Ledger
+from airflow_joblib.loky_pool import LokyPool
 from airflow_joblib.lost_workers import LostWorkersError
 from airflow_joblib.options import ENGINES, may_fork, starts_workers, uses_processes
 from airflow_joblib.outcomes import Payload, Rules
@@ -314,10 +315,12 @@ class _Run:
         threads = inner_threads.for_each_of(workers, options) if local else None
         with self.host.services() as prepare, self.parcel.sent(self.packer.classes) as (call, classes):
             payload = Payload(call, classes, prepare, os.getpid(), local, self.rules, threads)
-            if self.backend == "loky":
-                payload = payload._replace(filters=warning_filters.current())
             workers = max(workers, 2)  # for one joblib would start no process
-            yield lambda: ProcessPool(payload, self.backend, workers, options)
+            if not local:
+                yield lambda: ProcessPool(payload, self.backend, workers, options)
+                return
+            payload = payload._replace(filters=warning_filters.current())
+            yield lambda: LokyPool(payload, workers, options)
 
     @contextmanager
     def _template(self) -> Iterator[Template | None]:

@@ -6,7 +6,6 @@ What of loky makes its processes lean is in :mod:`airflow_joblib.lean`, which do
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.private_names import need
@@ -17,13 +16,9 @@ if TYPE_CHECKING:
 __all__ = [
     "backend_of",
     "check_loky",
-    "check_multiprocessing",
     "disown",
     "executor",
-    "locks",
-    "pool",
     "processes",
-    "workers_of",
 ]
 
 
@@ -46,35 +41,17 @@ def check_loky(backend: Any) -> None:
     need("joblib", backend, ("_workers._processes",), of="joblib.parallel.LokyBackend")
 
 
-def check_multiprocessing(backend: Any) -> None:
-    """Check that the workers of a pool of multiprocessing can be watched and ended.
-
-    Raises:
-        ParallelTaskError: They can't.
-    """
-    names = ("_pool._pool", "_pool._inqueue._rlock", "_pool._outqueue._wlock")
-    need("joblib", backend, names, of="joblib.parallel.MultiprocessingBackend")
-
-
 def executor(backend: Any) -> Any:
     """Return loky's executor; None of another backend."""
     return getattr(backend, "_workers", None)
 
 
-def pool(backend: Any) -> Any:
-    """Return the pool of multiprocessing; None of another backend, or when it has ended."""
-    return getattr(backend, "_pool", None)
-
-
 def processes(backend: Any) -> list[Any]:
     """Return the worker processes of a local pool; none where the backend keeps them to itself."""
     loky = executor(backend)
-    return workers_of(pool(backend)) if loky is None else list(loky._processes.values())  # noqa: SLF001
-
-
-def workers_of(pool: Any) -> list[Any]:
-    """Return the workers of a pool of multiprocessing; none where there is no pool any more."""
-    return list(getattr(pool, "_pool", None) or ())
+    if loky is not None:
+        return list(loky._processes.values())  # noqa: SLF001
+    return list(getattr(getattr(backend, "_pool", None), "_pool", None) or ())  # as multiprocessing's pool has them
 
 
 def disown(backend: Any, workers: Iterable[Any] | None = None) -> None:
@@ -87,12 +64,3 @@ def disown(backend: Any, workers: Iterable[Any] | None = None) -> None:
         return
     for process in workers:
         loky._processes.pop(process.pid, None)  # noqa: SLF001
-
-
-def locks(pool: Any) -> list[Any]:
-    """Return the locks that workers of a pool of multiprocessing take in turn."""
-    found = []
-    for queue, name in (("_inqueue", "_rlock"), ("_outqueue", "_wlock")):
-        with suppress(AttributeError):  # the pool has ended
-            found.append(getattr(getattr(pool, queue), name))
-    return found

@@ -1,7 +1,8 @@
-"""How worker processes end: asked to leave, what they started found, what they held freed."""
+"""How worker processes end: asked to leave, what they started found, what they held left."""
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from airflow_joblib import clock, joblib_internals
+from airflow_joblib import clock
+from airflow_joblib.exceptions import ParallelTaskError
 from airflow_joblib.time_limits import GRACE, LEAVING, WATCH
 
 if TYPE_CHECKING:
@@ -18,7 +20,19 @@ if TYPE_CHECKING:
 
     from airflow_joblib.board import Board
 
-__all__ = ["end", "free_locks", "have_left", "kill", "offspring"]
+__all__ = ["CLOSE_FAILED", "NOT_LEFT", "check_resources", "end", "have_left", "kill", "offspring"]
+
+log = logging.getLogger("airflow_joblib")
+
+CLOSE_FAILED = (
+    "All items ended well, but a worker did not leave its per_worker resources: leaving one failed, whose traceback is "
+    "in the log above, or the worker ended before. What leaving should have done, such as a commit, may not have "
+    "happened. Do that in each item."
+)
+NOT_LEFT = (
+    "What per_worker holds was not left in %d of the worker processes, which ended before. What leaving should have "
+    "done there, such as a commit, has not happened."
+)
 
 #: Seconds between two looks at the board.
 _LOOK = 0.002
@@ -89,13 +103,19 @@ def kill(processes: Iterable[Any]) -> None:
             os.kill(process.pid, signal.SIGKILL)
 
 
-def free_locks(pool: Any) -> None:
-    """Free what a multiprocessing pool's workers held when they ended; to end it, the pool waits for that for ever.
+def check_resources(board: Board, failed: type[BaseException] | None, *, silent: bool = False) -> None:
+    """Raise if resources were not left after a good run; after another one, or where they are not ours, log that.
 
-    Also where it is free: the worker that was to be woken for it may have been killed in that moment, and nobody else
-    is woken before it is released again.
+    Args:
+        board: What the workers did about them.
+        failed: What has ended the run; None for its own good end.
+        silent: Whether to raise nothing.
+
+    Raises:
+        ParallelTaskError: A worker did not leave what it held.
     """
-    for lock in joblib_internals.locks(pool):
-        with suppress(AttributeError, ValueError):
-            lock.acquire(block=False)
-            lock.release()
+    number = len(board.not_left())
+    if number and failed is None and not silent:
+        raise ParallelTaskError(CLOSE_FAILED)
+    if number:
+        log.warning(NOT_LEFT, number)

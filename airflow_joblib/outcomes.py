@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from airflow_joblib.picklability.pickler import loads
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow_joblib.inner_threads import Bound
+    from airflow_joblib.pool import Chunk
     from airflow_joblib.sending import Sent
     from airflow_joblib.tracebacks import Trace
     from airflow_joblib.warning_filters import WarningFilter
 
-__all__ = ["ItemError", "Payload", "Report", "Rules", "Verdict"]
+__all__ = ["ItemError", "Payload", "Report", "Rules", "Verdict", "load_report"]
 
 #: What an item's exception means for the run: the item may be tried again, has failed for good, or ends the run.
 Verdict = Literal["retry", "fail", "end"]
@@ -130,3 +133,15 @@ class Report:
     loaded: str = ""
     torn: bool = False
     said: list[bytes] = field(default_factory=list)
+
+
+def load_report(result: bytes, chunk: Chunk) -> Report:
+    """Load a chunk's report; where that fails, say so of its one item, or that the items must be sent one by one."""
+    try:
+        return loads(result)  # type: ignore[no-any-return]
+    except Exception as error:  # noqa: BLE001 - loading runs code of the user
+        report = Report(chunk.indices[0], 0, torn=len(chunk.indices) > 1)
+        if not report.torn:
+            report.values.append(None)
+            report.failures.append(ItemError(report.first, error, verdict="fail"))
+        return report

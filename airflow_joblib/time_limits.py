@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BEYOND", "DRAIN", "GRACE", "LEAVING", "LOOK", "QUICK", "UNTAKEN", "WATCH"]
+__all__ = ["BEYOND", "DRAIN", "GRACE", "LEAVING", "LOOK", "UNTAKEN", "WATCH"]
 
 #: After a good run a worker may take so long to leave its ``per_worker`` resources.
 LEAVING: Final = 600.0
@@ -17,8 +17,6 @@ BEYOND: Final = 1.0
 DRAIN: Final = 1.0
 #: Between two looks at whether the workers still live, and at the task's own state.
 WATCH: Final = 0.5
-#: The same where the pool reports no death.
-QUICK: Final = 0.1
 #: Between two looks of a worker at whether the task is still there, where the kernel does not tell.
 LOOK: Final = 0.5
 #: All workers may wait so long while something is to be done, after one of them was killed: what is missing died with

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib import clock, worker_process
 from airflow_joblib.board import Board
-from airflow_joblib.leaving import end, have_left, kill, offspring
+from airflow_joblib.leaving import NOT_LEFT, check_resources, end, have_left, kill, offspring
 from airflow_joblib.lost_workers import LostWorkersError, Watch
+from airflow_joblib.outcomes import load_report
 from airflow_joblib.pool import Pool
 from airflow_joblib.pools import fork_backend
 from airflow_joblib.pools.executor import WorkerDiedError
-from airflow_joblib.process_pool import NOT_LEFT, check_resources, load_report
 from airflow_joblib.shared_memory import Place
 from airflow_joblib.time_limits import UNTAKEN, WATCH
 

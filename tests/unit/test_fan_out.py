@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_joblib import NotPicklableError, ParallelTaskError, WorkerLostError, fan_out, parallel_task
-from airflow_joblib.process_pool import ProcessPool
+from airflow_joblib.loky_pool import LokyPool
 from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, run_python, worker_processes
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class TestEmptyAndOne:
     )
     def test_empty(self, items: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """No items give no results, and start no worker; an empty string is still a string."""
-        monkeypatch.setattr(fan_out, "ProcessPool", None)
+        monkeypatch.setattr(fan_out, "LokyPool", None)
         monkeypatch.setattr(fan_out, "ThreadPool", None)
         for backend in LOCAL:
             if isinstance(items, str):
@@ -220,13 +220,13 @@ class TestWorkers:
     def test_never_more_than_items(self, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:
         """There are never more workers than items, and the log says so where a number was asked for."""
         started: list[int] = []
-        pool = ProcessPool
+        pool = LokyPool
 
-        def counted(payload: Any, backend: str, n_jobs: int, options: Any, **more: Any) -> Any:
+        def counted(payload: Any, n_jobs: int, options: Any) -> Any:
             started.append(n_jobs)
-            return pool(payload, backend, n_jobs, options, **more)
+            return pool(payload, n_jobs, options)
 
-        monkeypatch.setattr(fan_out, "ProcessPool", counted)
+        monkeypatch.setattr(fan_out, "LokyPool", counted)
         assert task(square_or_repeat, backend="loky", n_jobs=50)([1, 2]) == [2, 4]
         assert started == [2]
         assert log.messages[0] == "square_or_repeat runs on 2 workers instead of 50: there are only 2 items."

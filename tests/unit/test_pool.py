@@ -17,10 +17,10 @@ from joblib.parallel import MultiprocessingBackend, ThreadingBackend
 from airflow_joblib import InvalidOptionError, WorkerLostError, parallel_task
 from airflow_joblib.call import Call
 from airflow_joblib.chunks import ItemChunk, Packer
+from airflow_joblib.loky_pool import LokyPool
 from airflow_joblib.options import uses_processes
 from airflow_joblib.outcomes import Payload, Report
 from airflow_joblib.picklability.pickler import dumps
-from airflow_joblib.process_pool import ProcessPool
 from airflow_joblib.thread_pool import ThreadPool
 from tests.unit.helpers import eventually, note, notes, run_python, worker_processes
 
@@ -45,15 +45,15 @@ def next_report(running: Pool) -> Report:
     return taken[1]
 
 
-def process_pool(function: Callable[..., Any], backend: str = "multiprocessing", **options: Any) -> ProcessPool:
-    return ProcessPool(Payload(dumps(Call(function)), dumps([])), backend, 2, options)
+def loky_pool(function: Callable[..., Any], **options: Any) -> LokyPool:
+    return LokyPool(Payload(dumps(Call(function)), dumps([])), 2, options)
 
 
 def double(item: int) -> int:
     return item * 2
 
 
-@pytest.mark.parametrize("backend", ["multiprocessing", "threading"])
+@pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_reports_come_as_they_finish(backend: str, tmp_path: Path) -> None:
     """A slow chunk holds no other one up."""
     go = tmp_path / "go"
@@ -62,7 +62,7 @@ def test_reports_come_as_they_finish(backend: str, tmp_path: Path) -> None:
         assert item or eventually(go.exists, 60)
         return item
 
-    made = ThreadPool(Call(wait), backend, 2, {}) if backend == "threading" else process_pool(wait)
+    made = ThreadPool(Call(wait), backend, 2, {}) if backend == "threading" else loky_pool(wait)
     with made as running:
         for first in range(3):
             running.submit(chunk(first, first))
@@ -77,7 +77,7 @@ def test_runs_alike_are_told_apart() -> None:
     """Two pools that are given the same give their workers something different, wherever their boards lie."""
     payloads = []
     for _ in range(2):
-        with process_pool(double) as running:
+        with loky_pool(double) as running:
             payloads.append(running._payload._replace(board=""))
     assert payloads[0] != payloads[1]
 
@@ -201,15 +201,14 @@ def test_thread_that_never_had_a_chunk() -> None:
     assert left == [entered]
 
 
-@pytest.mark.parametrize("backend", ["multiprocessing", "loky"])
-def test_workers_are_gone(backend: str) -> None:
+def test_workers_are_gone() -> None:
     """Leaving the pool ends every worker, whatever was under way."""
 
     def wait(item: float) -> float:
         time.sleep(item)
         return item
 
-    with process_pool(wait, backend) as running:
+    with loky_pool(wait) as running:
         for first in range(6):
             running.submit(chunk(first, 0 if first < 2 else 600))
         pids = {next_report(running).worker for _ in range(2)}
@@ -221,11 +220,11 @@ def test_workers_are_gone(backend: str) -> None:
 @half_made
 def test_failure_to_start_releases_the_lock() -> None:
     """A pool that can't start leaves the way free for the next one, in any thread."""
-    with pytest.raises(InvalidOptionError), process_pool(double, no_such_option=1):
+    with pytest.raises(InvalidOptionError), loky_pool(double, temp_folder=3):
         pass
     gc.collect()
     done: list[list[int]] = []
-    run = parallel_task(n_jobs=2, backend="multiprocessing")(double)
+    run = parallel_task(n_jobs=2, backend="loky")(double)
     other = threading.Thread(target=lambda: done.append(run([1, 2])))
     other.start()
     other.join(120)
