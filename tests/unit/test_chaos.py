@@ -84,8 +84,14 @@ class Chaos:
                     return
                 time.sleep(0.05)
             with suppress(psutil.Error, IndexError):
-                children = psutil.Process(task.pid).children()
-                self.random.choice([child for child in children if "tracker" not in " ".join(child.cmdline())]).kill()
+                self.random.choice(self._workers(task.pid)).kill()
+
+    def _workers(self, task: int) -> list[psutil.Process]:
+        """Return the worker processes: the task's children, or those of the template that it forks them from."""
+        children = psutil.Process(task).children()
+        if self.backend == "multiprocessing":
+            return [worker for template in children for worker in template.children()]
+        return [child for child in children if "tracker" not in " ".join(child.cmdline())]
 
     def kill_task(self, share: float) -> set[int]:
         """Kill the task once so many items have ended; gives those that its checkpoint holds at that moment."""
