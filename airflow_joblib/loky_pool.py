@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pickle
 import signal
 import threading
 from concurrent.futures import BrokenExecutor
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib import clock, joblib_internals, worker_process
 from airflow_joblib.exceptions import ParallelTaskError
 from airflow_joblib.lean import start
-from airflow_joblib.lean.batch import Batch
 from airflow_joblib.leaving import check_resources, end, have_left, kill, offspring
 from airflow_joblib.pool import FewerWorkersError
 from airflow_joblib.process_pool import ProcessPool
@@ -78,11 +76,6 @@ class LokyPool(ProcessPool):
         except ParallelTaskError:
             self._end_backend()
             raise
-
-    def _batch(self, task: Callable[[], Any]) -> Any:
-        if self._lean:
-            return Batch(task, pickle.dumps(self._backend.get_nested_backend()))
-        return super()._batch(task)
 
     def _task(self, chunk: Chunk) -> Callable[[], bytes]:
         return functools.partial(worker_process.run_chunk, chunk.data, chunk.indices)

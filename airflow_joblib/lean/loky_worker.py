@@ -1,12 +1,10 @@
-"""What a worker process of loky runs: its own program, joblib put off until the worker is there, closed to others."""
+"""What a worker process of loky runs: its own program, in a process that is closed to others."""
 
 import runpy
 import sys
 
 from airflow_joblib.lean.handover import take_over
-from airflow_joblib.lean.late import put_off
 
 if __name__ == "__main__":
     take_over(int(sys.argv[-1]), sys.argv.pop(1))
-    put_off("joblib")
     runpy.run_module("joblib.externals.loky.backend.popen_loky_posix", run_name="__main__", alter_sys=True)

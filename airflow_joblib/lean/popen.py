@@ -1,4 +1,4 @@
-"""How loky's lean workers are started. Imports parts of loky, so it is imported once those are known to be there."""
+"""How loky's workers are started. Imports parts of loky, so it is imported once those are known to be there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the processes of loky's and of multiprocessing's resource trackers run: their own functions, without joblib."""
+"""What the processes of loky's and of multiprocessing's resource trackers run: their own functions."""
 
 from __future__ import annotations
 
@@ -33,9 +33,6 @@ def main(how: str, whose: str, pipe: int) -> None:
     with suppress(PermissionError):  # it leads a group already
         os.setsid()
     if whose == "loky":
-        from airflow_joblib.lean.late import put_off
-
-        put_off("joblib", "joblib.externals.loky")
         from joblib.externals.loky.backend.resource_tracker import main as track
     else:
         from multiprocessing.resource_tracker import main as track

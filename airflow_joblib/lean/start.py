@@ -1,4 +1,4 @@
-"""The task's side: have loky start its processes without what they don't need.
+"""The task's side: have loky start its processes as this library does.
 
 Nothing of loky's is changed for anybody else, and nothing where it is not as it is known here: then False is the
 answer, and loky goes on by itself.
@@ -65,20 +65,14 @@ def _start_tracker(whose: str) -> tuple[int, int]:
 
 
 def lean(executor: Any) -> bool:
-    """Have an executor of loky start lean workers, and tell whether it will.
-
-    They can be sent what needs no joblib to be loaded: an array, which joblib would map, travels as any other object.
-    """
+    """Have an executor of loky start workers that nobody can look into, and return whether it will."""
     try:
-        context, queues = executor._context, (executor._call_queue, executor._result_queue)  # noqa: SLF001
-        known = not executor._processes and all(type(queue._reducers) is dict for queue in queues)  # noqa: SLF001
+        context, known = executor._context, not executor._processes  # noqa: SLF001
         process = _lean_process(context.Process)
     except (AttributeError, ImportError, TypeError):
         return False
     if not known or process is None or not _reachable():
         return False
-    for queue in queues:
-        queue._reducers = {}  # noqa: SLF001
     executor._context = own = copy.copy(context)  # noqa: SLF001
     own.Process = process
     return True
