@@ -12,7 +12,7 @@ from airflow_joblib.exceptions import ParallelTaskError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["gone", "has", "need"]
+__all__ = ["gone", "has", "missing", "need"]
 
 _GONE = (
     "airflow-joblib {ours} can't work with {library} {theirs}, which has no {name}: install a version of "
@@ -43,9 +43,13 @@ def need(library: str, owner: object, names: Iterable[str], *, of: str) -> None:
     Raises:
         ParallelTaskError: It lacks one.
     """
-    for name in names:
-        if not has(owner, name):
-            raise gone(library, f"{of}.{name}")
+    if (name := missing(owner, names)) is not None:
+        raise gone(library, f"{of}.{name}")
+
+
+def missing(owner: object, names: Iterable[str]) -> str | None:
+    """Return the first of some dotted names that leads nowhere; None where all are there."""
+    return next((name for name in names if not has(owner, name)), None)
 
 
 def gone(library: str, name: str, *distributions: str) -> ParallelTaskError:

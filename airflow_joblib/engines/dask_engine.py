@@ -19,8 +19,8 @@ from airflow_joblib.engines import dask_channel, dask_worker
 from airflow_joblib.engines.engine import Engine, Options, check_software, software, unreachable, warn_of_open
 from airflow_joblib.engines.own_folder import OwnFolder
 from airflow_joblib.engines.own_thread import OwnThread
+from airflow_joblib.engines.private_names import check_object
 from airflow_joblib.lean import start
-from airflow_joblib.private_names import need
 from airflow_joblib.spawning import SAFE_PATH
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class _Dask(Engine):
         # To every worker. Not by joblib, which has it hashed: that takes seconds for a hundred megabytes.
         given = dask_worker.without_copies(payload)
         (future,) = self._client.scatter([given], broadcast=True, hash=False)
-        need("joblib", backend, ("data_futures",), of="joblib._dask.DaskDistributedBackend")
+        check_object("joblib", backend, ("data_futures",), of="joblib._dask.DaskDistributedBackend")
         backend.data_futures = {id(payload): future}  # which stays what it is for as long as this engine has it
         self._scattered = str(future.key)
         return backend

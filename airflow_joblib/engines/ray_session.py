@@ -29,8 +29,8 @@ import ray
 from airflow_joblib.engines.engine import check_reachable, unreachable
 from airflow_joblib.engines.own_folder import OwnFolder
 from airflow_joblib.engines.own_thread import OwnThread
+from airflow_joblib.engines.private_names import check_object
 from airflow_joblib.exceptions import ClusterError
-from airflow_joblib.private_names import need
 from airflow_joblib.shared_memory import SharedMemory
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class _Searched(list[str]):
 def _job() -> Any:
     """Return Ray's settings for the workers that are started for this process."""
     job = ray.job_config.JobConfig()
-    need("ray", job, ("_py_driver_sys_path",), of="ray.job_config.JobConfig")
+    check_object("ray", job, ("_py_driver_sys_path",), of="ray.job_config.JobConfig")
     job._py_driver_sys_path = _Searched()  # noqa: SLF001
     return job
 

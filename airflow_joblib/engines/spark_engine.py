@@ -13,13 +13,9 @@ import os
 import re
 import sys
 import time
-import warnings
 from contextlib import contextmanager, suppress
-from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
-
-from joblibspark.backend import SparkDistributedBackend
 
 from airflow_joblib.engines import spark_worker
 from airflow_joblib.engines.engine import (
@@ -32,6 +28,8 @@ from airflow_joblib.engines.engine import (
     warn_of_open,
 )
 from airflow_joblib.engines.own_thread import OwnThread
+from airflow_joblib.engines.private_names import check_object, java_as_known
+from airflow_joblib.engines.spark_backend import Backend
 from airflow_joblib.engines.spark_driver import START, Driver, check_java, named_error, session_of_task
 from airflow_joblib.exceptions import ClusterError
 from airflow_joblib.spawning import SAFE_PATH
@@ -126,30 +124,6 @@ def _check_address(address: str, timeout: float) -> None:
     check_reachable(last, timeout, "spark", START)
 
 
-class _Backend(SparkDistributedBackend):
-    """Hands Spark as many jobs as it is given: a core that is done then finds its next one there."""
-
-    _pool: Any
-
-    def _is_support_stage_scheduling(self) -> bool:
-        return False  # a job takes what the session says, and need not say so itself
-
-    def _get_pool(self) -> Any:
-        if self._pool is None:
-            self._pool = ThreadPool(2 * self._n_jobs)
-        return self._pool
-
-    def apply_async(self, func: Any, callback: Any = None) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a session's tags, which there are none of
-            return super().apply_async(func, callback)
-
-    def terminate(self) -> None:
-        super().terminate()
-        if self._pool is not None:
-            self._pool.terminate()
-
-
 def _call(function: Callable[[], Any], _: object) -> Any:
     return function()
 
@@ -197,13 +171,19 @@ class _Spark(Engine):
         return before
 
     def _slots(self) -> int:
-        scheduler = self._context._jsc.sc()  # noqa: SLF001 - as joblibspark counts them
-        profile = scheduler.resourceProfileManager().resourceProfileFromId(0)
-        return int(scheduler.maxNumConcurrentTasks(profile))
+        scheduler = self._scheduler()
+        with java_as_known():  # as joblibspark counts them
+            profile = scheduler.resourceProfileManager().resourceProfileFromId(0)
+            return int(scheduler.maxNumConcurrentTasks(profile))
+
+    def _scheduler(self) -> Any:
+        check_object("pyspark", self._context, ("_jsc",), of="SparkContext")
+        return self._context._jsc.sc()  # noqa: SLF001
 
     def _check_software(self) -> None:
         """Ask every worker, but those of a session of the task's that an earlier run has asked."""
-        executors = str(self._context._jsc.sc().getExecutorIds())  # noqa: SLF001
+        with java_as_known():
+            executors = str(self._scheduler().getExecutorIds())
         if _fit.get(self._context) == executors:
             return
         self._ask_for_software()
@@ -243,7 +223,7 @@ class _Spark(Engine):
         self._run = run
         self._broadcast = self._context.broadcast(payload)
         self._call = functools.partial(spark_worker.run_chunk, run, spark_worker.Value(self._broadcast))
-        self._backend = _Backend()
+        self._backend = Backend()
         return self._backend
 
     def task(self, data: bytes, indices: Sequence[int]) -> tuple[Callable[..., bytes], tuple[Any, ...]]:
@@ -257,7 +237,7 @@ class _Spark(Engine):
         if self._driver is not None and (why := self._driver.why_ended()):
             return why
         try:
-            stopped, slots = self._context._jsc.sc().isStopped(), self._slots()  # noqa: SLF001
+            stopped, slots = self._scheduler().isStopped(), self._slots()
         except Exception as error:  # noqa: BLE001 - of py4j, or of a session that the task has closed
             ended = self._driver and self._driver.why_ended(_ENDS)  # which may be seen a moment later
             return ended or f"its session does not answer: {named_error(error)}"

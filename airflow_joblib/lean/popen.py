@@ -51,10 +51,11 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
 
     def duplicate_for_child(self, fd: int) -> int:
         """Note a descriptor that the worker needs by that number."""
-        self._fds.append(fd)
+        self._needed.append(fd)
         return fd
 
     def _launch(self, process_obj: Any) -> None:
+        self._needed: list[int] = []
         data, trackers = self._pickled(process_obj)
         with ExitStack() as undo:
             ours, theirs = socket.socketpair()
@@ -66,8 +67,8 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
                 undo.callback(os.close, self.sentinel)
                 files = {alive: alive}
                 undo.callback(_close_all, files)
-                files |= {number: os.dup(number) for number in {*self._fds, *trackers}}
-                environment = {**os.environ, **process_obj.env}
+                files |= {number: os.dup(number) for number in {*self._needed, *trackers}}
+                environment = {**os.environ, **(getattr(process_obj, "env", None) or {})}
                 line = theirs.fileno()
                 told = "--process-name", str(process_obj.name), "--pipe", str(line)
                 self.pid = process.start(_PROGRAM, *told, keep=line, environment=environment)
@@ -87,4 +88,4 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
             reduction.dump(process_obj, file)
         finally:
             set_spawning_popen(None)
-        return file.getvalue(), [tracker, prepared["mp_tracker_fd"]]
+        return file.getvalue(), [tracker, *([prepared["mp_tracker_fd"]] if "mp_tracker_fd" in prepared else [])]

@@ -21,9 +21,20 @@ from typing import Any
 
 import airflow_joblib
 from airflow_joblib.lean import process
-from airflow_joblib.private_names import gone
+from airflow_joblib.private_names import gone, has
 
-__all__ = ["lean", "tracker"]
+__all__ = ["PLACES", "lean", "tracker"]
+
+#: What of loky's :mod:`.popen` relies on, by module: its processes start by themselves where a name is another.
+PLACES = {
+    "joblib.externals.loky.backend.popen_loky_posix": ("Popen.DupFd", "Popen._launch", "Popen.duplicate_for_child"),
+    "joblib.externals.loky.backend.process": ("LokyProcess._Popen",),
+    "joblib.externals.loky.backend.reduction": ("dump",),
+    "joblib.externals.loky.backend.resource_tracker": ("_resource_tracker.getfd",),
+    "joblib.externals.loky.backend.spawn": ("get_preparation_data",),
+    "multiprocessing.context": ("set_spawning_popen",),
+    "multiprocessing.util": ("Finalize",),
+}
 
 _lock = threading.Lock()
 #: What would end a tracker before it has begun, and that it ignores from then on.
@@ -83,10 +94,9 @@ def _lean_process(kind: Any) -> Any:
     """Return the class of a lean worker in the place of loky's; None where that is another one than is known."""
     from joblib.externals.loky.backend.process import LokyProcess
 
-    from airflow_joblib.lean.popen import LeanPopen
-
-    if kind is not LokyProcess:
+    if kind is not LokyProcess or not _known():
         return None
+    from airflow_joblib.lean.popen import LeanPopen
 
     class LeanProcess(LokyProcess):  # type: ignore[misc]
         def __reduce__(self) -> Any:
@@ -97,6 +107,10 @@ def _lean_process(kind: Any) -> Any:
             return LeanPopen(process_obj)
 
     return LeanProcess
+
+
+def _known() -> bool:
+    return all(has(importlib.import_module(module), name) for module, names in PLACES.items() for name in names)
 
 
 @cache

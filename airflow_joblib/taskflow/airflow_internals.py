@@ -1,9 +1,9 @@
-"""Every name of Airflow that this library relies on and that is no public API. Imports no Airflow itself.
+"""What of Airflow this library relies on though it is no public API. Imports no Airflow itself.
 
 ::
 
-    _NAMES ──► check(): an Airflow that lacks one of them is an error of one sentence, before anything is done in it
-       └─────► airflow_internals.CommsDecoder: the object itself, looked up when it is used
+    airflow_names ──► check(): an Airflow that lacks one is an error of one sentence, before anything is done in it
+           └────────► airflow_internals.CommsDecoder: the object itself, looked up when it is used
 
 Public is what ``airflow.sdk`` exports in every supported version; of that the other modules import what they need.
 """
@@ -17,6 +17,23 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.private_names import gone, has
+from airflow_joblib.taskflow.airflow_names import (
+    COMMS,
+    CONTEXT,
+    DATABASE,
+    LATER,
+    LATER_REQUESTS,
+    LEVELS,
+    LOGGING,
+    LOOK_FOR_RUNNER,
+    LOUD,
+    MASKERS,
+    NAMES,
+    NO_DATABASE,
+    REQUESTS,
+    TASK_RUNNER,
+    places,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +43,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTEXT",
+    "DATABASE",
     "LATER_REQUESTS",
     "LOGGING",
     "LOOK_FOR_RUNNER",
     "LOUD",
     "MASKERS",
+    "NO_DATABASE",
     "REQUESTS",
     "TASK_RUNNER",
     "check",
@@ -48,94 +67,6 @@ __all__ = [
     "supervisor",
     "takes_turns",
 ]
-
-CONTEXT = "airflow.sdk.definitions._internal.contextmanager"
-TASK_RUNNER = "airflow.sdk.execution_time.task_runner"
-MASKERS = "airflow.sdk._shared.secrets_masker.secrets_masker"
-#: These look for the supervisor only if the task runner's module is loaded, and in the database otherwise.
-LOOK_FOR_RUNNER = ("airflow.models.connection", "airflow.models.variable")
-#: Loggers that are loud while Airflow is imported, which in the task has been long ago.
-LOUD = ("airflow.configuration", "airflow.settings")
-#: Modules between the code that logs and what takes the record.
-LOGGING = ("airflow._shared.logging", "airflow.sdk._shared.logging")
-
-_COMMS = "airflow.sdk.execution_time.comms"
-_DECORATOR = "airflow.sdk.bases.decorator"
-_ERRORS = "airflow.sdk.exceptions"
-_SDK_CONTEXT = "airflow.sdk.execution_time.context"
-_LEVELS = "airflow.sdk._shared.logging.structlog:PER_LOGGER_LEVELS"
-
-#: Requests that a worker may make, those of all supported versions.
-REQUESTS = str.split("""
-    DeleteVariable DeleteXCom GetAssetByName GetAssetByUri GetAssetEventByAsset GetAssetEventByAssetAlias GetConnection
-    GetDRCount GetDagRunState GetPrevSuccessfulDagRun GetPreviousDagRun GetTICount GetTaskRescheduleStartDate
-    GetTaskStates GetVariable GetXCom GetXComCount GetXComSequenceItem GetXComSequenceSlice MaskSecret PutVariable
-    SetXCom""")
-#: Those that came with Airflow 3.2 or later.
-LATER_REQUESTS = str.split("""
-    ClearAssetStateStoreByName ClearAssetStateStoreByUri ClearTaskStateStore DeleteAssetStateStoreByName
-    DeleteAssetStateStoreByUri DeleteTaskStateStore GetAssetStateStoreByName GetAssetStateStoreByUri GetAssetsByAlias
-    GetDag GetDagRun GetPreviousTI GetTaskBreadcrumbs GetTaskStateStore GetVariableKeys SetAssetStateStoreByName
-    SetAssetStateStoreByUri SetTaskStateStore""")
-
-#: Name in this module: where Airflow has it, as ``module:name``. Versions differ: the first place that there is counts.
-_NAMES: dict[str, tuple[str, ...]] = {
-    "AirflowNotFoundException": (f"{_ERRORS}:AirflowNotFoundException", "airflow.exceptions:AirflowNotFoundException"),
-    "AirflowRuntimeError": (f"{_ERRORS}:AirflowRuntimeError",),
-    "BaseXCom": ("airflow.sdk.bases.xcom:BaseXCom",),
-    "CommsDecoder": (f"{_COMMS}:CommsDecoder",),
-    "ConnectionAccessor": (f"{_SDK_CONTEXT}:ConnectionAccessor",),
-    "ConnectionResult": (f"{_COMMS}:ConnectionResult",),
-    "DagContext": (f"{CONTEXT}:DagContext",),
-    "DecoratedOperator": (f"{_DECORATOR}:DecoratedOperator",),
-    "ErrorResponse": (f"{_COMMS}:ErrorResponse",),
-    "ErrorType": (f"{_ERRORS}:ErrorType",),
-    "LazyXComSequence": ("airflow.sdk.execution_time.lazy_sequence:LazyXComSequence",),
-    "RequestFrame": (f"{_COMMS}:_RequestFrame",),
-    "ResponseFrame": (f"{_COMMS}:_ResponseFrame",),
-    "SecretsMasker": (f"{MASKERS}:SecretsMasker",),
-    "TaskDecorator": (f"{_DECORATOR}:_TaskDecorator",),
-    "VariableAccessor": (f"{_SDK_CONTEXT}:VariableAccessor",),
-    "VariableResult": (f"{_COMMS}:VariableResult",),
-    "XCom": ("airflow.sdk.execution_time.xcom:XCom",),
-    "coerce_datetime": ("airflow.sdk.timezone:coerce_datetime",),
-    "conf": ("airflow.sdk.configuration:conf", "airflow.configuration:conf"),
-    "deserialize": ("airflow.sdk.serde:deserialize", "airflow.serialization.serde:deserialize"),
-    "get_connection": (f"{_SDK_CONTEXT}:_get_connection",),
-    "get_previous_dagrun_success": (f"{_SDK_CONTEXT}:get_previous_dagrun_success",),
-    "get_variable": (f"{_SDK_CONTEXT}:_get_variable",),
-    "mask_secret": ("airflow.sdk.log:mask_secret",),
-    "redact": ("airflow.sdk._shared.secrets_masker:redact",),
-    "serialize": ("airflow.sdk.serde:serialize", "airflow.serialization.serde:serialize"),
-    "should_hide_value_for_key": ("airflow.sdk._shared.secrets_masker:should_hide_value_for_key",),
-    "task_decorator_factory": (f"{_DECORATOR}:task_decorator_factory",),
-}
-#: Those of later versions; None stands in the place of one that there is not.
-_LATER = {"AirflowSecretsBackendAccessDenied": f"{_ERRORS}:AirflowSecretsBackendAccessDenied"}
-#: What is used of the above, or by its own name.
-_PARTS = (
-    f"{CONTEXT}:DagContext.get_current",
-    f"{CONTEXT}:_CURRENT_CONTEXT",
-    f"{CONTEXT}:_get_current_context",
-    f"{TASK_RUNNER}:SUPERVISOR_COMMS",
-    *(f"{_COMMS}:CommsDecoder.{part}" for part in ("_from_frame", "id_counter", "resp_decoder", "send")),
-    f"{_COMMS}:_RequestFrame.as_bytes",
-    f"{_COMMS}:_ResponseFrame.as_bytes",
-    *(f"{_COMMS}:{request}" for request in REQUESTS),
-    *(f"{_DECORATOR}:_TaskDecorator.{part}" for part in ("function", "kwargs", "operator_class")),
-    f"{_ERRORS}:ErrorType.CONNECTION_NOT_FOUND",
-    f"{_ERRORS}:ErrorType.GENERIC_ERROR",
-    f"{MASKERS}:SecretsMasker.add_mask",
-    "airflow.sdk.bases.xcom:BaseXCom.serialize_value",
-    _LEVELS,
-    *(f"{module}:" for module in LOOK_FOR_RUNNER),
-)
-
-
-def places() -> list[tuple[str, ...]]:
-    """Return where every name has to be: in one of the places of each tuple."""
-    return [*_NAMES.values(), *((place,) for place in _PARTS)]
-
 
 #: What has not been looked at yet.
 _unchecked = places()
@@ -214,15 +145,15 @@ def _gone(place: str) -> ParallelTaskError:
 
 def __getattr__(name: str) -> Any:
     """Look up one of the names in the table, in the Airflow that is installed."""
-    if name in _LATER:
-        return _object(_LATER[name])
-    if name not in _NAMES:
+    if name in LATER:
+        return _object(LATER[name])
+    if name not in NAMES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    for place in _NAMES[name]:
+    for place in NAMES[name]:
         if (found := _object(place)) is not None:
             return found
-    raise _gone(_NAMES[name][0])
+    raise _gone(NAMES[name][0])
 
 
 def _object(place: str) -> Any:
@@ -320,10 +251,10 @@ def _module_with(place: str) -> ModuleType:
 
 def message(name: str) -> Any:
     """Return the class of a message between a task and its supervisor; None where this Airflow has none."""
-    return _object(f"{_COMMS}:{name}")
+    return _object(f"{COMMS}:{name}")
 
 
 def log_levels() -> Any:
     """Return Airflow's levels of structlog's namespaces; None where it has not set logging up."""
-    module, _, name = _LEVELS.partition(":")
+    module, _, name = LEVELS.partition(":")
     return getattr(sys.modules.get(module), name, None)

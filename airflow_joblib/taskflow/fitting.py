@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airflow_joblib.picklability.by_value import DAG_FILE_PREFIX
 from airflow_joblib.picklability.pickler import dotted_name
 from airflow_joblib.taskflow import airflow_internals
 
@@ -40,9 +41,6 @@ _DEEPEST = 190
 #: Levels up to which a result can't be too deep: a tuple becomes two.
 _SURELY_FLAT = _DEEPEST // 2
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
-#: What takes a closer look: keys that Airflow keeps for itself, and a NUL in a text.
-_MARKS = ('"__classname__"', '"__id__"', "\\u0000")
-_CLASS = re.compile(r'"__classname__": "([^"]+)"')
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 #: Packages whose classes Airflow itself loads: one that was loaded once always is.
 _KNOWN = {*sys.stdlib_module_names, "numpy", "pandas", "pendulum"}
@@ -67,8 +65,6 @@ _NO_SURROGATE = (
 _TOO_LARGE = "has more than the 64 bits of an XCom's integers. Return it as a text instead: str(n)."
 _NO_NUMBER = "is {}, which JSON has no number for and Airflow's server refuses. Return None or a text instead."
 _OF_DAG_FILE = "its class is in the DAG file, whose classes Airflow does not load."
-#: How Airflow's name of the module of a DAG file begins.
-_DAG_FILE = "unusual_prefix_"
 _TOO_DEEP = f"is nested deeper than {_DEEPEST} levels, which a task downstream can't read. Return less nested data."
 
 
@@ -113,7 +109,7 @@ def _is_plain_json(value: object) -> bool:
         _to_message(value)
     except Exception:  # noqa: BLE001 - whatever encoders raise for what isn't JSON, which may fit all the same
         return False
-    if any(mark in text for mark in _MARKS):
+    if any(mark in text for mark in _marks()):
         return False
     return text.count("[") + text.count("{") <= _SURELY_FLAT or _depth(value) <= _SURELY_FLAT
 
@@ -157,12 +153,12 @@ def _problem(value: object) -> str | None:
         return _NO_NUL
     if _depth(data) > _DEEPEST:
         return _TOO_DEEP
-    classes = set(_CLASS.findall(text))
+    classes = set(_class_names().findall(text))
     try:
         if not classes <= _loaded:
             deserialize(data)
     except Exception as error:  # noqa: BLE001 - classes are made anew, which runs code of the user
-        why = _OF_DAG_FILE if type(value).__module__.startswith(_DAG_FILE) else f"{error}."
+        why = _OF_DAG_FILE if type(value).__module__.startswith(DAG_FILE_PREFIX) else f"{error}."
         return f"can't be loaded by a task downstream: {why} {_way_out(value)}"
     _loaded.update(name for name in classes if name.partition(".")[0] in _KNOWN)
     _alike.add(_likeness(value))
@@ -179,6 +175,17 @@ def serialized(value: object) -> Any:
 def _serde() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """Return Airflow's own functions that make plain data of a value, and a value of plain data."""
     return airflow_internals.serialize, airflow_internals.deserialize
+
+
+@cache
+def _marks() -> tuple[str, ...]:
+    """Return what takes a closer look: keys that Airflow keeps for itself, and a NUL in a text."""
+    return f'"{airflow_internals.CLASSNAME}"', f'"{airflow_internals.SCHEMA_ID}"', "\\u0000"
+
+
+@cache
+def _class_names() -> re.Pattern[str]:
+    return re.compile(f'"{re.escape(airflow_internals.CLASSNAME)}": "([^"]+)"')
 
 
 def _problem_of_scalar(value: str | float) -> str | None:

@@ -12,6 +12,7 @@ import time
 import warnings
 from contextlib import suppress
 from functools import wraps
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.on_import import when_imported
@@ -177,8 +178,10 @@ def _replace_structlog(replace: Callable[[Any, str, Callable[[Any], Any]], None]
     import structlog
 
     bound, lazy = structlog.BoundLogger(None, [], {}), structlog.get_logger()
-    need("structlog", bound, ("_context", "_logger", "_processors", "_proxy_to_logger"), of="BoundLogger")
-    need("structlog", lazy, ("_logger_factory_args",), of="the logger that get_logger() returns")
+    need("structlog", structlog.BoundLoggerBase, ("_proxy_to_logger",), of="BoundLoggerBase")
+    # Of loggers themselves only what they hold: they answer to any name.
+    need("structlog", SimpleNamespace(**vars(bound)), ("_context", "_logger", "_processors"), of="BoundLogger")
+    need("structlog", SimpleNamespace(**vars(lazy)), ("_logger_factory_args",), of="the logger of get_logger()")
     replace(structlog.BoundLoggerBase, "_proxy_to_logger", _proxy_to_logger)
     replace(type(lazy), "bind", _bind)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.on_import import when_imported
 from airflow_joblib.picklability.inherited import current
 from airflow_joblib.taskflow import airflow_internals
-from airflow_joblib.taskflow.airflow_internals import CONTEXT, LOOK_FOR_RUNNER, TASK_RUNNER
+from airflow_joblib.taskflow.airflow_internals import CONTEXT, DATABASE, LOOK_FOR_RUNNER, NO_DATABASE, TASK_RUNNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,8 +32,6 @@ __all__ = [
     "let_go_of_stdin",
     "promise_runner",
 ]
-
-_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,9 @@ def allow_import() -> bool:
 
     Tell whether there was such a one: only a task's process hands it on.
     """
-    found = os.environ.get(_DATABASE, "").startswith("airflow-db-not-allowed:")
+    found = os.environ.get(DATABASE, "").startswith(NO_DATABASE)
     if found:
-        os.environ[_DATABASE] = "sqlite://"
+        os.environ[DATABASE] = "sqlite://"
     return found
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from airflow_joblib import ClusterError, parallel_task
 from airflow_joblib.engine_pool import connected
+from airflow_joblib.engines.private_names import java_as_known
 from tests.engines.helpers import MARKS, SECRET, SLOW, While, on, wait_until, workers_of
 
 if TYPE_CHECKING:
@@ -257,3 +258,14 @@ def work(item, folder):
     tries = [len((tmp_path / str(item)).read_text()) for item in range(6)]
     assert tries[5] == 2
     assert tries[:3] == [1, 1, 1]
+
+
+def test_a_method_that_java_lacks(engine: str) -> None:
+    """A method that Spark's Java side has no more is an error of one sentence, with the method and both versions."""
+    refusal = pytest.raises(
+        ClusterError, match=r"can't work with pyspark [\d.]+, which has no method neverThere in Java: "
+    )
+    with connected("spark", {}, 1) as connection, refusal as caught, java_as_known():
+        spark: Any = connection
+        spark._scheduler().neverThere()
+    assert ". " not in str(caught.value)

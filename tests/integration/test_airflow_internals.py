@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.taskflow import airflow_internals, airflow_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +61,7 @@ def test_all_there(said: Callable[[str], dict[str, Any]]) -> None:
 def test_everything_is_there() -> None:
     """The Airflow that is installed has every name, those of modules that a DAG file doesn't load among them."""
     airflow_internals.check(load=True)
-    assert all(getattr(airflow_internals, name) is not None for name in vars(airflow_internals)["_NAMES"])
+    assert all(getattr(airflow_internals, name) is not None for name in airflow_names.NAMES)
 
 
 def test_unknown_name() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import io
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,13 +21,18 @@ from airflow_joblib.engines import private_names as of_engines
 from airflow_joblib.lean import start
 from airflow_joblib.picklability.dependencies import submodules
 from airflow_joblib.private_names import gone, has
-from tests.unit.helpers import task
+from tests.unit.helpers import run_python, task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = Path(airflow_joblib.__path__[0])
 FILES = {str(file.relative_to(PACKAGE)): ast.parse(file.read_text()) for file in PACKAGE.rglob("*.py")}
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+#: The package's classes, by name.
+CLASSES: dict[str, list[ast.ClassDef]] = {}
+for _node in (node for tree in FILES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+    CLASSES.setdefault(_node.name, []).append(_node)
 #: The modules of Airflow that others than `airflow_internals.py` may import.
 PUBLIC = {"airflow.sdk", "airflow.providers.standard.operators.python"}
 #: Files that may use private names of other libraries, each of which looks whether they are there.
@@ -37,6 +43,7 @@ GUARDED = {
     "engines/private_names.py",
     "engines/ray_backend.py",
     "engines/ray_session.py",
+    "engines/spark_backend.py",
     "engines/spark_driver.py",
     "engines/spark_engine.py",
     "joblib_internals.py",
@@ -47,20 +54,19 @@ GUARDED = {
 }
 OWN = {"chunks.py": {"_packer"}, "taskflow/relay.py": {"_forget"}}
 STANDARD = {
-    "_exit",
-    "_getframe",
-    "_current_frames",
-    "_name_",
-    "_value_",
-    "_member_type_",
-    "_replace",
     "_asdict",
+    "_current_frames",
+    "_exit",
     "_fields",
+    "_getframe",
     "_make",
-} | {
+    "_member_type_",
     "_name_",  # an Enum's, documented
+    "_replace",
     "_value_",
 }
+#: Files that list names for other files of their room.
+TABLES = ("engines/private_names.py", "lean/start.py", "taskflow/airflow_names.py")
 LIBRARIES = ("airflow.", "cloudpickle", "dask", "distributed", "joblib", "pyspark", "ray", "structlog")
 
 
@@ -87,6 +93,22 @@ def test_private_attributes_are_used_where_they_are_guarded() -> None:
             assert _foreign(tree) <= STANDARD | OWN.get(file, set()), file
 
 
+def test_every_guarded_name_is_looked_for() -> None:
+    """What those files use of another library they look for by its name, or do without where it is missing."""
+    tables = set().union(*(_texts(FILES[file]) for file in TABLES))
+    for file in GUARDED - {"checkpoint/digests.py", "lean/start.py"}:  # which catch the AttributeError
+        looked_for = tables | _texts(FILES[file])
+        assert _foreign(FILES[file]) <= STANDARD | looked_for, file
+
+
+def _texts(tree: ast.AST) -> set[str]:
+    """Return the words of all texts in a file but its docstrings."""
+    documented = (ast.Module, ast.ClassDef, *FUNCTIONS)
+    docs = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, documented)}
+    found = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return {word for text in found if text not in docs for word in re.findall(r"\w+", text)}
+
+
 def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -96,11 +118,29 @@ def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def _foreign(tree: ast.AST) -> set[str]:
-    """Return private attributes of anything but what a class says it has itself."""
+    """Return private attributes of anything but what a class, or one that it derives from, has itself."""
     used = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _private(node.attr)]
-    own = {node.attr for node in used if isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}}
-    own |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    return {node.attr for node in used} - own
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    own = {node.name for node in ast.walk(tree) if isinstance(node, FUNCTIONS)}
+    return {node.attr for node in used} - own.union(*(_names_of(each) for each in classes))
+
+
+def _names_of(kind: ast.ClassDef) -> set[str]:
+    """Return the names that the objects of a class of this package have, by what it and its own bases set."""
+    named = [node for each in kind.body for node in ast.walk(each)]
+    found = {node.name for node in named if isinstance(node, FUNCTIONS)}
+    found |= {node.id for node in named if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    found |= {node.attr for node in named if isinstance(node, ast.Attribute) and _is_set_on_self(node)}
+    return found.union(*(_names_of(base) for base in _bases(kind)))
+
+
+def _is_set_on_self(node: ast.Attribute) -> bool:
+    return isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+
+
+def _bases(kind: ast.ClassDef) -> list[ast.ClassDef]:
+    names = {node.id for base in kind.bases for node in ast.walk(base) if isinstance(node, ast.Name)} - {kind.name}
+    return [each for name in names for each in CLASSES.get(name, ())]
 
 
 def _private(name: str) -> bool:
@@ -176,6 +216,65 @@ def test_missing_name_of_an_engine(monkeypatch: pytest.MonkeyPatch, engine: str,
     assert place.partition(".")[0].partition(":")[0] in str(caught.value)
     assert ". " not in str(caught.value)
     assert task(_same, backend="threading").map([1, 2]) == [1, 2]
+
+
+STRUCTLOG = [
+    *(("BoundLoggerBase", name) for name in ("_context", "_logger", "_processors", "_proxy_to_logger")),
+    ("_config.BoundLoggerLazyProxy", "_logger_factory_args"),
+]
+#: A structlog as some other version could be, whose objects have the name no more, in a worker of a cluster.
+OTHER_STRUCTLOG = """
+from airflow_joblib.on_import import when_imported
+from airflow_joblib.taskflow import guest_logs
+
+def rename():
+    import structlog
+    owner = structlog
+    for part in {owner!r}.split("."):
+        owner = getattr(owner, part)
+    owner.__annotations__ = {{key: kind for key, kind in owner.__annotations__.items() if key != {name!r}}}
+    if {name!r} in vars(owner):
+        delattr(owner, {name!r})
+    owner.__setattr__ = lambda self, name, value: None if name == {name!r} else object.__setattr__(self, name, value)
+
+when_imported("structlog", rename)
+guest_logs.install()
+try:
+    import structlog
+except Exception as error:
+    print(f"{{type(error).__name__}}: {{error}}")
+import logging, threading
+logging.getLogger("other").warning("goes on")
+"""
+
+
+@pytest.mark.parametrize(("owner", "name"), STRUCTLOG)
+def test_missing_name_of_structlog(owner: str, name: str) -> None:
+    """Where structlog lacks a name, an item that imports it on a cluster fails with one sentence; all else goes on."""
+    done = run_python(OTHER_STRUCTLOG.format(owner=owner, name=name))
+    assert re.match(rf"ParallelTaskError: .* can't work with structlog [\d.]+, which has no .*\.{name}:", done.stdout)
+    assert ". " not in done.stdout
+    assert "goes on" in done.stderr
+
+
+PLACES = [(module, name) for module, names in start.PLACES.items() for name in names]
+
+
+@pytest.mark.parametrize(("module", "name"), PLACES)
+def test_missing_name_of_loky(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
+    """Where loky lacks what lean processes need, its own are started instead."""
+    loky: Any = importlib.import_module("joblib.externals.loky")
+    executor = loky.ProcessPoolExecutor(1)
+    owner: Any = importlib.import_module(module)
+    *owners, last = name.split(".")
+    for each in owners:
+        owner = getattr(owner, each)
+    monkeypatch.delattr(next(each for each in (owner, *type(owner).__mro__) if last in vars(each)), last)
+    start._lean_process.cache_clear()
+    try:
+        assert not start.lean(executor)
+    finally:
+        start._lean_process.cache_clear()
 
 
 class _Declared:
