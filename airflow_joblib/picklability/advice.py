@@ -105,8 +105,7 @@ def known_object(obj: object) -> tuple[str, str] | None:
     """Return the reason and the advice for an object that is known by what a library has made of it, not by type."""
     if type(obj) is FunctionType:
         maker = str(obj.__globals__.get("__name__", ""))
-        dispatches = maker == "functools" and "registry" in obj.__dict__
-        return MADE_BY_LIBRARY if dispatches or maker.partition(".")[0] in _DECORATORS else None
+        return MADE_BY_LIBRARY if maker.partition(".")[0] in _DECORATORS else None
     if issubclass(type(obj), type):
         mro: tuple[type, ...] = type.__dict__["__mro__"].__get__(obj)
         return None if all(_MAPPED.isdisjoint(vars(base)) for base in mro) else MAPPED_CLASS

@@ -18,6 +18,7 @@ import sys
 from types import CellType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib.picklability.finding import find, is_found, name_in
 from airflow_joblib.picklability.inherited import object_of
 from airflow_joblib.picklability.pickler import Pickler, loads
 from airflow_joblib.picklability.singletons import has_no_state
@@ -80,7 +81,7 @@ class ByNamePickler(Pickler):
         module, name = obj.__module__, obj.__qualname__
         if type(module) is not str or module not in self._shared.modules:
             return None
-        found = _lookup(module, name)
+        found = find(module, name)
         if found is obj:
             return NotImplemented
         steps = _steps_to(obj, found)
@@ -99,25 +100,17 @@ class ByNamePickler(Pickler):
     def _reduce_single(self, obj: Any, kind: Any) -> Any:
         """Reduce an object without state to its name in the module of its type; a bare ``object()``, in any module."""
         names = [kind.__module__] if kind is not object else list(self._shared.modules)
-        for name in names:
-            for key, value in list(getattr(sys.modules.get(name), "__dict__", {}).items()):
-                if value is obj:
-                    return _lookup, (name, key)
+        for module in names:
+            if (name := name_in(module, obj)) is not None:
+                return find, (module, name)
         return None
 
     def _reduce_named(self, obj: Any) -> Any:
         reduced = obj.__reduce_ex__(4)
         module = getattr(obj, "__module__", None)
-        if type(reduced) is str and module in self._shared.modules and _lookup(module, reduced) is obj:
+        if type(reduced) is str and module in self._shared.modules and is_found(obj, module, reduced):
             return reduced
         return super()._reduce_named(obj)
-
-
-def _lookup(module: str, name: str) -> Any:
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found
 
 
 def _steps_to(obj: object, found: Any) -> tuple[str, ...] | None:
@@ -135,7 +128,7 @@ def _steps_to(obj: object, found: Any) -> tuple[str, ...] | None:
 
 
 def _follow(module: str, name: str, steps: tuple[str, ...]) -> Any:
-    found = _lookup(module, name)
+    found = find(module, name)
     for step in steps:
         found = getattr(found, step)
     return found

@@ -18,6 +18,7 @@ import cloudpickle
 
 from airflow_joblib.picklability.by_value import instance_dict
 from airflow_joblib.picklability.dependencies import current, submodules
+from airflow_joblib.picklability.named import is_dispatcher
 from airflow_joblib.picklability.pickler import Pickler, dotted_name
 
 if TYPE_CHECKING:
@@ -100,6 +101,10 @@ def _subscript(key: Any) -> str:
 def _of_function(function: types.FunctionType) -> Iterator[Child]:
     reduced = _raw_reduced(function)
     if reduced is None:
+        return
+    if is_dispatcher(function):
+        yield from (Child(f"registered for {_short(kind)}", each) for kind, each in function.registry.items())  # type: ignore[attr-defined]
+        yield from (Child("", kind) for kind in function.registry)  # type: ignore[attr-defined]
         return
     attributes, state = reduced[2]
     yield from _of_closure(function)

@@ -10,6 +10,8 @@ import functools
 from enum import Enum, member
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_joblib.picklability.hooks import new_class
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -108,7 +110,7 @@ def _make_enum(
     namespace["__init__"] = _no_init
     for each, parts in values.items():
         namespace[each] = member(_Parts(*parts))
-    return metaclass.__new__(metaclass, name, bases, namespace)
+    return new_class(metaclass, name, bases, namespace)
 
 
 def _new_member(cls: Any, parts: Any) -> Any:

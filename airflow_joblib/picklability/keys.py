@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 import weakref
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.picklability.hooks import make_class, received
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,44 +41,12 @@ def receive_class(key: str, make: Callable[..., type], args: tuple[Any, ...]) ->
     """Return the class that *key* stands for in this process, made now if it is new here."""
     cls = _classes.get(key)
     if cls is None:
-        cls = _made(make, args)
+        cls = make_class(make, args)
         _keys[cls] = key
         _classes[key] = cls
+        received.add(cls)
         _fresh.add(cls)
     return cls
-
-
-class _Hook:
-    """First base of a class while it is made, in the place of the hook of another base."""
-
-    def __init_subclass__(cls, **_: object) -> None: ...
-
-
-class _SlottedHook:
-    """The same before a base that has no ``__dict__``: the first base may only be exchanged for one of its layout."""
-
-    __slots__ = ()
-
-    def __init_subclass__(cls, **_: object) -> None: ...
-
-
-def _made(make: Callable[..., type], args: tuple[Any, ...]) -> type:
-    """Make a class; without the hooks of its metaclass and bases where these ask for keywords of its statement.
-
-    Nothing of a class tells which those were. What the hooks did with them is in the class's state, which follows.
-    """
-    try:
-        return make(*args)
-    except TypeError:
-        metaclass, name, bases, own = args[:4]
-        if isinstance(metaclass, type) and isinstance(bases, tuple) and isinstance(own, dict):
-            for hook in ((), (_SlottedHook,), (_Hook,)):
-                with suppress(TypeError):  # if none will do the first error is the one to report
-                    cls: type = type.__new__(metaclass, name, (*hook, *bases), own)
-                    if hook:
-                        cls.__bases__ = bases
-                    return cls
-        raise
 
 
 def set_class_state(cls: type, state: tuple[Callable[[type, Any], None], Any]) -> None:

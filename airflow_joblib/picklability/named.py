@@ -2,7 +2,8 @@
 
 A few objects say "import me" when they are asked how to be pickled: a function under ``functools.cache``, a
 ``NewType``, a ``ParamSpec``. cloudpickle believes them, and for one from a DAG file the worker then fails. Here they
-are rebuilt from what they are made of.
+are rebuilt from what they are made of, and so is a function under ``functools.singledispatch``, which holds weak
+references.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FunctionType
 
-__all__ = ["FROM_PARTS", "is_function_wrapper", "reduce_cached_property"]
+__all__ = ["FROM_PARTS", "is_dispatcher", "is_function_wrapper", "reduce_cached_property", "reduce_dispatcher"]
 
 _CACHED = type(functools.cache(lambda: None))
+_DISPATCHER = getattr(functools.singledispatch(lambda _: None), "__code__", None)
+#: Attributes that ``singledispatch`` gives it, and ``update_wrapper``.
+_OF_DISPATCHER = frozenset({"register", "dispatch", "registry", "_clear_cache", "__wrapped__"})
 _ALIAS: Any = getattr(typing, "TypeAliasType", None)  # Python 3.12 and up
 
 
@@ -41,6 +46,34 @@ def _make_cached(maxsize: int | None, typed: bool) -> Any:  # noqa: FBT001 - cal
 def _fill_cached(cached: Any, function: Callable[..., Any]) -> None:
     cached.__wrapped__.function = function
     functools.update_wrapper(cached, function)
+
+
+def is_dispatcher(function: FunctionType) -> bool:
+    """Return whether a function is what ``functools.singledispatch`` has made."""
+    return function.__code__ is _DISPATCHER
+
+
+def reduce_dispatcher(dispatcher: Any) -> tuple[Any, ...]:
+    """Reduce a function under ``functools.singledispatch`` to the functions that it chooses from."""
+    attributes = {name: value for name, value in vars(dispatcher).items() if name not in _OF_DISPATCHER}
+    state = dict(dispatcher.registry), attributes
+    return _make_dispatcher, (dispatcher.__name__,), state, None, None, _fill_dispatcher
+
+
+def _make_dispatcher(name: str) -> Any:
+    def later(*_: object) -> None:
+        """Stand in for the function of any type until that has arrived: it may well call the dispatcher."""
+
+    later.__name__ = name
+    return functools.singledispatch(later)
+
+
+def _fill_dispatcher(dispatcher: Any, state: tuple[dict[type, Callable[..., Any]], dict[str, Any]]) -> None:
+    registry, attributes = state
+    for kind, function in registry.items():
+        dispatcher.register(kind, function)
+    functools.update_wrapper(dispatcher, registry[object])
+    vars(dispatcher).update(attributes)
 
 
 def _reduce_new_type(new_type: Any) -> tuple[Any, ...]:

@@ -29,9 +29,16 @@ from airflow_joblib.picklability import singletons
 from airflow_joblib.picklability.by_value import importable, is_own, left_behind, sent_by_value
 from airflow_joblib.picklability.class_parts import Reduced, is_by_value, is_member, member_named, reduce_parts
 from airflow_joblib.picklability.dependencies import current
+from airflow_joblib.picklability.finding import is_found
 from airflow_joblib.picklability.keys import class_of_key, key_of, receive_class, set_class_state
 from airflow_joblib.picklability.kinds import error_of_parts, is_plain_error, loads_plainly, reduces_itself, refused
-from airflow_joblib.picklability.named import FROM_PARTS, is_function_wrapper, reduce_cached_property
+from airflow_joblib.picklability.named import (
+    FROM_PARTS,
+    is_dispatcher,
+    is_function_wrapper,
+    reduce_cached_property,
+    reduce_dispatcher,
+)
 from airflow_joblib.picklability.singletons import has_no_state
 
 if TYPE_CHECKING:
@@ -114,6 +121,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
     def _reduce_function(self, function: FunctionType) -> Any:
         reduced = self._reduce_reference(function, function.__module__)
+        if reduced is not NotImplemented and is_dispatcher(function):
+            return reduce_dispatcher(function)
         if self.needs is None or reduced is NotImplemented:
             return reduced
         return self.needs.reduce_function(function, reduced)
@@ -227,10 +236,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
 def _found(obj: object, module: str, name: str) -> bool:
     """Tell whether *obj* is what a worker finds under *name* in *module*, and is not to travel by value."""
-    found: object = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found is obj and module not in cloudpickle.list_registry_pickle_by_value()
+    return is_found(obj, module, name) and module not in cloudpickle.list_registry_pickle_by_value()
 
 
 def _reduce_module(module: ModuleType) -> Any:

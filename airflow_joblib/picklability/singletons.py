@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from airflow_joblib.picklability.finding import name_in, values_of
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
@@ -65,17 +67,11 @@ def name_of(obj: object, kind: type) -> tuple[str, str] | None:
     for module, name, of in (*_made.keys(), *_made_for_good.keys()):
         if of is kind and _store(kind).get((module, name, of)) is obj:
             return module, name
-    if kind is not object:
-        return _name_in(kind.__module__, obj)
-    sent = (*cloudpickle.list_registry_pickle_by_value(), "__main__")  # each time: a DAG file may be loading still
-    return next(filter(None, (_name_in(module, obj) for module in sent)), None) or _name_of_bare(obj)
-
-
-def _name_in(module: str, obj: object) -> tuple[str, str] | None:
-    for name, value in list(getattr(sys.modules.get(module), "__dict__", {}).items()):
-        if value is obj:
-            return module, name
-    return None
+    by_value = [*cloudpickle.list_registry_pickle_by_value(), "__main__"]  # each time: a DAG file may be loading still
+    modules = by_value if kind is object else [kind.__module__]
+    named = ((module, name_in(module, obj)) for module in modules)
+    found = next(((module, name) for module, name in named if name is not None), None)
+    return _name_of_bare(obj) if found is None and kind is object else found
 
 
 def _name_of_bare(obj: object) -> tuple[str, str] | None:
@@ -98,7 +94,7 @@ def imported_singleton(module: str, name: str) -> object:
 
 def sent_singleton(module: str, name: str, kind: type) -> object:
     """Return the object of a module that travels by value: its own where it is here, else one for all that ask."""
-    here = getattr(sys.modules.get(module), "__dict__", {}).get(name)
+    here = values_of(module).get(name)
     if type(here) is kind:
         return here
     store, key = _store(kind), (module, name, kind)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cloudpickle.cloudpickle import _make_skeleton_class
 
-from airflow_joblib.picklability import keys
+from airflow_joblib.picklability.hooks import make_class
 from tests.unit.helpers import PROCESSES, task
 
 
@@ -57,7 +57,7 @@ class Error(ValueError):
 )
 def test_hooks_that_want_keywords_are_left_out(metaclass: type, bases: tuple[type, ...]) -> None:
     """A class that can't be made by its statement again is made without the hooks, with its metaclass and bases."""
-    made = keys._made(_make_skeleton_class, (metaclass, "Made", bases, {"__module__": "there"}, None, None))
+    made = make_class(_make_skeleton_class, (metaclass, "Made", bases, {"__module__": "there"}, None, None))
     assert (type(made), made.__name__, made.__module__) == (metaclass, "Made", "there")
     assert made.__bases__ == (bases or (object,))
 
@@ -70,7 +70,7 @@ def test_other_errors() -> None:
             raise ValueError("never")
 
     with pytest.raises(ValueError, match="never"):
-        keys._made(_make_skeleton_class, (Refusing, "Made", (), {}, None, None))
+        make_class(_make_skeleton_class, (Refusing, "Made", (), {}, None, None))
 
 
 @pytest.mark.parametrize("backend", PROCESSES)

@@ -14,27 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MADE = """
-import functools
 import pydantic, wrapt
 from sqlalchemy.orm import DeclarativeBase, Mapped, declarative_base, mapped_column
 from sqlalchemy import Column, Integer
-
-@functools.singledispatch
-def show(value):
-    return "any"
-
-@show.register
-def _(value: int):
-    return "int"
-
-class Shower:
-    @functools.singledispatchmethod
-    def show(self, value):
-        return "any"
-
-    @show.register
-    def _(self, value: int):
-        return "int"
 
 class Base(DeclarativeBase):
     pass
@@ -61,12 +43,6 @@ def checked(n: int) -> int:
 """
 
 USES = """
-def dispatched(item):
-    return show(item)
-
-def method(item):
-    return Shower().show(item)
-
 def mapped(item):
     return User(id=item).id
 
@@ -81,8 +57,6 @@ def validated(item):
 """
 
 CULPRITS = {
-    "dispatched": "dispatched → global 'show'",
-    "method": "method → global 'Shower' → Shower.show",
     "mapped": "mapped → global 'User'",
     "declared": "declared → global 'Group'",
     "decorated": "decorated → global 'wrapped'",
