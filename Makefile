@@ -21,7 +21,7 @@ help:
 	@echo "make nightly   what no change need wait for: chaos, what plain joblib does wrong, the tests' own harness"
 	@echo "make matrix    unit tests, demo and integration tests on each version of Airflow and Python that is supported"
 	@echo "               (ONLY=oldest: that environment, PARTS=unit: those tests, QUICK=1: few tests on two environments)"
-	@echo "make check     linters, formatter, types, direction of imports"
+	@echo "make check     linters, formatter, types, direction of imports, spelling"
 	@echo "make bench     measure against joblib, other pools and a plain loop (ONLY=no_op: that work, QUICK=1: a smoke run)"
 	@echo "make bench-airflow  the same under a real Airflow, against .expand and joblib written by hand"
 	@echo "make bench-engines  ours on a real cluster against the same engine driven directly (ENGINES=1 installs all three)"
@@ -86,6 +86,8 @@ check: $(VENV)/.test $(VENV)/.check $(VENV)/.bench
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/codespell
+	$(BIN)/validate-pyproject pyproject.toml
 
 # Wants a quiet machine. The plots and the table of the documentation are made from what is in build/bench:
 # python -m tests.benchmarks --docs docs/explanation/benchmarks

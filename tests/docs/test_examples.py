@@ -131,9 +131,10 @@ def test_readme_and_index_show_the_same_dag() -> None:
     assert first == second
 
 
-def test_readme_links_lead_somewhere() -> None:
-    """Every relative link of the README is a file of the repository, and its fragment a heading there."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    """Every relative link is a file of the repository, and its fragment a heading there."""
+    text = (ROOT / page).read_text(encoding="utf-8")
     for target, fragment in re.findall(r"\]\((?!https?:)([^)#]+)(?:#([^)]+))?\)", text):
         assert (ROOT / target).exists(), target
         if fragment:
