@@ -30,6 +30,7 @@ def _few(scenario: Scenario) -> list[tuple[str, str]]:
     return cases[:1] + quick[:1]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_scenario_runs(scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each scenario gives samples of each case, or says why not, and figures, a table, JSON and a plot of them."""

@@ -70,6 +70,7 @@ def test_page(tmp_path: Path) -> None:
         assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
 
 
+@pytest.mark.nightly
 @pytest.mark.integration
 def test_quick_run(tmp_path: Path) -> None:
     """A tiny run under a real Airflow gives figures of each choice and store, and the page of them."""

@@ -21,16 +21,10 @@ PASSWORD = "pass-of-the-variable"
 
 
 @pytest.fixture(scope="module")
-def started(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> dict[str, str]:
-    """Both DAGs, triggered at once: the runs' ids."""
-    airflow.api.post("variables", body={"key": "shop_password", "value": PASSWORD})
-    return {dag_id: airflow.trigger(add_dag(dag_id)) for dag_id in ("logs", "log_flood")}
-
-
-@pytest.fixture(scope="module")
-def run(airflow: AirflowInstance, started: dict[str, str]) -> DagRunResult:
+def run(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> DagRunResult:
     """One run of the DAG whose items say something."""
-    return airflow.wait("logs", started["logs"])
+    airflow.api.post("variables", body={"key": "shop_password", "value": PASSWORD})
+    return airflow.run_dag(add_dag("logs"))
 
 
 def short(event: dict[str, Any]) -> tuple[str, str, str]:
@@ -151,9 +145,10 @@ def test_secrets_first_seen_in_a_worker(
     assert [event["event"] for event in said(f"found_{backend}")].count("found ***") == 4
 
 
-def test_flood(airflow: AirflowInstance, started: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.nightly
+def test_flood(airflow: AirflowInstance, add_dag: Callable[[str], str], capsys: pytest.CaptureFixture[str]) -> None:
     """One hundred thousand lines from four workers: each arrives once, in order, and the task's memory stays."""
-    run = airflow.wait("log_flood", started["log_flood"])
+    run = airflow.run_dag(add_dag("log_flood"))
     log = airflow.log_events(run.dag_id, run.run_id, "flooded")
     lines: dict[int, list[int]] = {}
     for event in log:

@@ -184,7 +184,7 @@ class TestTimeLimit:
             task(block, backend=backend, item_timeout=1)([5])
         assert caught.value.index == 0
 
-    @pytest.mark.slow
+    @pytest.mark.nightly
     @processes
     def test_all_block(self, backend: str, tmp_path: Path) -> None:
         """Every worker at once in such code, and again at the retry: each try is counted, the others still run."""

@@ -61,7 +61,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore:A worker stopped:UserWarning")  # in loky's thread, which an error would end
 def test_a_worker_that_has_grown_is_replaced(tmp_path: Path) -> None:
     """Where loky has put another worker in the place of one that has grown, each leaves its resource in peace."""

@@ -92,6 +92,7 @@ class TestOneItem:
 class TestMany:
     """Workers die again and again."""
 
+    @pytest.mark.nightly
     def test_every_tenth_item_kills(self, backend: str, tmp_path: Path, published: list[Any]) -> None:
         """The run finishes, finds each of them, and never has more workers at work than were asked for."""
         ran = tmp_path / "ran"
@@ -166,14 +167,14 @@ class TestMany:
 
         def kill_all() -> None:
             assert eventually(lambda: len(notes(ran)) == 4, 120)
-            time.sleep(1)
+            time.sleep(0.5)
             for pid in set(notes(pids)):
                 os.kill(int(pid), signal.SIGKILL)
 
         killer = Thread(target=kill_all)
         killer.start()
         try:
-            fanned = task(work, backend=backend, batch_size=1, item_retries=1, item_retry_delay=4)
+            fanned = task(work, backend=backend, batch_size=1, item_retries=1, item_retry_delay=3)
             assert fanned(range(4)) == [0, 1, 2, 3]
         finally:
             killer.join()

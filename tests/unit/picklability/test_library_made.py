@@ -86,6 +86,7 @@ def test_mapped_object_as_item(dag_file: Any) -> None:
     module.Base.registry.dispose()
 
 
+@pytest.mark.nightly
 def test_in_a_module_of_its_own(tmp_path: Path) -> None:
     """The way out that the advice names works, for all of them."""
     (tmp_path / "made_elsewhere.py").write_text(MADE)
