@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PAGES", "ROOT", "Example", "examples"]
+__all__ = ["PAGES", "ROOT", "Example", "blocks", "examples"]
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -39,6 +39,12 @@ class Example:
         return bool(re.search(r"^(from|import) airflow\b", self.code, re.MULTILINE))
 
     @property
+    def file(self) -> str | None:
+        """The file of the repository that the block shows, or a part of; None for code of the page's own."""
+        named = re.match(r"# (dags/\S+\.py)\n", self.code)
+        return named and named[1]
+
+    @property
     def name(self) -> str:
         """Where it is, as an editor takes it."""
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -46,6 +52,11 @@ class Example:
 
 def examples(page: Path) -> list[Example]:
     """Return the examples of a page, in order."""
+    return [example for example in blocks(page) if example.file is None]
+
+
+def blocks(page: Path) -> list[Example]:
+    """Return the examples of a page, and what it shows of files of the repository, in order."""
     text = page.read_text(encoding="utf-8")
     return [
         Example(page, text.count("\n", 0, found.start()) + 2, found[1], found[2]) for found in _FENCE.finditer(text)
