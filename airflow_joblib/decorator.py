@@ -142,6 +142,13 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         items, call = self._signature.bind(args, kwargs)
         return fan_out(call, materialized(items), self.options, _defaults(), self.item)
 
+    def fork_early(self) -> None:
+        """Fork what workers can come from if no fork is safe any more once a task's arguments are loaded."""
+        from airflow_joblib import fan_out  # noqa: F401 - what it imports, each worker has
+        from airflow_joblib.pools import early, forked_pool  # noqa: F401
+
+        early.fork_early(self.__name__, self.options, _defaults)
+
     def partial(self, **kwargs: Any) -> Any:
         """Fix arguments that all mapped instances share; ``.expand()`` of what it returns makes the mapped task.
 

@@ -331,9 +331,8 @@ class _Run:
         from airflow_joblib.pools import choice  # late: other backends fork nothing
 
         self.host.before_fork()
-        template = choice.template(self.name, self.backend, Inherited.of(self.call, self.head))
-        self.backend = "loky" if template is None else "multiprocessing"
-        with nullcontext() if template is None else template:
+        with choice.template(self.name, self.backend, Inherited.of(self.call, self.head)) as template:
+            self.backend = "loky" if template is None else "multiprocessing"
             yield template
 
     @contextmanager
@@ -342,13 +341,14 @@ class _Run:
         from airflow_joblib.pools.forked_pool import ForkedPool
 
         assert self.packer is not None  # noqa: S101 - as the caller saw
-        self.packer.shared = template.given
+        given = self.packer.shared = template.given
+        sent = nullcontext((b"", b"")) if given.call else self.parcel.sent_by_name(given)
         options = self.options.backend_options
         threads = inner_threads.for_each_of(workers, options)
         # What joblib would do with these is done already.
         options = {name: value for name, value in options.items() if name not in (inner_threads.OPTION, *_SENT_BY_US)}
-        with self.host.services() as prepare:
-            payload = Payload(b"", b"", prepare, os.getpid(), local=True, rules=self.rules, threads=threads)
+        with self.host.services() as prepare, sent as (call, classes):
+            payload = Payload(call, classes, prepare, os.getpid(), local=True, rules=self.rules, threads=threads)
             yield lambda: ForkedPool(template, payload, workers, options)
 
     def _drive(self, pool: Workers, workers: int) -> None:

@@ -16,11 +16,11 @@ from airflow_joblib.exceptions import ParallelTaskError
 from airflow_joblib.time_limits import GRACE, LEAVING, WATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from airflow_joblib.board import Board
 
-__all__ = ["CLOSE_FAILED", "NOT_LEFT", "check_resources", "end", "have_left", "kill", "offspring"]
+__all__ = ["CLOSE_FAILED", "NOT_LEFT", "check_resources", "end", "ended", "have_left", "kill", "offspring"]
 
 log = logging.getLogger("airflow_joblib")
 
@@ -62,7 +62,7 @@ def have_left(workers: list[Any], board: Board) -> bool:
         all_began = all(process.pid in leaving for process in waiting.values())
         if clock.now() - began > (LEAVING if all_began else GRACE):
             return False
-        for sentinel in _ended(waiting, _LOOK):
+        for sentinel in ended(waiting, _LOOK):
             del waiting[sentinel]
     return True
 
@@ -80,20 +80,20 @@ def end(workers: list[Any], board: Board) -> None:
         for process in alive.values():
             if process.pid not in leaving:
                 process.terminate()
-        for sentinel in _ended(alive, WATCH):
+        for sentinel in ended(alive, WATCH):
             del alive[sentinel]
     kill(alive.values())
 
 
-def _ended(sentinels: Mapping[int, Any], seconds: float) -> list[int]:
-    """Wait so long at most, and return the sentinels of processes that have ended.
+def ended(sentinels: Iterable[int], seconds: float | None) -> list[int]:
+    """Wait so long at most, for ever where that is None, and return the sentinels of processes that have ended.
 
     ``multiprocessing.connection.wait`` would count the seconds by a clock that may stand still.
     """
     poll = select.poll()
     for sentinel in sentinels:
         poll.register(sentinel, select.POLLIN)
-    return [sentinel for sentinel, _ in poll.poll(1000 * seconds)]
+    return [sentinel for sentinel, _ in poll.poll(None if seconds is None else 1000 * seconds)]
 
 
 def kill(processes: Iterable[Any]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.call import Call
     from airflow_joblib.exceptions import Culprit
+    from airflow_joblib.picklability.inherited import Inherited
     from airflow_joblib.sending import Packed, Sent
 
 __all__ = ["Parcel"]
@@ -74,4 +75,12 @@ class Parcel:
         shared, sent = send(packed, pack(list(kinds)))
         del packed
         with shared:
+            yield sent
+
+    @contextmanager
+    def sent_by_name(self, shared: Inherited) -> Iterator[Sequence[Sent]]:
+        """Give the same to workers that have *shared* from before a fork. They need no classes by key."""
+        self._packed = b""
+        memory, sent = send(pack(self._call, share_above=self._share_above, verify=True, shared=shared), pack([]))
+        with memory:
             yield sent

@@ -22,11 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_joblib.exceptions import InvalidOptionError
+from airflow_joblib.picklability.by_name import ByNamePickler
 from airflow_joblib.picklability.pickler import Pickler, loads
-from airflow_joblib.shared_memory import SharedMemory, attach
+from airflow_joblib.shared_memory import Place, SharedMemory, attach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from airflow_joblib.picklability.inherited import Inherited
 
 __all__ = ["Packed", "Sent", "pack", "receive", "send", "share_above"]
 
@@ -49,6 +52,15 @@ class Sent(NamedTuple):
     path: str
     places: tuple[tuple[int, int], ...]
 
+    @property
+    def file(self) -> int:
+        """The descriptor of that memory which this process has; -1 for none."""
+        return self.path.file if isinstance(self.path, Place) else -1
+
+    def by(self, file: int) -> Sent:
+        """Return the same for a process whose descriptor of that memory is *file*."""
+        return self._replace(path=Place(self.path, file))
+
 
 def share_above(backend_options: Mapping[str, Any]) -> int | None:
     """Return the bytes above which a buffer is shared: joblib's ``max_nbytes``; None to share none.
@@ -69,13 +81,20 @@ def share_above(backend_options: Mapping[str, Any]) -> int | None:
     raise InvalidOptionError(msg)
 
 
-def pack(obj: object, *, share_above: int | None = _SHARE_ABOVE, verify: bool = False) -> Packed:
+def pack(
+    obj: object,
+    *,
+    share_above: int | None = _SHARE_ABOVE,
+    verify: bool = False,
+    shared: Inherited | None = None,
+) -> Packed:
     """Pickle *obj* for workers on this machine.
 
     Args:
         obj: What to send.
         share_above: Bytes above which a buffer is kept out of the pickle; None for never.
         verify: Load it where loading runs code of the user, from the buffers as they are, but read-only.
+        shared: What those workers have from before a fork, which goes by name; None for fresh ones.
 
     Raises:
         Exception: Whatever pickling or loading raises.
@@ -90,7 +109,7 @@ def pack(obj: object, *, share_above: int | None = _SHARE_ABOVE, verify: bool = 
         return False
 
     file = io.BytesIO()
-    pickler = _SharingPickler(file, stays)
+    pickler = _SharingPickler(file, stays) if shared is None else _SharingByName(file, shared, stays)
     pickler.dump(obj)
     packed = Packed(memoryview(file.getvalue()), buffers)  # not getbuffer: the file may be collected before it
     if verify and pickler.unsure:
@@ -103,14 +122,28 @@ class _SharingPickler(Pickler):
 
     def __init__(self, file: io.BytesIO, buffer_callback: Callable[[pickle.PickleBuffer], object]) -> None:
         super().__init__(file, buffer_callback=buffer_callback)
-        numpy = sys.modules.get("numpy")
-        self._arrays: tuple[Any, ...] = () if numpy is None else (numpy.ndarray, numpy.memmap)
+        self._arrays = _array_types()
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce *obj*, or leave it to pickle with ``NotImplemented``."""
         if type(obj) in self._arrays and not obj.dtype.hasobject:
             return _reduce_array(obj)
         return super().reducer_override(obj)
+
+
+class _SharingByName(_SharingPickler, ByNamePickler):
+    """Does the same for workers that have all from before a fork."""
+
+    def __init__(
+        self, file: io.BytesIO, shared: Inherited, buffer_callback: Callable[[pickle.PickleBuffer], object]
+    ) -> None:
+        ByNamePickler.__init__(self, file, shared, buffer_callback=buffer_callback)
+        self._arrays = _array_types()
+
+
+def _array_types() -> tuple[Any, ...]:
+    numpy = sys.modules.get("numpy")
+    return () if numpy is None else (numpy.ndarray, numpy.memmap)
 
 
 def _reduce_array(array: Any) -> Any:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 import io
 import sys
+from operator import attrgetter
 from types import CellType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ from airflow_joblib.picklability.pickler import Pickler, loads
 from airflow_joblib.picklability.singletons import has_no_state
 
 if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable
     from types import CodeType
 
     from airflow_joblib.picklability.inherited import Inherited
@@ -58,8 +61,14 @@ def dumps_by_name(obj: object, shared: Inherited, *, verify: bool = False) -> by
 class ByNamePickler(Pickler):
     """Pickles by name, or by identity, what the receiver has as well."""
 
-    def __init__(self, file: io.BytesIO, shared: Inherited) -> None:
-        super().__init__(file, shared.classes)
+    def __init__(
+        self,
+        file: io.BytesIO,
+        shared: Inherited,
+        *,
+        buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
+    ) -> None:
+        super().__init__(file, shared.classes, buffer_callback=buffer_callback)
         self._shared = shared
 
     def reducer_override(self, obj: Any) -> Any:
@@ -102,7 +111,7 @@ class ByNamePickler(Pickler):
         names = [kind.__module__] if kind is not object else list(self._shared.modules)
         for module in names:
             if (name := name_in(module, obj)) is not None:
-                return find, (module, name)
+                return _named, (module, name)
         return None
 
     def _reduce_named(self, obj: Any) -> Any:
@@ -127,8 +136,17 @@ def _steps_to(obj: object, found: Any) -> tuple[str, ...] | None:
     return None
 
 
+def _named(module: str, name: str) -> Any:
+    """Return what a name means in the receiver, which had that module before the fork.
+
+    Raises:
+        AttributeError: It has been set since.
+    """
+    return attrgetter(name)(sys.modules[module])
+
+
 def _follow(module: str, name: str, steps: tuple[str, ...]) -> Any:
-    found = find(module, name)
+    found = _named(module, name)
     for step in steps:
         found = getattr(found, step)
     return found

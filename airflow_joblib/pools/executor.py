@@ -26,6 +26,7 @@ from contextlib import suppress
 from multiprocessing import connection
 from typing import TYPE_CHECKING
 
+from airflow_joblib.leaving import ended
 from airflow_joblib.pools.template import read_number
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Forked:
     @property
     def exitcode(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
-        if self._code is None and connection.wait([self.sentinel], 0):
+        if self._code is None and ended([self.sentinel], 0):
             number = read_number(self.sentinel)
             self._code = 255 if number is None else number  # the template has ended, and with it all of its workers
         return self._code
@@ -90,7 +91,7 @@ class Forked:
     def join(self, timeout: float | None = None) -> None:
         """Wait for its end, so many seconds at most."""
         if self._code is None:
-            connection.wait([self.sentinel], timeout)
+            ended([self.sentinel], timeout)
 
     def close(self) -> None:
         """Let go of it, once it has ended."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.picklability.inherited import Inherited
 
-__all__ = ["fresh_workers_wanted", "other_threads", "safe_template"]
+__all__ = ["fresh_workers_wanted", "make_template", "other_threads"]
 
 _TASKS = Path("/proc/self/task")
 #: Threads that libraries start when they are imported, by the kernel's name, and that a fork does without.
@@ -33,7 +33,8 @@ _HARMLESS = frozenset({"jemalloc_bg_thd", "polars-ooc-clea"})
 #: Packages whose threads a fork does without: they watch or report, and start anew in a child or do nothing there.
 _WATCHERS = frozenset(
     {"airflow", "airflow_joblib", "opentelemetry", "ddtrace", "sentry_sdk", "tqdm", "coverage"}
-    | {"ipykernel", "IPython", "zmq", "execnet", "xdist", "pytest_timeout", "debugpy", "_pydevd_bundle"}
+    | {"execnet", "xdist", "pytest_timeout", "pytest_rerunfailures", "debugpy", "_pydevd_bundle"}
+    | {"ipykernel", "IPython", "zmq"}
 )
 #: The kernel's names of native threads that belong to those.
 _WATCHERS_NATIVE = ("ZMQbg/",)
@@ -53,18 +54,14 @@ def fresh_workers_wanted() -> str:
     return ""
 
 
-def safe_template(given: Inherited) -> tuple[Template | None, list[str]]:
-    """Fork a template, and return it if that was safe; else the names of the threads that it could not take along."""
+def make_template(given: Inherited) -> tuple[Template, list[str]]:
+    """Fork a template, and return it with the names of the threads that it has lost: none where that was safe."""
     template = Template(given, work)
     try:
-        found = other_threads()
+        return template, other_threads()
     except BaseException:
         template.close()
         raise
-    if found:
-        template.close()
-        return None, found
-    return template, []
 
 
 def other_threads() -> list[str]:

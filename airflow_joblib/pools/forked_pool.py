@@ -15,7 +15,9 @@ from airflow_joblib.lost_workers import LostWorkersError, Watch
 from airflow_joblib.outcomes import load_report
 from airflow_joblib.pool import Pool
 from airflow_joblib.pools import fork_backend
+from airflow_joblib.pools.early import CatchUp
 from airflow_joblib.pools.executor import WorkerDiedError
+from airflow_joblib.sending import Sent
 from airflow_joblib.shared_memory import Place
 from airflow_joblib.time_limits import UNTAKEN, WATCH
 
@@ -61,10 +63,14 @@ class ForkedPool(Pool):
         with Board() as self._board:
             self._watch = Watch(self._board, self._payload.rules.timeout, drain=False)
             payload = self._payload._replace(board=self._board.path, run=secrets.token_hex(8))
+            start, shared = functools.partial(_start, payload), [self._board.path.file]
+            if isinstance(payload.call, Sent):  # the template is an early one, which has no call
+                start = functools.partial(_catch_up, CatchUp.to_here(), payload)
+                shared.append(payload.call.file)
             self._settings = {
                 "template": self._template,
-                "shared": [self._board.path.file],
-                "start": functools.partial(_start, payload),
+                "shared": shared,
+                "start": start,
                 "leave": worker_process.leave,
             }
             yield
@@ -153,3 +159,11 @@ class ForkedPool(Pool):
 def _start(payload: Payload, board: int) -> None:
     """Start a worker, which was given a descriptor of the board."""
     worker_process.start(payload._replace(board=Place(payload.board, board)))
+
+
+def _catch_up(catch_up: CatchUp, payload: Payload, board: int, memory: int) -> None:
+    """Start a worker of an early template, which was given a descriptor of the memory too that has the call."""
+    catch_up()
+    sent = payload.call, payload.classes
+    call, classes = (each.by(memory) if isinstance(each, Sent) else each for each in sent)
+    _start(payload._replace(call=call, classes=classes), board)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_joblib import isolation
 from airflow_joblib.exceptions import ParallelTaskError
+from airflow_joblib.leaving import ended
 from airflow_joblib.picklability.inherited import take_up
 from airflow_joblib.spawning import not_daemonic
 
@@ -106,7 +107,7 @@ class Template:
         return number, status
 
     def _lost(self) -> TemplateLostError:
-        self._process.join(1)
+        ended([self._process.sentinel], 1)
         code = self._process.exitcode
         how = "" if code is None else f" (exit code {code})"
         return TemplateLostError(
@@ -118,7 +119,7 @@ class Template:
         """End the template, and with it whatever workers it still has."""
         self._line.close()
         self._undo.close()
-        self._process.join(1)
+        ended([self._process.sentinel], 1)
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()

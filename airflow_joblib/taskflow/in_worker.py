@@ -68,7 +68,8 @@ class Prepare:
             return
         if current() is not None:  # a fork of the task, which has Airflow and the context already
             when_imported(TASK_RUNNER, self._set_supervisor)
-            _complete_context()
+            if not _complete_context():  # of a fork from before the task had one
+                when_imported(CONTEXT, self._set_context)
             return
         let_go_of_stdin()
         allow_import()
@@ -89,14 +90,15 @@ class Prepare:
         airflow_internals.set_context([] if self.context is None else [WorkerContext(self.context)])
 
 
-def _complete_context() -> None:
-    """Add to the task's own context what that of any other worker has beside it."""
+def _complete_context() -> bool:
+    """Add to the task's own context what that of any other worker has beside it; return whether there is one."""
     from airflow_joblib.taskflow.context import current as current_context
 
     context: Any = current_context()
     if context is not None and "ti" in context:
         context.setdefault("try_number", context["ti"].try_number)
         context.setdefault("map_index", context["ti"].map_index)
+    return context is not None
 
 
 def allow_import() -> bool:

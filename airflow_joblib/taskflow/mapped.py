@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.input_checks import check_items
+from airflow_joblib.taskflow.operator import MappedParallelOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import XComArg
@@ -44,7 +45,7 @@ class Mapped:
         given = kwargs.get(self._item)
         for place, items in enumerate(given if isinstance(given, list | tuple) else ()):
             self._check(items, f"expand({self._item}=...)", f"Element {place}")
-        return self._task.expand(**kwargs)  # type: ignore[no-any-return]
+        return _ours(self._task.expand(**kwargs))
 
     def expand_kwargs(self, kwargs: Any, *, strict: bool = True) -> XComArg:
         """Make the mapped task from the arguments of each instance.
@@ -55,7 +56,7 @@ class Mapped:
         for place, given in enumerate(kwargs if isinstance(kwargs, list | tuple) else ()):
             if isinstance(given, Mapping) and self._item in given:
                 self._check(given[self._item], "expand_kwargs(...)", f"{self._item!r} of element {place}")
-        return self._task.expand_kwargs(kwargs, strict=strict)  # type: ignore[no-any-return]
+        return _ours(self._task.expand_kwargs(kwargs, strict=strict))
 
     def _check(self, items: object, call: str, which: str) -> None:
         if hasattr(type(items), "resolve"):  # as an XComArg
@@ -69,3 +70,9 @@ class Mapped:
                 f"it, or call {self._name}(...) with the list for a single instance."
             )
             raise TypeError(msg) from error
+
+
+def _ours(made: Any) -> XComArg:
+    """Have a mapped task get ready as one of ours does: TaskFlow takes no other class for it than its own."""
+    made.operator.__class__ = MappedParallelOperator
+    return made  # type: ignore[no-any-return]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from airflow.providers.standard.operators.python import PythonOperator
 
-from airflow_joblib.taskflow.airflow_internals import DecoratedOperator
+from airflow_joblib.taskflow.airflow_internals import DecoratedMappedOperator, DecoratedOperator
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-__all__ = ["ParallelOperator"]
+__all__ = ["MappedParallelOperator", "ParallelOperator"]
 
 
 class ParallelOperator(DecoratedOperator, PythonOperator):
@@ -45,6 +45,27 @@ class ParallelOperator(DecoratedOperator, PythonOperator):
         positional = set(list(named)[: len(self.op_args)])
         return {**{key: context[key] for key in named if key in context and key not in positional}, **given}
 
+    def prepare_for_execution(self) -> Self:
+        """Get ready, before templates are rendered and XComs loaded."""
+        cast("Any", self.python_callable).fork_early()
+        return super().prepare_for_execution()  # type: ignore[no-any-return]
+
     def execute_callable(self) -> list[Any]:
         """Run the fan-out."""
-        return self.python_callable.map(*self.op_args, **self.op_kwargs)  # type: ignore[no-any-return, attr-defined]
+        from airflow_joblib.pools.early import close_early  # late: whoever parses a DAG file forks nothing
+
+        try:
+            return self.python_callable.map(*self.op_args, **self.op_kwargs)  # type: ignore[no-any-return, attr-defined]
+        finally:
+            close_early()
+
+
+class MappedParallelOperator(DecoratedMappedOperator):
+    """What stands for a mapped parallel task until an instance of it knows its arguments."""
+
+    __slots__ = ()
+
+    def prepare_for_execution(self) -> Self:
+        """Get ready, before the arguments of the instance are loaded."""
+        cast("Any", self.python_callable).fork_early()
+        return super().prepare_for_execution()  # type: ignore[no-any-return]

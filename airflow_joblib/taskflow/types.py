@@ -45,6 +45,10 @@ class Parallel(Protocol):
         """Check that the function can reach a worker process."""
         ...
 
+    def fork_early(self) -> None:
+        """Fork what its workers can come from if no fork is safe any more once the arguments are loaded."""
+        ...
+
     def map(self, *args: Any, **kwargs: Any) -> list[Any]:
         """Run the fan-out."""
         ...

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-DAG_IDS = ("by_value", "forms", "own_error_ends_task", "start_methods")
+DAG_IDS = ("by_value", "early_fork", "forms", "own_error_ends_task", "start_methods")
 FIFTY = list(range(50))
 
 CLOSURE_OVER_CONNECTION = """
@@ -162,3 +162,35 @@ def test_start_methods(airflow: AirflowInstance, run_of: Callable[[str], DagRunR
         events = airflow.log_events(run.dag_id, run.run_id, method)
         said = [(event["event"], event["item"]) for event in events if event["logger"] == "shop.orders"]
         assert sorted(said) == [("informed of 0", 0), ("informed of 1", 1)]
+
+
+@pytest.mark.parametrize(("task_id", "map_index"), [("templated", -1), ("mapped", 0), ("mapped", 1)])
+def test_threads_while_arguments_are_loaded(
+    airflow: AirflowInstance, run_of: Callable[[str], DagRunResult], task_id: str, map_index: int
+) -> None:
+    """Workers are forked from what the task was before, with a warning; they ask, log and know their task as any."""
+    run = run_of("early_fork")
+    found = result(airflow, run, task_id, map_index)
+    shared = {"variable": "hello", "run_id": True, "set": ["at the top level"], "task_id": task_id}
+    shared |= {"map_index": map_index, "used": "used" if task_id == "templated" else ""}
+    items = [3, 4] if map_index == 1 else [1, 2]
+    assert found == [{"item": item, **shared} for item in items]
+    events = airflow.log_events(run.dag_id, run.run_id, task_id, map_index)
+    levels = [event["level"] for event in events if "before the task's arguments were loaded" in event["event"]]
+    assert levels == ["warning"]
+    said = [(event["event"], event["item"]) for event in events if event["logger"] == "shop.orders"]
+    assert sorted(said) == [(f"informed of {item}", place) for place, item in enumerate(items)]
+
+
+def test_which_workers_and_why(airflow: AirflowInstance, run_of: Callable[[str], DagRunResult]) -> None:
+    """One line says that workers are forks of the task as it stands, or for which thread's sake they are fresh ones."""
+    run = run_of("early_fork")
+    assert {tuple(found["set"]) for found in result(airflow, run, "late")} == {("at the top level",)}
+    body = result(airflow, run, "body")
+    assert body["points"]
+    lines = {"late": ["forked from this process as it stands"], "body": ["fresh processes (loky), since a fork"] * 2}
+    for task_id, expected in lines.items():
+        events = airflow.log_events(run.dag_id, run.run_id, task_id)
+        said = [event for event in events if "workers are" in event["event"] and event["level"] == "info"]
+        assert len(said) == len(expected)
+        assert all(line in event["event"] for line, event in zip(expected, said, strict=True))

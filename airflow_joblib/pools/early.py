@@ -1,0 +1,130 @@
+"""The early template: forked before a task's arguments are loaded, for where no fork is safe any more afterwards.
+
+::
+
+    the operator is prepared ──► fork_early ──► a template that has neither call nor items
+    XComs are loaded, templates rendered: pyarrow, say, starts its threads
+    the run begins ──► choice ──► a fork is safe now ──► this template is closed
+                          └─────► it isn't           ──► workers are forked from this one, and caught up
+
+The latest safe fork goes first, since what the task has set in the meantime is not in this one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import contextmanager, suppress
+from multiprocessing import util
+from typing import TYPE_CHECKING, NamedTuple
+
+from airflow_joblib import isolation, warning_filters
+from airflow_joblib.picklability.inherited import Inherited
+from airflow_joblib.pools.fork_safety import fresh_workers_wanted, make_template
+from airflow_joblib.workforce import Workforce
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from airflow_joblib.options import Defaults, Options
+    from airflow_joblib.pools.template import Template
+    from airflow_joblib.warning_filters import WarningFilter
+
+__all__ = ["CatchUp", "close_early", "early_template", "fork_early"]
+
+log = logging.getLogger("airflow_joblib")
+
+#: The template, and the process that it belongs to: a fork of the task has this variable too.
+_kept: tuple[Template, int] | None = None
+
+
+def fork_early(name: str, options: Options, defaults: Callable[[], Defaults]) -> None:
+    """Fork a template, unless workers of a task with these options are no forks anyway, or a fork isn't safe already.
+
+    Whatever is wrong here the run will meet again, where it belongs into the task's log.
+    """
+    close_early()
+    try:
+        found = defaults()
+        if _may_be_of_use(name, options, found):
+            found.host.before_fork()
+            _fork()
+    except Exception:
+        log.debug("%s: no template was forked before the arguments are loaded.", name, exc_info=True)
+
+
+def _may_be_of_use(name: str, options: Options, defaults: Defaults) -> bool:
+    backend = options.backend or defaults.backend
+    if backend != "auto" or fresh_workers_wanted():  # backend="multiprocessing" asks for the task as it stands
+        return False
+    n_jobs = defaults.n_jobs if options.n_jobs is None else options.n_jobs
+    return Workforce(name, n_jobs, backend, options).asked() > 1
+
+
+def _fork() -> None:
+    global _kept  # noqa: PLW0603 - a process has one or it hasn't
+    template, threads = make_template(Inherited())
+    if threads:
+        template.close()
+        return
+    _kept = template, os.getpid()
+    util.Finalize(None, close_early, exitpriority=100)  # else an exit of the interpreter would wait for it
+
+
+@contextmanager
+def early_template() -> Iterator[Template | None]:
+    """Lend the template of this process to one run, if there is one; it may have ended by now."""
+    global _kept  # noqa: PLW0603
+    lent, _kept = _kept, None  # so that a run within that run can't close it
+    try:
+        yield lent[0] if lent is not None and lent[1] == os.getpid() else None
+    finally:
+        _kept = lent
+
+
+def close_early() -> None:
+    """End the template of this process, if there is one."""
+    global _kept
+    kept, _kept = _kept, None
+    if kept is not None and kept[1] == os.getpid():
+        kept[0].close()
+
+
+class CatchUp(NamedTuple):
+    """What a task has set since its early template was forked, of what a fresh worker would have of it too.
+
+    Attributes:
+        environment: The environment variables; Airflow's own about the task among them.
+        folder: The current directory; empty where it is gone.
+        path: Where modules are found.
+        filters: The filters of warnings.
+        closed: Whether it is closed to other processes of its user.
+    """
+
+    environment: Mapping[str, str]
+    folder: str
+    path: Sequence[str]
+    filters: Sequence[WarningFilter]
+    closed: bool
+
+    @classmethod
+    def to_here(cls) -> CatchUp:
+        """Return what this process has."""
+        folder = ""
+        with suppress(OSError):
+            folder = os.getcwd()  # noqa: PTH109
+        closed = not isolation.open_to_others()
+        return cls(dict(os.environ), folder, list(sys.path), warning_filters.current(), closed)
+
+    def __call__(self) -> None:
+        """Set it in this process, a worker."""
+        for name in os.environ.keys() - self.environment.keys():
+            del os.environ[name]
+        os.environ.update(self.environment)
+        with suppress(OSError):
+            os.chdir(self.folder)
+        sys.path[:] = self.path
+        warning_filters.apply(self.filters)
+        if self.closed:
+            isolation.close_to_others()
