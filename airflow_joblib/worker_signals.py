@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -15,6 +16,8 @@ __all__ = ["restore", "set_up"]
 
 _pid = 0
 _leave: Callable[[int, FrameType | None], None] | None = None
+#: What the thread that forks had blocked before.
+_blocked = threading.local()
 
 
 def set_up(leave: Callable[[int, FrameType | None], None]) -> None:
@@ -25,6 +28,7 @@ def set_up(leave: Callable[[int, FrameType | None], None]) -> None:
     global _pid, _leave
     if threading.current_thread() is threading.main_thread():
         _pid, _leave = os.getpid(), leave
+        _look_after_forks()
         signal.signal(signal.SIGINT, _interrupted)
         restore()
 
@@ -40,13 +44,45 @@ def restore() -> None:
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    if os.getpid() != _pid:  # an item has forked: that process holds nothing of the worker's, and ends as any other
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-    elif _leave is not None:
+    if _leave is not None:
         _leave(number, frame)
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    if os.getpid() != _pid:
-        signal.default_int_handler(number, frame)
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
+@functools.cache
+def _look_after_forks() -> None:
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+
+
+def _before_fork() -> None:
+    """Block signals: a handler in Python loses one that reaches the child before it has run at all.
+
+    ``multiprocessing.Pool.terminate()``, which is what leaving a pool does, would then wait for that child for ever.
+    """
+    if _pid == os.getpid():
+        _blocked.before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+
+
+def _after_fork() -> None:
+    """Undo that."""
+    before = _blocked.__dict__.pop("before", None)
+    if before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _in_child() -> None:
+    """Let a process that an item has forked, which holds nothing of the worker's, end as any other."""
+    global _pid  # noqa: PLW0603 - the process is not the worker any more
+    if "before" not in _blocked.__dict__:
+        return
+    _pid = 0
+    for number, ours, usual in (
+        (signal.SIGTERM, _terminated, signal.SIG_DFL),
+        (signal.SIGINT, _interrupted, signal.default_int_handler),
+    ):
+        if signal.getsignal(number) is ours:
+            signal.signal(number, usual)
+    _after_fork()

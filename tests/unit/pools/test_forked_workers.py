@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -109,6 +110,25 @@ print(parallel_task(n_jobs=2, backend="auto", batch_size=1)(look).map([1, 2])[0]
                 return list(pool.map(abs, [item, -item]))
 
         assert task(inner, backend="auto")([1, 2]) == [[1, 1], [2, 2]]
+
+    @pytest.mark.parametrize("backend", ["auto", "loky"])
+    def test_what_an_item_has_forked_can_be_ended(self, backend: str) -> None:
+        """SIGTERM ends a process that an item has forked at any time, before it has run at all too."""
+
+        def end(item: int) -> list[int]:
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # so that parent and child take turns
+            codes = []
+            for _ in range(50):
+                if not (child := os.fork()):
+                    time.sleep(5)
+                    os._exit(0)
+                os.kill(child, signal.SIGTERM)
+                codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            return codes
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            assert task(end, backend=backend, batch_size=1)([1, 2]) == [[-signal.SIGTERM] * 50] * 2
 
     def test_standard_input_is_empty(self) -> None:
         """Standard input, by which a task talks to its supervisor, is nothing in a worker."""
