@@ -128,7 +128,8 @@ class _Run:
         self.apart = False
         self.name = function_name(call.function)
         self.force = Workforce(self.name, self.n_jobs, self.backend, options)
-        self.parcel = Parcel(call, options.backend_options, local=starts_workers(self.backend))
+        forks, local = may_fork(self.backend), starts_workers(self.backend)
+        self.parcel = Parcel(call, options.backend_options, local=local, inherited=forks)
         self.tally = Tally(self.name, 0.0)
         if options.checkpoint is not False and inside_worker():
             if first_time(f"checkpoint of {self.name}"):
@@ -331,6 +332,7 @@ class _Run:
         from airflow_joblib.pools import choice  # late: other backends fork nothing
 
         self.host.before_fork()
+        inner_threads.find()
         with choice.template(self.name, self.backend, Inherited.of(self.call, self.head)) as template:
             self.backend = "loky" if template is None else "multiprocessing"
             yield template

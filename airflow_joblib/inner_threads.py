@@ -1,11 +1,13 @@
 """Threads that BLAS, OpenMP and the like start in a worker process: bounded, so that all workers' fit the CPUs.
 
 loky gives its workers environment variables for that before they load anything. Other workers get them as the first
-thing that they do, and what they have loaded by then, or have from a fork, is told by threadpoolctl.
+thing that they do, and what they have loaded by then, or have from a fork, is told by threadpoolctl. To find that takes
+some 20 ms, so the task does it before it is forked, and once for all runs.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -19,13 +21,13 @@ from airflow_joblib.exceptions import InvalidOptionError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["OPTION", "Bound", "apply", "for_each_of"]
+__all__ = ["OPTION", "Bound", "apply", "find", "for_each_of"]
 
 #: joblib's option, which it takes for loky only.
 OPTION = "inner_max_num_threads"
 
 _VARIABLE_OF = {"openblas": "OPENBLAS_NUM_THREADS", "mkl": "MKL_NUM_THREADS", "blis": "BLIS_NUM_THREADS"}
-_LIBRARIES = re.compile(r"lib[^/\n]*(blas|mkl|blis|omp)", re.IGNORECASE)
+_LIBRARIES = re.compile(r"/lib[^/\n]*(?:blas|mkl|blis|omp)[^/\n]*", re.IGNORECASE)
 
 
 class Bound(NamedTuple):
@@ -69,17 +71,29 @@ def apply(bound: Bound) -> None:
     if bound.variables.items() <= os.environ.items():  # from the start: whatever is loaded has seen them
         return
     os.environ.update(bound.variables)
-    if _anything_loaded():
-        from threadpoolctl import ThreadpoolController  # late: it takes as long as all else here
-
-        for library in ThreadpoolController().lib_controllers:
-            _bound_library(library, bound)
+    for library in find():
+        _bound_library(library, bound)
 
 
-def _anything_loaded() -> bool:
+def find() -> list[Any]:
+    """Find the libraries with threads of their own that this process has loaded, unless a fork brought them along."""
+    return _controllers(_loaded())
+
+
+@functools.lru_cache(maxsize=1)
+def _controllers(files: frozenset[str]) -> list[Any]:
+    """Return what threadpoolctl makes of libraries that are loaded, as long as those are the same *files*."""
+    if not files:
+        return []
+    from threadpoolctl import ThreadpoolController  # late: it takes as long as all else here
+
+    return list(ThreadpoolController().lib_controllers)
+
+
+def _loaded() -> frozenset[str]:
     with suppress(OSError):
-        return _LIBRARIES.search(Path("/proc/self/maps").read_text()) is not None
-    return "numpy" in sys.modules
+        return frozenset(_LIBRARIES.findall(Path("/proc/self/maps").read_text()))
+    return frozenset({"unknown"} if "numpy" in sys.modules else ())
 
 
 def _bound_library(library: Any, bound: Bound) -> None:

@@ -37,13 +37,14 @@ class Loading:
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Measure what the block takes."""
-        began, before = clock.now(), set(sys.modules)
+        # Not the names: to look at each would give a forked worker a copy of the memory that they are in, of 4 MiB.
+        began, before = clock.now(), len(sys.modules)
         try:
             yield
         finally:
             self._all += clock.now() - began
             if self._all >= _LEAST:
-                found = (name.partition(".")[0] for name in sys.modules.keys() - before)
+                found = (name.partition(".")[0] for name in list(sys.modules)[before:])
                 self._modules.update(name for name in found if name != _OURS)
                 self.seconds = self._all
                 self.package = next((name for name, _ in self._modules.most_common(1)), "")

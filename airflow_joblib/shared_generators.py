@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from contextlib import suppress
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,8 @@ def shared_generators(function: object, arguments: Mapping[str, object]) -> list
                 found.append(path.removeprefix("function → "))
             else:
                 with suppress(Exception):  # code of the user may run, and a warning is not worth its exception
-                    below += [(f"{path} → {name}", part) for name, part in _parts(each)]
+                    some = itertools.islice(_parts(each), _MOST - len(below))
+                    below += [(f"{path} → {name}", part) for name, part in some]
         level = below
     return found
 
@@ -59,7 +61,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif kind is dict:
         yield from ((f"[{key!r}]" if str(key).isidentifier() else "[...]", part) for key, part in value.items())
     elif kind in (list, tuple):
-        yield from ((f"[{place}]", part) for place, part in enumerate(value[:_MOST]))
+        yield from ((f"[{place}]", part) for place, part in enumerate(value))
     elif not issubclass(kind, type | ModuleType | BuiltinFunctionType):
         yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
 

@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="*", choices=names, metavar="SCENARIO", help=f"of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and one round: does it work at all?")
     parser.add_argument("--rounds", type=int, help="how often each case is measured")
-    parser.add_argument("--backend", choices=("loky", "multiprocessing"), help="the processes of ours")
+    parser.add_argument("--backend", choices=("auto", "loky", "multiprocessing"), help="the processes of ours")
     parser.add_argument("--airflow", action="store_true", help="under a real Airflow instead")
     parser.add_argument("--out", type=Path, default=OUT, help="where the results go")
     parser.add_argument("--docs", type=Path, help="measure nothing, put the plots and the table of results there")
@@ -53,7 +53,7 @@ def _measured(options: argparse.Namespace) -> Iterable[Result]:
     if options.airflow:
         from tests.benchmarks.under_airflow import measure_airflow
 
-        yield measure_airflow(quick=options.quick, rounds=options.rounds)
+        yield from measure_airflow(quick=options.quick, rounds=options.rounds)
         return
     for scenario in SCENARIOS:
         if not options.only or scenario.name in options.only:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 JOBS = 2
 OURS = "ours"
+FRESH = "ours on loky"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def no_op_cases(quick: bool) -> list[Case]:
 
 
 def busy_cases(quick: bool) -> list[Case]:
-    return _warm(busy, [0.001] * (20 if quick else 10_000))
+    return _warm(busy, [0.001] * (20 if quick else 4000))
 
 
 def skewed_cases(quick: bool) -> list[Case]:
@@ -159,6 +160,31 @@ def fail_fast_cases(quick: bool) -> list[Case]:
 def cold_cases(_quick: bool) -> list[Case]:
     ours = Case(OURS, functools.partial(clock.cold, contenders.ours, range(2), JOBS))
     return [ours, *_peers(clock.cold, range(2), JOBS, executors=(2,))]
+
+
+def repeated_cases(quick: bool) -> list[Case]:
+    repeats = 2 if quick else 20
+    ours = Case(OURS, functools.partial(clock.warm, contenders.ours, no_op, range(2), JOBS, repeats))
+    return [ours, *_peers(clock.warm, no_op, range(2), JOBS, repeats, executors=(2,))]
+
+
+def inherited_cases(quick: bool) -> list[Case]:
+    megabytes, entries = (1, 100) if quick else (384, 1_000_000)
+    return _of_both(shared.frame_and_table, megabytes, entries, JOBS)
+
+
+def frames_cases(quick: bool) -> list[Case]:
+    return _of_both(shared.frames, 4 if quick else 100, 1 if quick else 6, JOBS)
+
+
+def _of_both(run: Callable[..., list[Sample]], *arguments: Any) -> list[Case]:
+    """Return ours, and those whose workers are fresh and have to be sent all of it."""
+    pools: list[tuple[str, Pool]] = [
+        (OURS, contenders.ours),
+        (FRESH, functools.partial(contenders.ours, backend="loky")),
+        ("joblib loky", contenders.joblib_pool),
+    ]
+    return [Case(name, functools.partial(run, pool, *arguments)) for name, pool in pools]
 
 
 def growth_cases(quick: bool) -> list[Case]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,15 @@ def ours(jobs: int, backend: str | None = None, **options: Any) -> Iterator[Run]
     """Fan out with airflow-joblib, which starts and ends its workers in each call."""
     from airflow_joblib import parallel_task
 
-    chosen = backend or os.environ.get(BACKEND, "loky")
-    yield lambda function, items: parallel_task(n_jobs=jobs, backend=chosen, **options)(function).map(items)
+    chosen = backend or os.environ.get(BACKEND, "auto")
+
+    def run(function: Any, items: Iterable[Any]) -> Any:
+        shared: dict[str, Any] = {}
+        if isinstance(function, functools.partial) and not function.args:  # made for pools that know nothing shared
+            function, shared = function.func, function.keywords
+        return parallel_task(n_jobs=jobs, backend=chosen, **options)(function).map(items, **shared)
+
+    yield run
 
 
 @contextmanager

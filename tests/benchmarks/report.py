@@ -41,12 +41,18 @@ def _ratio(value: float | None) -> str:
 
 
 def _verdict(target: dict[str, Any]) -> str:
+    if target["limit"] is None and target["met"]:
+        return "reported"
     return {True: "met", False: "MISSED", None: "not measured"}[target["met"]]
 
 
 def _target(target: dict[str, Any]) -> str:
-    value = "" if target["value"] is None else f" is {target['value']:.3f},"
-    return f"{target['text']}{value} at most {target['limit']:g}"
+    value = "" if target["value"] is None else f" is {target['value']:.3f}"
+    return f"{target['text']}{value}{_limit(target, ', at most {:g}')}"
+
+
+def _limit(target: dict[str, Any], text: str) -> str:
+    return "" if target["limit"] is None else text.format(target["limit"])
 
 
 def as_markdown(results: Iterable[Result]) -> str:
@@ -56,6 +62,6 @@ def as_markdown(results: Iterable[Result]) -> str:
     for result in results:
         for target in result.targets:
             value = "not measured" if target["value"] is None else _number(target["value"])
-            lines.append(f"| {result.title} | {target['text']} | {value} | {target['limit']:g} |")
+            lines.append(f"| {result.title} | {target['text']} | {value} | {_limit(target, '{:g}')} |")
     lines += [f"\n![{result.title}]({result.name}.svg)" for result in results if result.figures]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.benchmarks import cases
-from tests.benchmarks.cases import JOBS, OURS, Case
+from tests.benchmarks.cases import FRESH, JOBS, OURS, Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +21,10 @@ __all__ = ["SCENARIOS", "Scenario", "Target"]
 
 @dataclass(frozen=True)
 class Target:
-    """What has to hold: *value* of the medians is at most *limit*."""
+    """What has to hold: *value* of the medians is at most *limit*; None where it is only reported."""
 
     text: str
-    limit: float
+    limit: float | None
     value: Callable[[Medians], float]
 
 
@@ -57,6 +57,7 @@ def _fastest(m: Medians, figure: str = "seconds") -> float:
 
 
 _PER_ITEM = "µs an item, ready"
+_FORKED = Target("ours / ours on loky", 0.15, lambda m: m[OURS]["seconds"] / m[FRESH]["seconds"])
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
@@ -64,6 +65,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         "100,000 no-op items, warm",
         cases.no_op_cases,
         [
+            Target("ours / joblib loky", 0.1, lambda m: m[OURS]["seconds"] / m["joblib loky"]["seconds"]),
             Target("ours, ready / joblib loky", 0.1, lambda m: m[OURS]["ready"] / m["joblib loky"]["seconds"]),
             Target(
                 "ours, ready / multiprocessing.Pool",
@@ -76,11 +78,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "busy",
-        "10,000 items of 1 ms CPU",
+        "4,000 items of 1 ms CPU",
         cases.busy_cases,
         [
             Target("ours, ready / ideal", 1.03, lambda m: m[OURS]["ready"] / m[OURS]["ideal"]),
             Target("ours, ready / fastest peer", 1.02, lambda m: m[OURS]["ready"] / _fastest(m)),
+            Target("ours / fastest peer", 1.05, lambda m: m[OURS]["seconds"] / _fastest(m)),
         ],
         shown=("seconds", "ready"),
     ),
@@ -88,7 +91,10 @@ SCENARIOS: tuple[Scenario, ...] = (
         "skewed",
         "2,000 items, 1 in 100 takes 100 ms, the rest 1 ms, the slow ones at the end",
         cases.skewed_cases,
-        [Target("ours, ready / ideal", 1.10, lambda m: m[OURS]["ready"] / m[OURS]["ideal"])],
+        [
+            Target("ours, ready / ideal", 1.10, lambda m: m[OURS]["ready"] / m[OURS]["ideal"]),
+            Target("ours / ideal", 1.15, lambda m: m[OURS]["seconds"] / m[OURS]["ideal"]),
+        ],
         shown=("seconds", "ready"),
     ),
     Scenario(
@@ -200,11 +206,24 @@ SCENARIOS: tuple[Scenario, ...] = (
         cases.cold_cases,
         [
             Target("first item, ours / joblib", 1.1, lambda m: m[OURS]["first item"] / m["joblib loky"]["first item"]),
-            Target("whole call, ours / joblib", 1.1, lambda m: m[OURS]["seconds"] / m["joblib loky"]["seconds"]),
+            Target("whole call, ours / joblib", 0.4, lambda m: m[OURS]["seconds"] / m["joblib loky"]["seconds"]),
         ],
         rounds=9,
         shown=("first item", "seconds", "CPU"),
     ),
+    Scenario(
+        "repeated",
+        "a repeated call of 2 no-op items",
+        cases.repeated_cases,
+        [Target("ours / joblib loky", 3, lambda m: m[OURS]["seconds"] / m["joblib loky"]["seconds"])],
+    ),
+    Scenario(
+        "inherited",
+        "a frame of 384 MB and a dict of a million entries, shared, 2 workers",
+        cases.inherited_cases,
+        [_FORKED],
+    ),
+    Scenario("frames", "100 frames of 6 MB as items, 2 workers", cases.frames_cases, [_FORKED]),
     Scenario(
         "growth",
         "time per item from 10,000 to 1,000,000 no-op items",

@@ -16,7 +16,7 @@ import cloudpickle
 from tests.benchmarks import contenders
 from tests.benchmarks.clock import timed
 from tests.benchmarks.memory import MB, peak_of_all
-from tests.benchmarks.work import block_sum, look_up, no_op
+from tests.benchmarks.work import block_sum, corner, look_up, no_op, row_and_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.clock import Sample
     from tests.benchmarks.contenders import Pool
 
-__all__ = ["array", "constant", "pickle_copy_two_loads", "send_constant", "table"]
+__all__ = ["array", "constant", "frame_and_table", "frames", "pickle_copy_two_loads", "send_constant", "table"]
 
 #: Entries of a table that takes 20 MB when pickled, and of one of 100 MB of small objects.
 CONSTANT, TABLE = 700_000, 400_000
@@ -112,6 +112,25 @@ def array(pool: Pool, megabytes: int, items: Sequence[int], jobs: int, *, given:
 def table(pool: Pool, size: int, items: Sequence[int], jobs: int, times: int = 1) -> list[Sample]:
     """Time what reads a shared dict of so many entries; of few items, *times* that."""
     return _whole(pool, functools.partial(look_up, table=_table(size)), items, jobs, times)
+
+
+def frame_and_table(pool: Pool, megabytes: int, entries: int, jobs: int) -> list[Sample]:
+    """Time what reads a shared frame and a shared dict."""
+    (frame,) = _frames(1, megabytes)
+    return _whole(pool, functools.partial(row_and_entry, frame=frame, table=_table(entries)), range(jobs), jobs)
+
+
+def frames(pool: Pool, count: int, megabytes: int, jobs: int) -> list[Sample]:
+    """Time so many frames as items, of each of which one value is read."""
+    return _whole(pool, corner, _frames(count, megabytes), jobs)
+
+
+def _frames(count: int, megabytes: int) -> list[Any]:
+    import numpy as np
+    import pandas as pd
+
+    made = np.random.default_rng(0).random((count, megabytes * MB // 64, 8))
+    return [pd.DataFrame(values, columns=list("abcdefgh"), copy=True) for values in made]
 
 
 def _weighed(pool: Pool, function: Callable[..., Any], items: Sequence[int], jobs: int) -> list[Sample]:

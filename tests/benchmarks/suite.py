@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.cases import Case
     from tests.benchmarks.scenarios import Scenario, Target
 
-__all__ = ["Figure", "Measured", "Result", "evaluate", "machine", "measure", "pin"]
+__all__ = ["Figure", "Measured", "Result", "enough", "evaluate", "machine", "measure", "pin"]
 
 #: Seconds of one sample beyond which a case is measured once only.
 _LONG = 9.0
@@ -93,7 +93,7 @@ def measure(
     for turn in range(rounds or (1 if quick else scenario.rounds)):
         order = list(zip(cases, measured, strict=True))
         for (number, _), result in order if turn % 2 == 0 else reversed(order):
-            if not _enough(result):
+            if not enough(result):
                 _run(scenario.name, number, result, quick=quick)
     load = [round(before, 2), round(os.getloadavg()[0], 2)]
     return evaluate(
@@ -101,7 +101,8 @@ def measure(
     )
 
 
-def _enough(result: Measured) -> bool:
+def enough(result: Measured) -> bool:
+    """Return whether a case is not to be measured again: it can't be, or takes long."""
     return bool(result.skipped) or any(sample["seconds"] > _LONG for sample in result.samples)
 
 
@@ -129,7 +130,7 @@ def machine() -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "versions": versions,
-        "backend": os.environ.get(BACKEND, "loky"),
+        "backend": os.environ.get(BACKEND, "auto"),
     }
 
 
@@ -178,7 +179,7 @@ def _judged(target: Target, medians: dict[str, dict[str, float]]) -> dict[str, A
         "text": target.text,
         "limit": target.limit,
         "value": value,
-        "met": None if value is None else value <= target.limit,
+        "met": None if value is None else target.limit is None or value <= target.limit,
     }
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.benchmarks import __main__ as bench
 from tests.benchmarks.cases import OURS
-from tests.benchmarks.contenders import BACKEND
 from tests.benchmarks.plot import plot
 from tests.benchmarks.report import as_markdown, as_text
 from tests.benchmarks.scenarios import SCENARIOS, Scenario, Target
 from tests.benchmarks.suite import Figure, Measured, Result, evaluate, measure
+from tests.benchmarks.under_airflow import SCENARIOS as UNDER_AIRFLOW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,11 +32,9 @@ def _few(scenario: Scenario) -> list[tuple[str, str]]:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_scenario_runs(scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenario_runs(scenario: Scenario, tmp_path: Path) -> None:
     """Each scenario gives samples of each case, or says why not, and figures, a table, JSON and a plot of them."""
     few = _few(scenario)
-    if scenario is not SCENARIOS[0]:
-        monkeypatch.setenv(BACKEND, "multiprocessing")  # which starts quickly
     result = measure(scenario, quick=True, only=lambda case: _key(case) in few)
     assert [_key(case) for case in result.cases] == few
     assert all(bool(case.samples) != bool(case.skipped) for case in result.cases)
@@ -47,6 +45,17 @@ def test_scenario_runs(scenario: Scenario, tmp_path: Path, monkeypatch: pytest.M
     assert bench._read(tmp_path) == [result]
     plot(result, tmp_path / "plot.svg")
     assert (tmp_path / "plot.svg").exists() == bool(result.figures)
+
+
+@pytest.mark.nightly
+@pytest.mark.integration
+def test_under_airflow(tmp_path: Path) -> None:
+    """A tiny run under a real Airflow gives the figures that the targets name, those that are only reported too."""
+    assert bench.main(["--airflow", "--quick", "--out", str(tmp_path)]) == 0
+    found = {result.name: result for result in bench._read(tmp_path)}
+    assert found.keys() == {scenario.name for scenario in UNDER_AIRFLOW}
+    assert all(target["value"] is not None for result in found.values() for target in result.targets)
+    assert "reported: MiB of all 64" in as_text(found["airflow_many_workers"])
 
 
 def _case(name: str, *seconds: float, variant: str = "", **more: float) -> Measured:

@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["all_there", "block_sum", "busy", "look_up", "no_op", "payload", "sleep", "started"]
+__all__ = [
+    "all_there",
+    "block_sum",
+    "busy",
+    "corner",
+    "look_up",
+    "no_op",
+    "payload",
+    "row_and_entry",
+    "sleep",
+    "started",
+]
 
 _VARIABLE = "BENCHMARK_WORKERS"  # what workers inherit: how many there are, and the file that counts them
 _PATIENCE = 5.0  # seconds; a contender that uses fewer workers than it was told to goes on after them
@@ -63,6 +74,16 @@ def block_sum(block: int, array: Any, blocks: int) -> float:
 def look_up(item: int, table: Mapping[str, tuple[int, float]]) -> float:
     """Read one entry of a shared table."""
     return table[f"key {item % len(table)}"][1]
+
+
+def row_and_entry(item: int, frame: Any, table: Mapping[str, tuple[int, float]]) -> float:
+    """Read one value of a shared frame and one entry of a shared table."""
+    return corner(frame) + look_up(item, table)
+
+
+def corner(frame: Any) -> float:
+    """Read one value of a frame."""
+    return float(frame.iat[0, 0])
 
 
 def payload(item: int) -> bytes:

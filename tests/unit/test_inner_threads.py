@@ -69,6 +69,22 @@ def test_environment(backend: str, method: str) -> None:
     assert out == "([2], '5', '2')"
 
 
+def test_what_is_loaded_later() -> None:
+    """Libraries that were loaded since the last look are found, and none is looked for twice."""
+    code = """
+import sys
+sys.modules["numpy"] = None  # joblib would import it
+from airflow_joblib import inner_threads
+assert inner_threads.find() == []
+assert "threadpoolctl" not in sys.modules
+del sys.modules["numpy"]
+import numpy
+(found,) = inner_threads.find()
+print(found.user_api, inner_threads.find()[0] is found)
+"""
+    assert run_python(code).stdout == "blas True\n"
+
+
 def test_less_stays_less() -> None:
     """A lower bound that the user's code set before the fork is not raised."""
     code = RUN.format(backend="multiprocessing", method="fork", options={}).replace(

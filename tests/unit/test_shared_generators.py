@@ -69,3 +69,10 @@ def test_warning(backend: str, caplog: pytest.LogCaptureFixture) -> None:
     shared = random.Random(1)
     task(lambda _: shared.random(), backend=backend)(range(4))
     assert ("closure 'shared' is a generator of random numbers" in caplog.text) == (backend in PROCESSES)
+
+
+def test_large_arguments_cost_nothing() -> None:
+    """Of a container no more is looked at than of all else together: only what is found soon is named."""
+    many: list[Any] = [{"n": n} for n in range(10_000)]
+    assert shared_generators(own, {"many": [GENERATOR, *many]}) == ["argument 'many' → [0]"]
+    assert shared_generators(own, {"many": [*many, GENERATOR]}) == []
