@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import decimal
 import random
+import threading
 import warnings
+from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -12,12 +14,14 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from airflow_joblib import warning_filters
+from airflow_joblib import ItemTimeoutError, warning_filters
 from airflow_joblib.chunks import draw
 from tests.unit.helpers import LOCAL, task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
 order: ContextVar[str | None] = ContextVar("order", default=None)
 
@@ -99,30 +103,47 @@ def test_filters_in_their_order() -> None:
 FROZEN = ("time.monotonic", "time.time", "time.perf_counter")
 
 
-@pytest.mark.parametrize("backend", LOCAL)
-def test_clock_that_stands_still(backend: str) -> None:
-    """Results and retries come, and a limit ends an item, where a unit test has stopped the clock of the caller."""
-    tries: list[int] = []
+def _same(item: int) -> int:
+    return item
 
-    def work(item: int) -> int:
-        return item
+
+def stopped(how: str) -> AbstractContextManager[Any]:
+    """Stop the clock as a unit test does."""
+    if how == "freezegun":
+        found: Any = pytest.importorskip("freezegun").freeze_time("2020-01-01")
+        return found  # type: ignore[no-any-return]
+    if how == "time_machine":
+        travel: Any = pytest.importorskip("time_machine").travel("2020-01-01", tick=False)
+        return travel  # type: ignore[no-any-return]
+    stack = ExitStack()
+    for name in FROZEN:
+        stack.enter_context(patch(name, return_value=1.0))
+    return stack
+
+
+@pytest.mark.parametrize("how", ["freezegun", "time_machine", "mock"])
+@pytest.mark.parametrize("backend", LOCAL)
+def test_clock_that_stands_still(backend: str, how: str, tmp_path: Path) -> None:
+    """Results and retries come, and a limit ends an item, where a unit test has stopped the clock of the caller."""
 
     def fail_once(item: int) -> int:
-        tries.append(item)
-        if backend in ("threading", "sequential") and tries.count(item) == 1:
+        tried = tmp_path / str(item)
+        if not tried.exists():
+            tried.touch()
             raise LookupError(item)
         return item
 
-    patches = [patch(name, return_value=1.0) for name in FROZEN]
-    for each in patches:
-        each.start()
-    try:
-        assert task(work, backend=backend)(range(5)) == list(range(5))
+    def wait(seconds: float) -> None:
+        threading.Event().wait(seconds)
+
+    with stopped(how):
+        assert task(_same, backend=backend)(range(5)) == list(range(5))
         assert task(fail_once, backend=backend, item_retries=1)(iter(range(3))) == [0, 1, 2]
-        assert task(work, n_jobs=1, item_timeout=20)([1, 2]) == [1, 2]
-    finally:
-        for each in patches:
-            each.stop()
+        limited = task(wait, backend=backend, item_timeout=0.2)
+        if backend != "threading":  # whose limit is for Python code
+            with pytest.raises(ItemTimeoutError):
+                limited([0, 20])
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["0", "1", "2"]
 
 
 class Loader:
