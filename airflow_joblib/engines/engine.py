@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_joblib.engines.modules import check_modules, missing
+from airflow_joblib.engines.modules import airflow_version, check_airflow, check_modules, is_airflow, missing
 from airflow_joblib.exceptions import ClusterError, InvalidOptionError
 from airflow_joblib.options import seconds
 
@@ -40,8 +40,8 @@ log = logging.getLogger("airflow_joblib")
 #: Seconds to wait for a cluster to answer, if the option ``timeout`` says nothing else.
 TIMEOUT = 10.0
 #: What must be the same on both sides: bytecode of one Python doesn't run in another, nor do pickles load.
-_SAME = ("python", "cloudpickle")
-_NEEDED = ("airflow-joblib", "joblib")
+_SAME = ("python", "cloudpickle", "airflow-joblib")
+_NEEDED = ("joblib",)
 
 
 #: Clusters that have been warned of.
@@ -143,11 +143,13 @@ class Engine(ABC):
             perhaps: Those that an item may or may not import, of which a missing one is warned of.
 
         Raises:
-            ClusterError: A worker lacks a module.
+            ClusterError: A worker lacks a module, or has another Airflow than the task where that is needed.
         """
         if needed or perhaps:
             names = (*needed, *perhaps)
             check_modules(self.name, self.everywhere(functools.partial(missing, names)), needed, perhaps)
+            if any(map(is_airflow, names)):
+                check_airflow(self.name, self.everywhere(airflow_version), refuse=any(map(is_airflow, needed)))
 
     def asked(
         self,
@@ -237,7 +239,7 @@ def check_software(name: str, workers: Mapping[str, Mapping[str, str | None]]) -
         workers: What :func:`software` says on each worker, by the worker's name.
 
     Raises:
-        ClusterError: A worker has another Python or cloudpickle, or lacks a package.
+        ClusterError: A worker has another Python, cloudpickle or version of this library, or lacks a package.
     """
     here = software()
     for worker, there in workers.items():

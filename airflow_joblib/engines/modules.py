@@ -14,9 +14,16 @@ from airflow_joblib.picklability.by_value import findable_part
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["check_modules", "distribution_of", "missing"]
+__all__ = ["airflow_version", "check_airflow", "check_modules", "distribution_of", "is_airflow", "missing"]
 
 log = logging.getLogger("airflow_joblib")
+
+#: The part of Airflow that a worker talks to the task by.
+_AIRFLOW = "apache-airflow-task-sdk"
+_OTHER_AIRFLOW = (
+    "The {} worker {} has {} {}, the task has {}: what items ask of Airflow there passes between the two, which know "
+    "each other's messages within a minor version. {}Install the task's version on every worker: pip install '{}=={}'"
+)
 
 
 def missing(modules: Iterable[str]) -> list[str]:
@@ -48,6 +55,41 @@ def check_modules(
         for module in sorted(set(lacking) - told):
             told.add(module)
             log.warning("%s", _may_lack(name, worker, module, perhaps[module]))
+
+
+def is_airflow(module: str) -> bool:
+    """Return whether a module is one of Airflow's."""
+    return module.partition(".")[0] == "airflow"
+
+
+def airflow_version() -> str | None:
+    """Return the version of Airflow's task SDK here, without loading it; None where there is none."""
+    try:
+        return importlib.metadata.version(_AIRFLOW)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def check_airflow(name: str, workers: Mapping[str, str | None], *, refuse: bool) -> None:
+    """Compare the Airflow of workers with the task's, for a function that uses it there.
+
+    Args:
+        name: The engine.
+        workers: What :func:`airflow_version` returns on each worker, by the worker's name.
+        refuse: Whether another one is an error; else a warning, since an item may never use it.
+
+    Raises:
+        ClusterError: A worker has another one.
+    """
+    here = airflow_version()
+    for worker, there in workers.items():
+        if here is None or there is None or here.split(".")[:2] == there.split(".")[:2]:
+            continue  # one that is missing has been named, with the module that is
+        what = name, worker, _AIRFLOW, there, here
+        if refuse:
+            raise ClusterError(_OTHER_AIRFLOW.format(*what, "Nothing has run. ", _AIRFLOW, here))
+        log.warning("%s", _OTHER_AIRFLOW.format(*what, "", _AIRFLOW, here))
+        return
 
 
 def _lacks(name: str, worker: str, module: str, who: str) -> str:

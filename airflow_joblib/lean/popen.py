@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import socket
-from contextlib import ExitStack
+import sys
+from contextlib import ExitStack, suppress
 from multiprocessing import util
 from multiprocessing.context import set_spawning_popen
 from typing import TYPE_CHECKING, Any
@@ -49,12 +50,19 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
 
     DupFd = _Given
 
+    def __init__(self, process_obj: Any) -> None:  # not loky's own, which fails where a DAG file has closed a stream
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError, ValueError):
+                stream.flush()
+        self.returncode = None
+        self._start(process_obj)
+
     def duplicate_for_child(self, fd: int) -> int:
         """Note a descriptor that the worker needs by that number."""
         self._needed.append(fd)
         return fd
 
-    def _launch(self, process_obj: Any) -> None:
+    def _start(self, process_obj: Any) -> None:
         self._needed: list[int] = []
         data, trackers = self._pickled(process_obj)
         with ExitStack() as undo:

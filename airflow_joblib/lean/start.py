@@ -27,7 +27,7 @@ __all__ = ["PLACES", "lean", "tracker"]
 
 #: What of loky's :mod:`.popen` relies on, by module: its processes start by themselves where a name is another.
 PLACES = {
-    "joblib.externals.loky.backend.popen_loky_posix": ("Popen.DupFd", "Popen._launch", "Popen.duplicate_for_child"),
+    "joblib.externals.loky.backend.popen_loky_posix": ("Popen.DupFd", "Popen.duplicate_for_child"),
     "joblib.externals.loky.backend.reduction": ("dump",),
     "joblib.externals.loky.backend.resource_tracker": ("_resource_tracker.getfd",),
     "joblib.externals.loky.backend.spawn": ("get_preparation_data",),

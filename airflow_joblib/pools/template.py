@@ -119,11 +119,11 @@ class Template:
         """End the template, and with it whatever workers it still has."""
         self._line.close()
         self._undo.close()
-        ended([self._process.sentinel], 1)
-        if self._process.exitcode is None:
+        if not ended([self._process.sentinel], 1):
             self._process.kill()
-            self._process.join()
-        self._process.close()
+        self._process.join()
+        with suppress(ValueError):  # its end has been waited for already, as with an ignored SIGCHLD, or by a handler
+            self._process.close()
 
 
 @contextmanager

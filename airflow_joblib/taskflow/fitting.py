@@ -13,7 +13,6 @@ Airflow finds at the end, after all work, and says of no item.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 import re
 import reprlib
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airflow_joblib import plain_json
 from airflow_joblib.picklability.by_value import DAG_FILE_PREFIX
 from airflow_joblib.picklability.pickler import dotted_name
 from airflow_joblib.taskflow import airflow_internals
@@ -45,7 +45,8 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 #: Packages whose classes Airflow itself loads: one that was loaded once always is.
 _KNOWN = {*sys.stdlib_module_names, "numpy", "pandas", "pendulum"}
 
-_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_to_json = plain_json.encoder(ensure_ascii=False, allow_nan=False)
+_to_ascii_json = plain_json.encoder(allow_nan=False)
 _to_message = msgspec.msgpack.Encoder().encode
 _loaded: set[str] = set()
 _alike: set[object] = set()
@@ -145,7 +146,7 @@ def _problem(value: object) -> str | None:
     serialize, deserialize = _serde()
     try:
         data = serialize(value)
-        text = json.dumps(data, allow_nan=False)
+        text = _to_ascii_json(data)
         _to_message(data)
     except Exception as error:  # noqa: BLE001 - serializers raise what they please
         return f"can't be serialized: {error}. {_way_out(value)}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib import plain_json
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.log_channel import LONGEST
 
@@ -30,14 +30,16 @@ _LOGGING = ("logging", "structlog", *airflow_internals.LOGGING, "airflow_joblib.
 def encode(data: dict[str, Any]) -> bytes:
     """Return a line of JSON: what JSON has no word for becomes text, and a line that is too long is cut."""
     try:
-        line = json.dumps(data, default=_text)
+        line = plain_json.dumps(data, default=_text)
     except (TypeError, ValueError, RecursionError):
         data = {**data, "fields": {str(key): _text(value) for key, value in data.get("fields", {}).items()}}
-        line = json.dumps(data, default=_text)
+        line = plain_json.dumps(data, default=_text)
     if len(line) > LONGEST - 1:
         message = str(data.get("message"))
         cut = f"{message[:_SHORTENED]} ... ({len(message):,} characters in all)"
-        line = json.dumps({**data, "message": cut, "fields": {}, "error": None, "error_text": None, "stack": None})
+        line = plain_json.dumps(
+            {**data, "message": cut, "fields": {}, "error": None, "error_text": None, "stack": None}
+        )
     return line.encode() + b"\n"
 
 

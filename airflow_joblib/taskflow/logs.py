@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import structlog
 from structlog.processors import CallsiteParameterAdder, ExceptionRenderer
 from structlog.stdlib import ProcessorFormatter
 
+from airflow_joblib import plain_json
 from airflow_joblib.taskflow.airflow_internals import log_levels, mask_secret
 from airflow_joblib.taskflow.log_receiver import Receiver
 from airflow_joblib.taskflow.worker_logs import Levels, Logs
@@ -105,7 +105,7 @@ class TaskLog:
             self._end(number)
             return
         try:
-            data = json.loads(line)
+            data = plain_json.loads(line)
         except ValueError:  # torn, as its worker was stopped in the midst of it
             return
         if isinstance(data, dict):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib import plain_json
 from airflow_joblib.taskflow import airflow_internals, masks
 from airflow_joblib.taskflow.context import current
 from airflow_joblib.taskflow.fitting import serialized, unfit
@@ -71,7 +71,7 @@ def stored_elsewhere() -> bool:
 
 
 def _size(value: object) -> int:
-    return len(json.dumps(serialized(value)))
+    return len(plain_json.dumps(serialized(value)))
 
 
 def size(values: Sequence[Any]) -> int:

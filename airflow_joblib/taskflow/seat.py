@@ -5,7 +5,6 @@ Imports no Airflow. What an item starts by :mod:`asyncio`, threads of ``asyncio.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -13,6 +12,7 @@ import zlib
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib import plain_json
 from airflow_joblib.taskflow import log_data
 from airflow_joblib.worker import current_item
 
@@ -102,7 +102,7 @@ class Seat:
             with self._lock:
                 lines = self.take()
                 if lines:
-                    self._ask(LINES + json.dumps(self._number).encode() + b"\n" + b"".join(lines))
+                    self._ask(LINES + plain_json.dumps(self._number).encode() + b"\n" + b"".join(lines))
         except Exception:  # noqa: BLE001, S110 - nobody is left to read it
             pass
         finally:

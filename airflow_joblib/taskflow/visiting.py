@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib import plain_json
 from airflow_joblib.host import Visit
 from airflow_joblib.taskflow import airflow_internals, guest, logs
 from airflow_joblib.taskflow.airflow_internals import (
@@ -83,7 +83,7 @@ class _Task:
     def _take_sent(self, body: bytes) -> None:
         number, *lines = body.splitlines()
         for line in lines:
-            self._log.take(tuple(json.loads(number)), line)
+            self._log.take(tuple(plain_json.loads(number)), line)
 
     def take(self, number: Any, lines: Sequence[bytes]) -> None:
         """Write what a worker's thread has said up to the end of a chunk."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-DAG_IDS = ("by_value", "early_fork", "forms", "own_error_ends_task", "start_methods")
+DAG_IDS = ("by_value", "early_fork", "forms", "own_error_ends_task", "patched", "start_methods")
 FIFTY = list(range(50))
 
 CLOSURE_OVER_CONNECTION = """
@@ -64,6 +64,16 @@ def test_everything_in_the_file_travels(airflow: AirflowInstance, run_of: Callab
     error = result(airflow, run, "own_error")
     assert (error["number"], error["code"], error["text"]) == (3, "E3", "number 3 is refused")
     assert "item 3" in error["notes"]
+
+
+def test_file_that_changes_the_process(airflow: AirflowInstance, run_of: Callable[[str], DagRunResult]) -> None:
+    """Results, Variables and logs come where the file has replaced an encoder, ignores SIGCHLD, or set time-outs."""
+    run = run_of("patched")
+    assert result(airflow, run, "right") is True
+    for backend in ("auto", "loky", "threading"):
+        assert "number 3" in airflow.log(run.dag_id, run.run_id, f"work_{backend}")
+    assert result(airflow, run, "refused") == [0, None]
+    assert "can't be in an XCom" in airflow.log(run.dag_id, run.run_id, "refused")
 
 
 def test_items_exception_ends_the_task(airflow: AirflowInstance, run_of: Callable[[str], DagRunResult]) -> None:

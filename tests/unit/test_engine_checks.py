@@ -10,7 +10,7 @@ import pytest
 from airflow_joblib import ClusterError, InvalidOptionError, parallel_task
 from airflow_joblib.engines import connect
 from airflow_joblib.engines.engine import Options, check_reachable, check_software, require, software
-from airflow_joblib.engines.modules import check_modules, distribution_of, missing
+from airflow_joblib.engines.modules import airflow_version, check_airflow, check_modules, distribution_of, missing
 from tests.unit.helpers import run_python
 
 
@@ -38,6 +38,7 @@ def test_software_is_that_of_this_process() -> None:
         ({"python": "3.9.1"}, r"w1 has python 3\.9\.1, the task has .* Start the workers with Python"),
         ({"cloudpickle": "2.0"}, r"w1 has cloudpickle 2\.0, .* pip install 'cloudpickle=="),
         ({"cloudpickle": None}, r"w1 lacks cloudpickle, .* pip install 'cloudpickle=="),
+        ({"airflow-joblib": "0.0.1"}, r"w1 has airflow-joblib 0\.0\.1, .* pip install 'airflow-joblib=="),
         ({"airflow-joblib": None}, r"w1 lacks airflow-joblib, .* pip install 'airflow-joblib=="),
         ({"joblib": None}, r"w1 lacks joblib"),
     ],
@@ -81,6 +82,20 @@ def test_missing_modules() -> None:
         check_modules("dask", {"w0": [], "w1": ["numpy"]}, {"numpy": "work"}, {})
     with pytest.raises(ClusterError, match=r"lacks the module numpy.linalg of numpy, which what the task sends refers"):
         check_modules("dask", {"w1": ["numpy.linalg"]}, {"numpy.linalg": ""}, {})
+
+
+def test_another_airflow(caplog: pytest.LogCaptureFixture) -> None:
+    """A worker with an Airflow of another minor version is an error where the function uses it, else a warning."""
+    here = str(airflow_version())
+    patch = ".".join([*here.split(".")[:2], "99"])
+    check_airflow("dask", {"w0": here, "w1": patch, "w2": None}, refuse=True)
+    message = (
+        rf"The dask worker w1 has apache-airflow-task-sdk 0\.9\.0, the task has {here}: .* Nothing has run\. Install"
+    )
+    with pytest.raises(ClusterError, match=message) as caught:
+        check_airflow("dask", {"w0": here, "w1": "0.9.0"}, refuse=True)
+    check_airflow("dask", {"w0": here, "w1": "0.9.0", "w2": "0.9.0"}, refuse=False)
+    assert caplog.messages == [str(caught.value).replace("Nothing has run. ", "")]
 
 
 def test_modules_below_a_package_without_a_file() -> None:

@@ -48,15 +48,6 @@ process_executor.ProcessPoolExecutor._context = property(
     lambda self: self.__dict__["context"], lambda self, value: self.__dict__.setdefault("context", value)
 )
 """,
-    "another way to launch": """
-from joblib.externals.loky.backend.popen_loky_posix import Popen
-before = Popen._launch
-def __init__(self, process_obj):
-    self.returncode, self._fds = None, []
-    before(self, process_obj)
-Popen.__init__ = __init__
-del Popen._launch
-""",
     "another tracker": """
 from joblib.externals.loky.backend import resource_tracker
 def main(fd, verbose=0):
