@@ -16,6 +16,7 @@ import logging
 import os
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib import clock, inner_threads, isolation, warning_filters
@@ -307,13 +308,13 @@ class _Run:
                 payload = Payload(call, classes, visit.prepare, rules=self.rules, closed=closed)
                 yield lambda: EnginePool(engine, payload, workers, resources=resources, take=visit.take)
             return
-        with self._template() as template:
+        threads = inner_threads.for_each_of(workers, options) if starts_workers(self.backend) else None
+        with self._template(threads) as template:
             if template is not None:
-                with self._forked(template, workers) as make:
+                with self._forked(template, workers, threads) as make:
                     yield make
                 return
         local = starts_workers(self.backend)
-        threads = inner_threads.for_each_of(workers, options) if local else None
         with self.host.services() as prepare, self.parcel.sent(self.packer.classes) as (call, classes):
             payload = Payload(call, classes, prepare, os.getpid(), local, self.rules, threads)
             workers = max(workers, 2)  # for one joblib would start no process
@@ -324,21 +325,24 @@ class _Run:
             yield lambda: LokyPool(payload, workers, options)
 
     @contextmanager
-    def _template(self) -> Iterator[Template | None]:
+    def _template(self, threads: inner_threads.Bound | None) -> Iterator[Template | None]:
         """Fork a template for the length of the run, where its backend may and that is safe."""
-        if not may_fork(self.backend):
+        if threads is None or not may_fork(self.backend):
             yield None
             return
         from airflow_joblib.pools import choice  # late: other backends fork nothing
 
         self.host.before_fork()
         inner_threads.find()
-        with choice.template(self.name, self.backend, Inherited.of(self.call, self.head)) as template:
+        given = Inherited.of(self.call, self.head, partial(inner_threads.apply, threads))
+        with choice.template(self.name, self.backend, given) as template:
             self.backend = "loky" if template is None else "multiprocessing"
             yield template
 
     @contextmanager
-    def _forked(self, template: Template, workers: int) -> Iterator[Callable[[], ForkedPool]]:
+    def _forked(
+        self, template: Template, workers: int, threads: inner_threads.Bound | None
+    ) -> Iterator[Callable[[], ForkedPool]]:
         """Give what makes a pool of workers that are forked from the template."""
         from airflow_joblib.pools.forked_pool import ForkedPool
 
@@ -346,7 +350,6 @@ class _Run:
         given = self.packer.shared = template.given
         sent = nullcontext((b"", b"")) if given.call else self.parcel.sent_by_name(given)
         options = self.options.backend_options
-        threads = inner_threads.for_each_of(workers, options)
         # What joblib would do with these is done already.
         options = {name: value for name, value in options.items() if name not in (inner_threads.OPTION, *_SENT_BY_US)}
         with self.host.services() as prepare, sent as (call, classes):

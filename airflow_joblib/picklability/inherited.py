@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.picklability.keys import known_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from airflow_joblib.call import Call
 
@@ -27,6 +27,7 @@ class Inherited:
         modules: Names of the modules that are loaded.
         classes: Classes that travel by value and have a key, the same here and in the workers.
         objects: Objects without a name that may be sent back, by their identity.
+        prepare: Called between the task's fork and those of the workers, for what would be the same in each.
     """
 
     call: Call | None = None
@@ -34,12 +35,13 @@ class Inherited:
     modules: frozenset[str] = field(default_factory=lambda: frozenset(sys.modules))
     classes: set[type] = field(default_factory=known_classes)
     objects: dict[int, object] = field(default_factory=dict)
+    prepare: Callable[[], object] = bool
 
     @classmethod
-    def of(cls, call: Call, items: Sequence[Any]) -> Inherited:
+    def of(cls, call: Call, items: Sequence[Any], prepare: Callable[[], object] = bool) -> Inherited:
         """Return what workers have that are forked now."""
         functions = [call.function, *call.factories.values()]
-        return cls(call, items, objects={id(each): each for each in functions})
+        return cls(call, items, objects={id(each): each for each in functions}, prepare=prepare)
 
     @contextmanager
     def shared(self) -> Iterator[None]:

@@ -69,8 +69,8 @@ class Template:
             end.settimeout(None)  # whatever socket.setdefaulttimeout() says
         self._lock = threading.Lock()
         self._undo = ExitStack()
-        with theirs, _quiet_fork():
-            arguments = (theirs, os.getpid(), given, work)
+        with theirs, _quiet_fork() as quiet:
+            arguments = (theirs, os.getpid(), given, work, quiet)
             self._process = multiprocessing.get_context("fork").Process(target=_serve, args=arguments)
             self._process.start()
         self.pid = self._process.pid
@@ -127,13 +127,17 @@ class Template:
 
 
 @contextmanager
-def _quiet_fork() -> Iterator[None]:
-    """Fork without a signal in between, without a word of Python 3.12's on threads, and as a daemonic process too."""
+def _quiet_fork() -> Iterator[warnings.catch_warnings]:
+    """Fork without a signal in between, without a word of Python 3.12's on threads, and as a daemonic process too.
+
+    Gives what keeps that word from being said, here until the block ends, and in the child until it ends it.
+    """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        with warnings.catch_warnings(), not_daemonic():
+        quiet = warnings.catch_warnings()
+        with quiet, not_daemonic():
             warnings.simplefilter("ignore", DeprecationWarning)
-            yield
+            yield quiet
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
@@ -147,15 +151,18 @@ def read_number(status: int) -> int | None:
 # In the template
 
 
-def _serve(line: socket.socket, task: int, given: Inherited, work: Callable[..., None]) -> None:
+def _serve(
+    line: socket.socket, task: int, given: Inherited, work: Callable[..., None], quiet: warnings.catch_warnings
+) -> None:
     end_with(task)
     take_up(given)
     _reset_signals()
     for number in _NOT_FOR_TEMPLATE:
         signal.signal(number, signal.SIG_IGN)
     let_go_of_sockets({line.fileno()})
+    given.prepare()
     gc.freeze()  # else the first collection in a worker would copy every page that has an object
-    server = _Server(line, work)
+    server = _Server(line, work, quiet)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     server.run()
     os._exit(0)  # its own exit would flush and join what is the task's
@@ -164,9 +171,10 @@ def _serve(line: socket.socket, task: int, given: Inherited, work: Callable[...,
 class _Server:
     """The template's loop."""
 
-    def __init__(self, line: socket.socket, work: Callable[..., None]) -> None:
+    def __init__(self, line: socket.socket, work: Callable[..., None], quiet: warnings.catch_warnings) -> None:
         self._line = line
         self._work = work
+        self._quiet = quiet
         self._me = os.getpid()
         self._workers: dict[ForkProcess, int] = {}
         self._woken, self._wake = os.pipe()
@@ -219,6 +227,7 @@ class _Server:
     def _begin(self, status: int, given: Sequence[int]) -> None:
         """Be a worker: have nothing of the template's, and of its own what a process has at its start."""
         end_with(self._me)
+        self._quiet.__exit__(None, None, None)
         signal.set_wakeup_fd(-1)
         self._selector.close()
         self._line.close()

@@ -85,6 +85,20 @@ print(found.user_api, inner_threads.find()[0] is found)
     assert run_python(code).stdout == "blas True\n"
 
 
+def test_no_thread_before_it_is_used() -> None:
+    """A forked worker whose libraries are bounded starts none of their threads, which would turn for 25 ms."""
+    code = """
+import os
+import numpy
+from airflow_joblib import parallel_task
+@parallel_task(n_jobs=2, backend="multiprocessing")
+def threads(item):
+    return len(os.listdir("/proc/self/task"))
+print(threads(range(4)))
+"""
+    assert run_python(code, OPENBLAS_NUM_THREADS="4").stdout == "[1, 1, 1, 1]\n"
+
+
 def test_less_stays_less() -> None:
     """A lower bound that the user's code set before the fork is not raised."""
     code = RUN.format(backend="multiprocessing", method="fork", options={}).replace(

@@ -290,6 +290,21 @@ class TestChoice:
         assert task(abs, backend="auto")([1, -2]) == [1, 2]
         assert f"workers are fresh processes (loky), since the start method {method!r} is set" in caplog.text
 
+    def test_warning_filters(self) -> None:
+        """The warning filters of the task hold in the workers, and what keeps Python quiet about the fork does not."""
+        code = """
+import warnings
+from airflow_joblib import parallel_task
+warnings.simplefilter("error", DeprecationWarning)
+def old(item):
+    try:
+        warnings.warn("old", DeprecationWarning)
+    except DeprecationWarning as error:
+        return str(error)
+print(parallel_task(n_jobs=2, backend="auto")(old).map([1, 2]))
+"""
+        assert run_python(code).stdout == "['old', 'old']\n"
+
     def test_another_platform(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Elsewhere than on Linux workers are fresh ones."""
         monkeypatch.setattr(sys, "platform", "darwin")
