@@ -135,8 +135,8 @@ class Options:
 
     Attributes:
         n_jobs: Workers, joblib's meaning: -1 for every CPU this process may use, -2 for all but one.
-        backend: ``loky``, ``multiprocessing``, ``threading``, ``sequential``, ``dask``, ``ray``, ``spark`` or a name
-            registered with joblib.
+        backend: ``auto``, ``multiprocessing``, ``loky``, ``threading``, ``sequential``, ``dask``, ``ray``, ``spark`` or
+            a name registered with joblib.
         backend_options: Keyword arguments for ``joblib.parallel_config``, or where a cluster is.
         over: Name of the parameter that takes the item; None for the first.
         batch_size: Items per dispatch, or ``"auto"``.

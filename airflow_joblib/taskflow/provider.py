@@ -29,8 +29,8 @@ def _options() -> dict[str, dict[str, Any]]:
             default="-1",
         ),
         "backend": _option(
-            "Backend of a task that names no ``backend``: loky, multiprocessing, threading, sequential, dask, ray, "
-            "spark, or any name registered with joblib.",
+            "Backend of a task that names no ``backend``: auto, multiprocessing, loky, threading, sequential, dask, "
+            "ray, spark, or any name registered with joblib.",
             kind="string",
             default="auto",
         ),
