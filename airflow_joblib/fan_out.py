@@ -13,6 +13,7 @@ At most two chunks a worker are under way, so that lazy items are drawn as they 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -321,7 +322,8 @@ class _Run:
             if not local:
                 yield lambda: ProcessPool(payload, self.backend, workers, options)
                 return
-            payload = payload._replace(filters=warning_filters.current())
+            method = multiprocessing.get_start_method(allow_none=True)
+            payload = payload._replace(filters=warning_filters.current(), start_method=method)
             yield lambda: LokyPool(payload, workers, options)
 
     @contextmanager

@@ -51,6 +51,7 @@ class Payload(NamedTuple):
         closed: Whether the workers are to be closed to other processes of their user, as the task is.
         filters: The caller's warning filters, for workers that have not inherited them.
         run: What tells the pool from others that are given the same, whose board's path may come again.
+        start_method: How processes that items start are started, as in the task; None for Python's default.
     """
 
     call: bytes | Sent
@@ -64,6 +65,7 @@ class Payload(NamedTuple):
     run: str = ""
     closed: bool = False
     filters: Sequence[WarningFilter] = ()
+    start_method: str | None = None
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ from airflow_joblib.chunks import load_items
 from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskError
 from airflow_joblib.loading import Loading
 from airflow_joblib.outcomes import ItemError, Payload, Report
+from airflow_joblib.picklability import made_modules
 from airflow_joblib.picklability.by_name import dumps_by_name
 from airflow_joblib.picklability.inherited import current
 from airflow_joblib.picklability.pickler import dotted_name, dumps, loads
@@ -86,6 +87,8 @@ def start(payload: Payload, starter: Starter | None = None) -> None:
     util.Finalize(None, _close_for_good, exitpriority=100)
     worker_signals.set_up(_leave)
     if payload.local and current() is None:
+        made_modules.begin()
+        multiprocessing.set_start_method(payload.start_method, force=True)  # in the place of loky's
         _end_with(payload.task, own=starter is None or starter.own)
     if payload.threads is not None:
         inner_threads.apply(payload.threads)

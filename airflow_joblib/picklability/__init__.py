@@ -64,7 +64,7 @@ def check_function(function: Callable[..., object], factories: Mapping[str, Call
     """
     with sent_by_value(modules_by_value([function, *factories.values()])):
         try:
-            dumps((function, dict(factories)), verify=True)
+            dumps((function, dict(factories)), verify=True, whole=False)
         except Exception as error:  # noqa: BLE001 - anything may be raised by the user's own reducers
             from airflow_joblib.picklability import explanation  # late: a worker explains nothing
 

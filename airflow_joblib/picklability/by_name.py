@@ -68,7 +68,7 @@ class ByNamePickler(Pickler):
         *,
         buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
     ) -> None:
-        super().__init__(file, shared.classes, buffer_callback=buffer_callback)
+        super().__init__(file, shared.classes, whole=False, buffer_callback=buffer_callback)
         self._shared = shared
 
     def reducer_override(self, obj: Any) -> Any:

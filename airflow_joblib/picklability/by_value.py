@@ -10,6 +10,7 @@ don't, see :mod:`.dependencies`.
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import sys
 import sysconfig
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from importlib.machinery import ModuleSpec
 
-__all__ = ["findable_part", "importable", "instance_dict", "is_own", "left_behind", "modules_by_value", "sent_by_value"]
+__all__ = [
+    "findable_part",
+    "importable",
+    "instance_dict",
+    "is_own",
+    "left_behind",
+    "modules_by_value",
+    "sent_by_value",
+    "source_of",
+]
 
 #: What Airflow puts before the name of a module that it made from a DAG file.
 DAG_FILE_PREFIX = "unusual_prefix_"
@@ -219,6 +229,19 @@ def findable_part(name: str) -> str:
         if path is None:
             break
     return ".".join(parts[:found])
+
+
+def source_of(name: str) -> ModuleSpec | None:
+    """Return how a module's code is found, whatever is loaded under its name; None where it isn't found.
+
+    Args:
+        name: Its dotted name. The packages that it is in are imported.
+    """
+    if not importable(name):
+        return None
+    parent = name.rpartition(".")[0]
+    spec = _find_spec(name, importlib.import_module(parent).__path__ if parent else None)
+    return spec if hasattr(spec and spec.loader, "get_code") else None
 
 
 def _grown_by_parent(parent: str, part: str) -> bool:

@@ -19,6 +19,7 @@ import cloudpickle
 from airflow_joblib.picklability.by_value import instance_dict
 from airflow_joblib.picklability.dependencies import current, submodules
 from airflow_joblib.picklability.named import is_dispatcher
+from airflow_joblib.picklability.own_parts import named_by
 from airflow_joblib.picklability.pickler import Pickler, dotted_name
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def children_of(obj: Any) -> Iterator[Child]:
 
 def _raw_reduced(obj: object) -> Any:
     """Return cloudpickle's own reduction of a function or class, or None where it goes by reference."""
-    reduced = cloudpickle.Pickler.reducer_override(Pickler(io.BytesIO()), obj)
+    reduced = cloudpickle.Pickler.reducer_override(Pickler(io.BytesIO(), whole=False), obj)
     return None if reduced is NotImplemented else reduced
 
 
@@ -116,6 +117,8 @@ def _of_function(function: types.FunctionType) -> Iterator[Child]:
         yield Child(f"module {module.__name__}", module)
     for module in needs.imported_by(function) if (needs := current()) else ():
         yield Child(f"import {module.__name__}", module)
+    for module, names in named_by(function, state.get("__globals__", {})) if needs is None else ():
+        yield from _named(f"module {module.__name__} → attribute", {name: vars(module)[name] for name in names})
 
 
 def _of_closure(function: types.FunctionType) -> Iterator[Child]:
@@ -219,7 +222,7 @@ def _of_object(obj: object) -> Iterator[Child]:
 
 
 def _reduced(obj: Any) -> Any:
-    pickler = Pickler(io.BytesIO())
+    pickler = Pickler(io.BytesIO(), whole=False)
     reduced = pickler.reducer_override(obj)
     if reduced is not NotImplemented:
         return reduced

@@ -1,4 +1,4 @@
-"""What of a class by value cloudpickle leaves out: slots, and of an ``Enum`` how its members were made.
+"""What of a class by value cloudpickle leaves out: its place, slots, and of an ``Enum`` how its members were made.
 
 cloudpickle makes an ``Enum`` anew of its members' values. What their ``__init__`` or ``__new__`` has set is lost then,
 and so are aliases; a member that is another object than its value can't be made. Here members are made of their parts.
@@ -11,16 +11,20 @@ from enum import Enum, member
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_joblib.picklability.hooks import new_class
+from airflow_joblib.private_names import gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Reduced", "is_by_value", "is_member", "member_named", "reduce_parts"]
+__all__ = ["Reduced", "is_by_value", "is_member", "member_named", "parts_of_class", "reduce_parts"]
 
 #: Types of which a member can be made again from an object of the type alone.
 _PLAIN = frozenset({int, float, complex, bytes, str, tuple, frozenset})
 #: Attributes of a member that the metaclass sets.
 _OF_ENUM = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
+
+#: So many arguments has what makes a class in cloudpickle, and what makes an ``Enum``.
+_ARGUMENTS = {False: 6, True: 7}
 
 #: What a class has after it was made that its author may not have given it.
 _MADE_WITH = ("__init__", "__new_member__")
@@ -40,17 +44,32 @@ def is_by_value(reduced: object) -> bool:
     return isinstance(reduced, tuple) and len(reduced) == 6  # noqa: PLR2004 - the length that pickle documents
 
 
+def parts_of_class(cls: type, reduced: tuple[Any, ...]) -> Reduced:
+    """Return how cloudpickle sends a class.
+
+    Raises:
+        ParallelTaskError: This cloudpickle sends it in another way.
+    """
+    make, args, state, _, _, set_state = reduced
+    known = (type(cls), cls.__name__) if not issubclass(cls, Enum) else (cls.__bases__, cls.__name__)
+    state_is_known = isinstance(state, tuple) and len(state) == 2 and all(type(part) is dict for part in state)  # noqa: PLR2004
+    if not (len(args) == _ARGUMENTS[issubclass(cls, Enum)] and tuple(args[:2]) == known and state_is_known):
+        raise gone("cloudpickle", "definition of a class of the known parts")
+    return Reduced(make, args, state, set_state)
+
+
 def reduce_parts(cls: Any, reduced: Reduced) -> Reduced:
     """Return cloudpickle's reduction of a class with what it leaves out."""
     if issubclass(cls, Enum):
         return _reduce_enum(cls, reduced) if cls.__members__ else reduced
+    metaclass, name, bases, given, *others = reduced.args
+    given = {"__qualname__": cls.__qualname__, **given}
     own = vars(cls)
     named_tuple = any(getattr(base, "__name__", None) == "NamedTuple" for base in own.get("__orig_bases__", ()))
-    if "__slots__" not in own or named_tuple:  # which sees to its slots itself
-        return reduced
-    # cloudpickle sets it afterwards, when it is too late: an object of the class would have a __dict__ there.
-    args = reduced.args
-    return reduced._replace(args=(*args[:3], {**args[3], "__slots__": own["__slots__"]}, *args[4:]))
+    if "__slots__" in own and not named_tuple:  # which sees to its slots itself
+        # cloudpickle sets it afterwards, when it is too late: an object of the class would have a __dict__ there.
+        given["__slots__"] = own["__slots__"]
+    return reduced._replace(args=(metaclass, name, bases, given, *others))
 
 
 def is_member(obj: Any, kind: Any) -> bool:

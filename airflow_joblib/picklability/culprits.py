@@ -89,7 +89,7 @@ class _Probe(Pickler):
     """Pickles *root*, with a number in place of each of the objects that have a path already."""
 
     def __init__(self, file: io.BytesIO, root: object, known: dict[int, object], met: set[int]) -> None:
-        super().__init__(file)
+        super().__init__(file, whole=False)
         self.root = root
         self.known = known
         self.met = met
@@ -201,7 +201,9 @@ class _Search:
         """Return what goes wrong when *value* travels, what has a path already left out of it."""
         with io.BytesIO() as file:
             met: set[int] = set()
-            probe = _Probe(file, value, self.known, met) if self.known else Pickler(file)  # the latter is faster
+            probe = (
+                _Probe(file, value, self.known, met) if self.known else Pickler(file, whole=False)
+            )  # the latter is faster
             try:
                 probe.dump(value)
             except Exception as error:  # noqa: BLE001 - anything may be raised by the user's own reducers

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.picklability import sent_modules
 from airflow_joblib.picklability.by_value import findable_part, is_own, sent_by_value
 from airflow_joblib.picklability.imports import absolute_name, imports_of, names_of
+from airflow_joblib.picklability.own_parts import parts_of_function, rest_of
 from airflow_joblib.private_names import gone
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Dependencies:
         self._sent = sent_modules.SentModules()
         self._namespaces: dict[int, _Namespace] = {}
         self._trying = False
+        self._tried: set[str] = set()
 
     def meet(self, name: str) -> None:
         """Have what a module of the user's own defines travel by value."""
@@ -115,24 +117,36 @@ class Dependencies:
 
     def refer(self, name: str) -> None:
         """Take note of a module that a pickle names."""
-        if name not in self._referred and not self._trying:
+        if name not in self._referred:
             self._note(self.needed, name, "")
-            self._referred.add(name)
+            if not self._trying:
+                self._referred.add(name)
 
     def _note(self, where: dict[str, str], name: str, who: str) -> None:
-        if not self._trying and name.partition(".")[0] not in _SEEN_TO and (part := findable_part(name)):
-            where[part] = where.get(part) or who
+        if name.partition(".")[0] not in _SEEN_TO and (part := findable_part(name)):
+            if self._trying:
+                self._tried.add(part)
+            else:
+                where[part] = where.get(part) or who
 
     def settled(self, version: int) -> bool:
         """Tell whether a pickle that was begun at *version* has all that it needs of modules."""
         return version == self.version or not self._modules
 
-    def reduce_function(self, function: FunctionType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return how a function travels, given cloudpickle's reduction of it to its parts."""
-        (code, _, _, _, closure), state, set_state = reduced[1], reduced[2], reduced[5]
+    def reduce_function(self, function: FunctionType, reduced: tuple[Any, ...], *, whole: bool) -> tuple[Any, ...]:
+        """Return how a function travels, given cloudpickle's reduction of it to its parts.
+
+        Args:
+            function: The function.
+            reduced: Its reduction.
+            whole: Send what it may ask its module for as well, if that needs nothing more to be installed.
+        """
+        code, closure, attributes, state, set_state = parts_of_function(reduced)
         imported = self.imported_by(function)
-        self._learn(function, [*imported, *_held(function, state[1])])
-        given = set_state, state, imported
+        self._learn(function, [*imported, *_held(function, state)])
+        used = state["__globals__"]
+        rest = self._rest(rest_of(function, used)) if whole and not self._trying else {}
+        given = set_state, (attributes, {**state, "__globals__": {**rest, **used}}), imported
         return (
             sent_modules.make_function,
             (self._namespace(function), code, closure),
@@ -141,6 +155,16 @@ class Dependencies:
             None,
             sent_modules.set_function_state,
         )
+
+    def _rest(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if self._travels_alone(value)}
+
+    def _travels_alone(self, value: object) -> bool:
+        """Return whether a value can be sent, and needs no more of installed packages than what is sent anyway."""
+        self._tried.clear()
+        if _from_elsewhere(value) and _module_of(value).partition(".")[0] not in _SEEN_TO:
+            return False
+        return self._travels(value) and self._tried <= self.needed.keys()
 
     def _learn(self, function: FunctionType, held: Iterable[ModuleType]) -> None:
         names = names_of(function.__code__)
@@ -218,7 +242,7 @@ class Dependencies:
 
         self._trying = True
         try:
-            Pickler(io.BytesIO()).dump(value)
+            Pickler(io.BytesIO(), whole=False).dump(value)
         except Exception:  # noqa: BLE001 - pickling runs code of the user
             return False
         finally:
@@ -254,10 +278,12 @@ def _contents(cell: CellType) -> object:
 
 def _from_elsewhere(value: object) -> bool:
     """Tell whether a module only has *value* because it has imported it from an installed package."""
-    if type(value) is ModuleType:
-        return not is_own(value.__name__)
-    named = type(value) is FunctionType or issubclass(type(value), type)
-    return named and not is_own(getattr(value, "__module__", None) or "")
+    named = type(value) in {ModuleType, FunctionType} or issubclass(type(value), type)
+    return named and not is_own(_module_of(value))
+
+
+def _module_of(value: Any) -> str:
+    return value.__name__ if type(value) is ModuleType else getattr(value, "__module__", None) or ""
 
 
 def _imported(name: str, found: Import) -> dict[str, ModuleType]:

@@ -7,9 +7,10 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.picklability.hooks import make_class, received
+from airflow_joblib.picklability.made_modules import put
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = ["class_of_key", "key_of", "known_classes", "receive_class", "set_class_state"]
 
@@ -49,9 +50,14 @@ def receive_class(key: str, make: Callable[..., type], args: tuple[Any, ...]) ->
     return cls
 
 
-def set_class_state(cls: type, state: tuple[Callable[[type, Any], None], Any]) -> None:
-    """Fill in a class that was just made; one that was here before is left as it is."""
+def set_class_state(
+    cls: type,
+    state: tuple[Callable[[type, Any], None], Any, Iterable[tuple[dict[str, Any], dict[str, Any]]]],
+) -> None:
+    """Fill in a class that was just made, and its module with what came along; one that was here stays as it is."""
+    set_state, values, more = state
     if cls in _fresh:
         _fresh.discard(cls)
-        set_state, values = state
         set_state(cls, values)
+    for namespace, found in more:
+        put(namespace, found)

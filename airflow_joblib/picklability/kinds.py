@@ -21,7 +21,7 @@ _TRUSTED = frozenset(
 #: What every call is sent as: were it unsure, all arguments would be loaded in the task each time.
 _OWN = frozenset(
     {"airflow_joblib.call", "airflow_joblib.outcomes"}
-    | {f"airflow_joblib.picklability.{name}" for name in ("dependencies", "sent_modules")}
+    | {f"airflow_joblib.picklability.{name}" for name in ("dependencies", "own_parts", "sent_modules")}
 )
 
 #: Methods that loading an object calls, if its type has its own: ``__getattr__`` too, in search of a ``__setstate__``.

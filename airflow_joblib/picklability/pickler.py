@@ -19,15 +19,14 @@ import functools
 import io
 import pickle
 import sys
-import types
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
-from airflow_joblib.picklability import singletons
+from airflow_joblib.picklability import made_modules, singletons
 from airflow_joblib.picklability.by_value import importable, is_own, left_behind, sent_by_value
-from airflow_joblib.picklability.class_parts import Reduced, is_by_value, is_member, member_named, reduce_parts
+from airflow_joblib.picklability.class_parts import is_by_value, is_member, member_named, parts_of_class, reduce_parts
 from airflow_joblib.picklability.dependencies import current
 from airflow_joblib.picklability.finding import is_found
 from airflow_joblib.picklability.keys import class_of_key, key_of, receive_class, set_class_state
@@ -39,6 +38,16 @@ from airflow_joblib.picklability.named import (
     reduce_cached_property,
     reduce_dispatcher,
 )
+from airflow_joblib.picklability.own_parts import OwnParts, goes_by_value
+from airflow_joblib.picklability.reductions import (
+    RefusedError,
+    UnimportableError,
+    code_in_file,
+    dotted_name,
+    reduce_stream,
+    reduce_whole_module,
+    travels,
+)
 from airflow_joblib.picklability.singletons import has_no_state
 
 if TYPE_CHECKING:
@@ -48,30 +57,6 @@ __all__ = ["Pickler", "RefusedError", "UnimportableError", "checked", "dotted_na
 
 loads = pickle.loads
 
-#: Attributes of a module that its import has set.
-_OF_FINDING = frozenset({"__builtins__", "__cached__", "__doc__", "__loader__", "__name__", "__spec__"})
-
-
-class RefusedError(pickle.PicklingError):
-    """An object that would pickle but must not travel. *kind* is the object's type."""
-
-    def __init__(self, kind: type) -> None:
-        super().__init__(dotted_name(kind))
-        self.kind = kind
-
-
-class UnimportableError(pickle.PicklingError):
-    """A reference to a module that a worker can't import."""
-
-    def __init__(self, module: str) -> None:
-        super().__init__(module)
-        self.module = module
-
-
-def dotted_name(kind: type) -> str:
-    """Return the dotted name of a type, without the module for a builtin."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """Pickles by value what only this process knows, refuses what a worker could not use.
@@ -80,6 +65,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         by_key: Classes that the receiver has already, or will have before it loads this. With *collect* every class
             met that travels by value is added to it and only its key is written.
         unsure: Whether loading runs code of the user.
+        own: What of it are parts of the user's modules. With *whole* they take along what code may ask them for.
     """
 
     def __init__(
@@ -88,6 +74,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         by_key: set[type] | None = None,
         *,
         collect: bool = False,
+        whole: bool = True,
         buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
     ) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=buffer_callback)
@@ -95,6 +82,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.collect = collect
         self.unsure = False
         self.needs = current()
+        self.whole = whole
+        self.own = OwnParts(_travelling if whole else None)
         self._version = self.needs.version if self.needs else 0
 
     @property
@@ -112,24 +101,30 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         if kind is ModuleType:
             return self._reduce_module(obj)
         if kind is CodeType:
-            return _code_in_file, (obj.co_filename, *self.dispatch_table[CodeType](obj))
+            return code_in_file, (obj.co_filename, *self.dispatch_table[CodeType](obj))
         if kind is BuiltinFunctionType and self.needs is not None and type(obj.__module__) is str:
             self._refer(obj.__module__)
         if refused(kind):
-            return _reduce_stream(obj)
+            return reduce_stream(obj)
         return self._reduce_other(obj, kind)
 
     def _reduce_function(self, function: FunctionType) -> Any:
+        if place := made_modules.place_of(function):
+            return made_modules.named, (place,)
         reduced = self._reduce_reference(function, function.__module__)
-        if reduced is not NotImplemented and is_dispatcher(function):
-            return reduce_dispatcher(function)
-        if self.needs is None or reduced is NotImplemented:
+        if reduced is NotImplemented:
             return reduced
-        return self.needs.reduce_function(function, reduced)
+        if is_dispatcher(function):
+            return reduce_dispatcher(function)
+        if self.needs is None:
+            return self.own.reduce_function(function, reduced)
+        return self.needs.reduce_function(function, reduced, whole=self.whole)
 
     def _reduce_module(self, module: ModuleType) -> Any:
         if self.needs is not None and self.needs.owns(module):
             return self.needs.reduce_module(module)
+        if self.needs is None and sys.modules.get(module.__name__) is module and goes_by_value(module.__name__):
+            return self.own.reduce_module(module)
         return self._reduce_reference(module, module.__name__)
 
     def _reduce_other(self, obj: Any, kind: Any) -> Any:
@@ -196,12 +191,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         if self.collect:
             self.by_key.add(cls)
             return class_of_key, (key_of(cls),)
-        made, args, filled, _, _, fill = reduced
-        make, args, state, set_state = reduce_parts(cls, Reduced(made, args, filled, fill))
+        make, args, state, set_state = reduce_parts(cls, parts_of_class(cls, reduced))
         return (
             receive_class,
             (key_of(cls), make, args),
-            (set_state, state),
+            (set_state, state, self.own.of_class(cls) if self.needs is None else ()),
             None,
             None,
             set_class_state,
@@ -211,7 +205,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         if self.needs is not None and module:
             self.needs.meet(module)
         reduced = super().reducer_override(obj)
-        if reduced is NotImplemented and module and not _travels(obj):
+        if reduced is NotImplemented and module and not travels(obj):
             if not importable(module):
                 return self._reduce_left_behind(obj, module)
             if self.needs is not None:
@@ -224,7 +218,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         if module is None:
             raise UnimportableError(name)
         with sent_by_value([module]):
-            return _reduce_module(obj) if type(obj) is ModuleType else super().reducer_override(obj)
+            return reduce_whole_module(obj) if type(obj) is ModuleType else super().reducer_override(obj)
 
     def _refer(self, module: str) -> None:
         """Take note of a module that workers must have, in which nothing of the user's own can be."""
@@ -239,34 +233,9 @@ def _found(obj: object, module: str, name: str) -> bool:
     return is_found(obj, module, name) and module not in cloudpickle.list_registry_pickle_by_value()
 
 
-def _reduce_module(module: ModuleType) -> Any:
-    """Reduce a module to its attributes, but for what tells where it was found."""
-    kept = {name: value for name, value in vars(module).items() if name not in _OF_FINDING}
-    return types.ModuleType, (module.__name__, module.__doc__), kept
-
-
-def _travels(obj: object) -> bool:
-    """Tell whether cloudpickle sends the module *obj* itself by value."""
-    if type(obj) is not ModuleType:
-        return False
-    name = obj.__name__
-    return name == "__main__" or name not in sys.modules or name in cloudpickle.list_registry_pickle_by_value()
-
-
-def _reduce_stream(obj: object) -> Any:
-    """Reduce what must not travel: the standard streams to the worker's own, and anything else not at all."""
-    for name in ("stdout", "stderr"):
-        if obj is getattr(sys, name):
-            return getattr, (sys, name)
-    raise RefusedError(type(obj))
-
-
-def _code_in_file(name: str, make: Callable[..., CodeType], args: tuple[Any, ...]) -> CodeType:
-    """Make code that tracebacks, logs and warnings show as that of a file, whatever cloudpickle calls it."""
-    return make(*args).replace(co_filename=name)
-
-
-def dumps(obj: object, by_key: set[type] | None = None, *, collect: bool = False, verify: bool = False) -> bytes:
+def dumps(
+    obj: object, by_key: set[type] | None = None, *, collect: bool = False, verify: bool = False, whole: bool = True
+) -> bytes:
     """Pickle *obj* for another process.
 
     Args:
@@ -274,19 +243,20 @@ def dumps(obj: object, by_key: set[type] | None = None, *, collect: bool = False
         by_key: Classes that the receiver knows by key; with *collect*, filled with those it must be sent.
         collect: Write the key of every class by value that is met, and leave sending it to the caller.
         verify: Load the bytes again where loading them runs code of the user.
+        whole: Send with functions what they may ask their module for.
 
     Raises:
         Exception: Whatever pickling or loading raises.
     """
-    pickler, data = _dump(obj, by_key, collect=collect)
+    pickler, data = _dump(obj, by_key, collect=collect, whole=whole)
     while not pickler.settled:
-        pickler, data = _dump(obj, by_key, collect=collect)
+        pickler, data = _dump(obj, by_key, collect=collect, whole=whole)
     if verify and pickler.unsure:
         loads(data)
     return data
 
 
-def checked(obj: object, by_key: set[type], *, collect: bool = False) -> bytes:
+def checked(obj: object, by_key: set[type], *, collect: bool = False, whole: bool = True) -> bytes:
     """Pickle *obj* to see whether it can be, without a copy of the large buffers of arrays and tables.
 
     Raises:
@@ -294,7 +264,7 @@ def checked(obj: object, by_key: set[type], *, collect: bool = False) -> bytes:
     """
     buffers: list[pickle.PickleBuffer] = []
     with io.BytesIO() as file:
-        pickler = Pickler(file, by_key, collect=collect, buffer_callback=buffers.append)
+        pickler = Pickler(file, by_key, collect=collect, whole=whole, buffer_callback=buffers.append)
         pickler.dump(obj)
         data = file.getvalue()
     if pickler.unsure:
@@ -302,8 +272,20 @@ def checked(obj: object, by_key: set[type], *, collect: bool = False) -> bytes:
     return data
 
 
-def _dump(obj: object, by_key: set[type] | None, *, collect: bool) -> tuple[Pickler, bytes]:
+def _dump(obj: object, by_key: set[type] | None, *, collect: bool, whole: bool) -> tuple[Pickler, bytes]:
     with io.BytesIO() as file:
-        pickler = Pickler(file, by_key, collect=collect)
+        pickler = Pickler(file, by_key, collect=collect, whole=whole)
         pickler.dump(obj)
         return pickler, file.getvalue()
+
+
+def _travelling(values: dict[str, Any]) -> dict[str, Any]:
+    """Return those of *values* that can be sent, by trying them in ever smaller groups."""
+    try:
+        checked(values, set(), whole=False)
+    except Exception:  # noqa: BLE001 - pickling runs code of the user
+        names = list(values)
+        half = len(names) // 2
+        halves = [{name: values[name] for name in part} for part in (names[:half], names[half:]) if half]
+        return {name: value for part in halves for name, value in _travelling(part).items()}
+    return values

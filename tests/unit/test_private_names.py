@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import ast
+import enum
 import importlib
 import io
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import joblib
 import pytest
+from cloudpickle.cloudpickle import _dynamic_class_reduce
 
 import airflow_joblib
 from airflow_joblib import ClusterError, ParallelTaskError, engines
 from airflow_joblib.engines import private_names as of_engines
 from airflow_joblib.lean import start
+from airflow_joblib.picklability.class_parts import parts_of_class
 from airflow_joblib.picklability.dependencies import submodules
+from airflow_joblib.picklability.own_parts import parts_of_function
 from airflow_joblib.private_names import gone, has
 from tests.unit.helpers import run_python, task
 
@@ -197,6 +201,36 @@ def test_missing_name_of_cloudpickle() -> None:
         submodules({"__globals__": {}})
     reduced: Any = cloudpickle.Pickler(io.BytesIO()).reducer_override(lambda: sys.path)
     assert submodules(reduced[2][1]) == []
+
+
+class _Sent:
+    pass
+
+
+class _Colour(enum.Enum):
+    RED = 1
+
+
+@pytest.mark.parametrize("kind", [_Sent, _Colour])
+def test_other_reduction_of_a_class(kind: type) -> None:
+    """A cloudpickle that sends a class in another way is an error of one sentence, not a class of the wrong parts."""
+    make, args, state, _, _, fill = _dynamic_class_reduce(kind)
+    assert parts_of_class(kind, (make, args, state, None, None, fill)) == (make, args, state, fill)
+    for other in ((make, args[:-1], state), (make, (*args[1:], None), state), (make, args, state[0]), (make, args, ())):
+        with pytest.raises(
+            ParallelTaskError, match=r"can't work with cloudpickle [\d.]+, which has no definition of a"
+        ):
+            parts_of_class(kind, (*other, None, None, fill))
+
+
+def test_other_reduction_of_a_function() -> None:
+    """The same of a function."""
+    reduced: Any = cloudpickle.Pickler(io.BytesIO()).reducer_override(lambda: sys.path)
+    code, _, _, state, _ = parts_of_function(reduced)
+    assert (type(code), state["__globals__"]) == (CodeType, {"sys": sys})
+    for other in (reduced[:3], (reduced[0], reduced[1][1:], *reduced[2:]), (*reduced[:2], ({}, {}), *reduced[3:])):
+        with pytest.raises(ParallelTaskError, match="which has no definition of a function"):
+            parts_of_function(other)
 
 
 ENGINES = [(engine, *place) for engine, places in of_engines.PLACES.items() for place in places]

@@ -101,6 +101,39 @@ def test_a_module_however_it_is_used(source: str, bundle: Any) -> None:
     assert elsewhere(module.work, 1, 2) == [2, 4]
 
 
+ASKS = {
+    "globals": "return globals()['dou' + 'ble'](item)",
+    "eval": "return eval('double(item)')",
+    "a text": "return run('double(item)', item)",
+    "a frame": "return sys._getframe().f_globals['dou' + 'ble'](item)",
+    "hints": "return item * 2 if typing.get_type_hints(hinted)['a'] is Hint else None",
+}
+
+
+@pytest.mark.parametrize("body", ASKS.values(), ids=ASKS)
+def test_names_that_code_makes_up(body: str, bundle: Any) -> None:
+    """What the function may ask its module for goes along, if it can and needs nothing else to be installed."""
+    module = bundle(
+        main=f"""
+            import sys, threading, typing, pandas, helpers
+            from helpers import run
+            LOCK = threading.Lock()
+            class Hint: ...
+            def hinted(a: "Hint"): ...
+            def double(n): return helpers.FACTOR * n
+            def locked(n): return LOCK
+            def framed(n): return pandas.DataFrame([n])
+            def work(item): {body}
+            """,
+        helpers="FACTOR = 2\ndef run(text, item):\n    return eval(text, sys_globals(), {'item': item})\n"
+        "def sys_globals():\n    import sys\n    return sys._getframe(2).f_globals\n",
+    )
+    assert elsewhere(module.work, 1, 2) == [2, 4]
+    with dependencies() as found:
+        dumps(module.work)
+    assert not found.needed
+
+
 PACKAGE = {
     "package/__init__": "NAME = 'package'\n",
     "package/one": "from . import two\nfrom .two import add\nBASE = 1\ndef one(item): return add(item) + two.add(0)\n",

@@ -1,98 +1,204 @@
-"""What a DAG file's top level has done to other modules and to the process, in fresh workers: the rows of the docs."""
+"""What fresh workers do not have of a DAG file: the rows of the table in the docs, each with its way out."""
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.helpers import PROCESSES, task
+from tests.unit.helpers import PROCESSES, run_python, task
 
+PAGE = Path(__file__).parents[3] / "docs/explanation/by-value.md"
 SOURCE = """
-import colorsys, decimal, socket
+import colorsys, decimal, logging, operator, pkgutil, socket, sqlite3, threading
 
 
-class Base:
-    pass
+class Base: ...
+class Derived(Base): ...
+class Kind: ...
 
 
-class Derived(Base):
-    pass
+LOCK = threading.Lock()
+CONFIG = {"rate": 7}
+
+
+def parse(n):
+    return n
 
 
 def set_up():
     colorsys.RATE = 7
     colorsys.rgb_to_yiq = max
+    pkgutil.iter_importer_modules.register(Kind, lambda finder, prefix="": iter(["of the file"]))
+    sqlite3.register_adapter(Kind, lambda kind: "adapted")
     decimal.getcontext().prec = 40
     socket.setdefaulttimeout(11)
+    logging.getLogger("of_the_file").setLevel(37)
 
 
 set_up()
 
 
-def module(item):
+def module(n):
     return getattr(colorsys, "RATE", None)
 
 
-def patched(item):
+def patched(n):
     return colorsys.rgb_to_yiq(3, 1, 2) == 3
 
 
-def precision(item):
+def dispatched(n):
+    return list(pkgutil.iter_importer_modules(Kind()))
+
+
+def registered(n):
+    connection = sqlite3.connect(":memory:")
+    try:
+        return connection.execute("select ?", [Kind()]).fetchone()[0]
+    except sqlite3.ProgrammingError:
+        return None
+    finally:
+        connection.close()
+
+
+def precision(n):
     return decimal.getcontext().prec
 
 
-def process(item):
+def process(n):
     return socket.getdefaulttimeout()
 
 
-def subclasses(item):
-    return len(Base.__subclasses__())
+def level(n):
+    return logging.getLogger("of_the_file").level
 
 
-def with_set_up(item, ready):
-    return [module(item), patched(item), precision(item), process(item)]
+def subclasses(n):
+    return [each.__name__ for each in operator.methodcaller("".join(["__sub", "classes__"]))(Base)]
+
+
+def subclasses_named(n):
+    Derived
+    return subclasses(n)
+
+
+def looked_up(n):
+    try:
+        return pkgutil.resolve_name(__name__ + ":" + "".join(["pa", "rse"]))(n)
+    except AttributeError:
+        return None
+
+
+def looked_up_named(n):
+    parse
+    return looked_up(n)
+
+
+def locked(n):
+    return "LOCK" in globals()
+
+
+def locked_given(n, lock):
+    with lock[0]:
+        return True
+
+
+def is_same(item):
+    return item is CONFIG
+
+
+def is_same_by_name(item):
+    return globals()[item] is CONFIG
+
+
+def state(n):
+    return [module(n), patched(n), dispatched(n), registered(n), precision(n), process(n), level(n)]
+
+
+def with_set_up(n, ready):
+    return state(n)
 """
-#: A function of the file: what a plain loop gives, and what fresh workers give.
-ROWS = {
-    "module": (7, None),
-    "patched": (True, False),
-    "precision": (40, 28),
-    "process": (11, None),
-    "subclasses": (1, 0),
+RUN = """
+import importlib.machinery, importlib.util, json, sys, threading
+loader = importlib.machinery.SourceFileLoader("unusual_prefix_1f_rows", FILE)
+dag = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+sys.modules[loader.name] = dag
+loader.exec_module(dag)
+from airflow_joblib import parallel_task
+
+
+def run(function, backend, items=(1, 2), **options):
+    return parallel_task(n_jobs=2, backend=backend, **options)(function).map(list(items))[0]
+
+
+of_state = ["module", "patched", "dispatched", "registered", "precision", "process", "level"]
+found = {name: [] for name in of_state}
+for results in (dag.state(1), run(dag.state, "multiprocessing"), run(dag.state, "loky"),
+                run(dag.with_set_up, "loky", per_worker={"ready": dag.set_up})):
+    for name, result in zip(of_state, results):
+        found[name].append(result)
+for name, function, out, items, options in [
+    ("subclasses", dag.subclasses, dag.subclasses_named, [1, 2], {}),
+    ("looked_up", dag.looked_up, dag.looked_up_named, [1, 2], {}),
+    ("locked", dag.locked, dag.locked_given, [1, 2], {"per_worker": {"lock": lambda: [threading.Lock()]}}),
+    ("is_same", dag.is_same, dag.is_same_by_name, [dag.CONFIG] * 2, {}),
+]:
+    named = ["CONFIG"] * 2 if name == "is_same" else items
+    found[name] = [function(items[0]), run(function, "multiprocessing", items), run(function, "loky", items),
+                   run(out, "loky", named, **options)]
+print(json.dumps(found))
+"""
+#: A row of the table by its first words: the function, what it gives in the task, and in a fresh worker.
+ROWS: dict[str, tuple[str, Any, Any]] = {
+    "an attribute set in another module": ("module", 7, None),
+    "a method or function of a library replaced": ("patched", True, False),
+    "a function registered with a `singledispatch` of another module": ("dispatched", ["of the file"], []),
+    "an entry in a library's registry": ("registered", "adapted", None),
+    "the decimal context": ("precision", 40, 28),
+    "an option of the process": ("process", 11, None),
+    "a logger's level or handlers": ("level", 37, 0),
+    "subclasses for which another module asks": ("subclasses", ["Derived"], []),
+    "a name that another module looks up": ("looked_up", 1, None),
+    "a global that can't travel": ("locked", True, False),
+    "an object of the file that is an item": ("is_same", True, False),
 }
 
 
-@pytest.fixture
-def loaded(dag_file: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Load the DAG file, and undo what its top level does."""
-    import colorsys
-    import decimal
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return what each function gives: in the task, in forked workers, in fresh ones, and in these by the way out."""
+    file = tmp_path_factory.mktemp("dag") / "rows.py"
+    file.write_text(SOURCE)
+    return json.loads(run_python(RUN.replace("FILE", repr(str(file)))).stdout)
 
-    before = socket.getdefaulttimeout()
-    monkeypatch.setattr(colorsys, "RATE", 0, raising=False)
-    monkeypatch.setattr(colorsys, "rgb_to_yiq", colorsys.rgb_to_yiq)
-    with decimal.localcontext():
-        yield dag_file(SOURCE)
-    socket.setdefaulttimeout(before)
+
+def documented() -> list[list[str]]:
+    """Return the cells of the table."""
+    text = PAGE.read_text().partition("## What differs in fresh workers")[2].partition("\n## ")[0]
+    rows = [re.split(r" *(?<!\\)\| *", line)[1:-1] for line in text.splitlines() if line.startswith("| ")]
+    return rows[1:]
+
+
+def test_table() -> None:
+    """Each row of the docs' table is tested, and has a way out; what is tested is in the table."""
+    rows = documented()
+    assert len(rows) == len(ROWS)
+    for (what, fresh, out), known in zip(rows, ROWS, strict=True):
+        assert what.startswith(known)
+        assert fresh
+        assert out
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_what_differs(row: str, loaded: Any) -> None:
-    """What the top level did outside of the file is missing in fresh workers, as the docs say, not in forked ones."""
-    here, fresh = ROWS[row]
-    function = getattr(loaded, row)
-    assert function(1) == here
-    assert task(function, backend="loky").map([1, 2]) == [fresh] * 2
-    assert task(function, backend="multiprocessing").map([1, 2]) == [here] * 2
-
-
-def test_way_out(loaded: Any) -> None:
-    """What ``per_worker`` does first is done in a fresh worker."""
-    work = task(loaded.with_set_up, backend="loky", per_worker={"ready": loaded.set_up})
-    assert work.map([1, 2]) == [[7, True, 40, 11]] * 2
+def test_what_differs(row: str, found: Any) -> None:
+    """What a row names is missing in fresh workers, not in forked ones, and its way out brings it there."""
+    name, here, fresh = ROWS[row]
+    assert found[name] == [here, here, fresh, here]
 
 
 @pytest.mark.parametrize("backend", PROCESSES)
