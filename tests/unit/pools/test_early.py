@@ -1,21 +1,17 @@
-"""The early template: when workers are forked from it, what they have, and how it ends."""
+"""The early template: when there is one, when workers are forked from it, and what they have."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 from airflow_joblib import ParallelTaskError
 from airflow_joblib.pools import early
-from tests.unit.helpers import eventually, run_python, task, worker_processes
+from tests.unit.helpers import run_python, task, worker_processes
+from tests.unit.pools.threads import NATIVE, parent, used_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,40 +23,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forked workers 
 
 STATE: dict[str, str] = {}
 
-#: A module that starts a thread which is none of Python's, as polars and pyarrow do.
-NATIVE = """
-import ctypes, logging, os, socket, sys
-from airflow_joblib import isolation, parallel_task
-
-def use_threads():
-    libc = ctypes.CDLL(None)
-    libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, ctypes.cast(libc.pause, ctypes.c_void_p), None)
-"""
-
 
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
     """Leave no template to the next test."""
     yield
     early.close_early()
-
-
-@contextmanager
-def used_thread() -> Iterator[None]:
-    """Have a thread that a fork would lose."""
-    done = threading.Event()
-    thread = threading.Thread(target=done.wait, name="poller")
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def parent(_: int) -> int:
-    """Which process a worker was forked from."""
-    return os.getppid()
 
 
 class TestUse:
@@ -224,80 +192,3 @@ class TestNone:
 
         early.fork_early("f", task(abs).options, broken)
         assert not worker_processes()
-
-
-class TestEnds:
-    """How it ends."""
-
-    def test_it_was_killed(self) -> None:
-        """A run that needs it ends with an error of its own where something has killed it."""
-        look = task(parent, backend="auto")
-        look.fork_early()
-        (template,) = worker_processes()
-        template.kill()
-        assert eventually(lambda: not worker_processes())
-        with used_thread(), pytest.raises(ParallelTaskError, match=r"forked from has ended \(exit code -9\)"):
-            look.map(range(4))
-
-    def test_killed_and_not_needed(self) -> None:
-        """A run that doesn't need it doesn't notice."""
-        look = task(abs, backend="auto")
-        look.fork_early()
-        worker_processes()[0].kill()
-        assert look.map([1, -2]) == [1, 2]
-
-    def test_a_new_one_replaces_it(self) -> None:
-        """A process that runs one task after another has one at a time."""
-        for _ in range(3):
-            task(abs, backend="auto").fork_early()
-        assert len(worker_processes()) == 1
-
-    def test_descriptors_and_threads(self) -> None:
-        """It has nothing in the place of the task's sockets, and the task is as it was once it is closed."""
-        task(abs, backend="auto").fork_early()
-        early.close_early()
-        before = psutil.Process().num_fds(), threading.active_count()
-        task(abs, backend="auto").fork_early()
-        (template,) = worker_processes()
-        assert eventually(lambda: len([name for name in _files(template.pid) if name.startswith("socket:")]) == 1)
-        early.close_early()
-        assert (psutil.Process().num_fds(), threading.active_count()) == before
-
-    @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, "return", "exit"])
-    def test_it_dies_with_the_task(self, end: Any) -> None:
-        """It is gone however the task ends that has not used it, and holds nobody up."""
-        code = """
-import sys, time
-from airflow_joblib import parallel_task
-parallel_task(n_jobs=2, backend="auto")(abs).fork_early()
-print("forked", flush=True)
-if (word := sys.stdin.readline()) == "exit\\n":
-    sys.exit(3)
-"""
-        pipe = subprocess.PIPE
-        with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            (template,) = psutil.Process(process.pid).children()
-            if isinstance(end, str):
-                process.communicate(f"{end}\n", timeout=20)
-            else:
-                process.send_signal(end)
-        assert psutil.wait_procs([template], timeout=5)[1] == []
-
-    def test_a_fork_of_the_task_has_none(self) -> None:
-        """A process that the task forks leaves the template alone."""
-        task(abs, backend="auto").fork_early()
-        (template,) = worker_processes()
-        child = os.fork()
-        if child == 0:
-            with early.early_template() as found:
-                early.close_early()
-                os._exit(0 if found is None else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        assert template.is_running()
-
-
-def _files(pid: int) -> list[str]:
-    folder = f"/proc/{pid}/fd"
-    return [os.readlink(f"{folder}/{name}") for name in os.listdir(folder)]  # noqa: PTH115, PTH208
