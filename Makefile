@@ -13,11 +13,12 @@ TEST_ENV = $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --keep-going  # of several parts every one runs, whatever came of those before it; the end is a failure
-.PHONY: help demo test test-unit test-docs test-airflow test-engines test-extras nightly matrix check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
+.PHONY: help demo test test-unit test-docs test-airflow test-engines test-extras test-libraries nightly matrix check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
 
 help:
 	@echo "make demo      run the example DAGs under a real Airflow and print what they return (UI=1 leaves the UI up)"
 	@echo "make test      run every test that this machine can run (ENGINES=1 installs Dask, Ray and Spark for theirs)"
+	@echo "make test-libraries  which workers a fan-out has with each of ten libraries that have threads; installs them"
 	@echo "make nightly   what no change need wait for: chaos, what plain joblib does wrong, the tests' own harness"
 	@echo "make matrix    unit tests, demo and integration tests on each version of Airflow and Python that is supported"
 	@echo "               (ONLY=oldest: that environment, PARTS=unit: those tests, QUICK=1: few tests on two environments)"
@@ -39,7 +40,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	$(call INSTALL,$(VENV)) -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.test $(VENV)/.check $(VENV)/.docs $(VENV)/.bench: $(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.test $(VENV)/.check $(VENV)/.docs $(VENV)/.bench $(VENV)/.libraries: $(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt
 	$(call INSTALL,$(VENV)) -c constraints.txt -e '.[$*]'
 	@touch $@
 
@@ -58,7 +59,7 @@ test-unit: $(TEST_ENV)
 	$(PYTEST) --dist worksteal tests/unit
 
 test-docs: $(TEST_ENV)
-	$(PYTEST) --dist worksteal tests/docs tests/typing tests/benchmarks
+	$(PYTEST) --dist worksteal tests/docs tests/typing tests/benchmarks tests/libraries
 
 test-airflow: $(TEST_ENV)
 	$(PYTEST) --dist loadgroup tests/integration
@@ -70,8 +71,13 @@ test-engines: $(TEST_ENV)
 test-extras: MARKS = server and not nightly
 test-extras: test-docs test-airflow test-engines
 
+# The whole table of libraries with threads, which are large.
+test-libraries: MARKS = nightly or not nightly
+test-libraries: $(VENV)/.test $(VENV)/.libraries
+	$(PYTEST) --dist worksteal tests/libraries
+
 nightly: MARKS = nightly
-nightly: $(TEST_ENV)
+nightly: $(TEST_ENV) $(VENV)/.libraries
 	$(PYTEST) --dist loadgroup tests
 
 $(BIN)/uv: $(BIN)/python

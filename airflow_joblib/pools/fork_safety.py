@@ -38,6 +38,9 @@ _WATCHERS = frozenset(
 )
 #: The kernel's names of native threads that belong to those.
 _WATCHERS_NATIVE = ("ZMQbg/",)
+#: ``airflow dags test`` has an API server in the task's process: its loop, and what that runs requests in. Workers ask
+#: by way of the task, as they do under an executor.
+_API_LOOP, _API_REQUESTS = "InProcessExecutionAPI-loop", "AnyIO worker thread"
 #: Packages whose frames say nothing about whose thread it is.
 _NO_OWNER = frozenset({"threading", "concurrent", "queue", "selectors", "asyncio", "socket", "contextlib"})
 #: Seconds in which a thread that has just ended, or is ended by a fork, is still seen.
@@ -79,11 +82,13 @@ def _unsafe_threads() -> list[str]:
     frames = sys._current_frames()  # noqa: SLF001 - documented, for such purposes
     frames.pop(threading.get_ident(), None)
     found = []
-    for thread in threading.enumerate():
+    threads = threading.enumerate()
+    known = {_API_LOOP, _API_REQUESTS} if _API_LOOP in {thread.name for thread in threads} else set()
+    for thread in threads:
         frame = frames.pop(thread.ident or 0, None)
         if thread.native_id in native:
             native.discard(thread.native_id)
-            if not _is_watcher(type(thread).__module__, frame):
+            if thread.name not in known and not _is_watcher(type(thread).__module__, frame):
                 found.append(f"Python's {thread.name!r}")
     # What is left of Python's was started without the module threading, which alone would know the kernel's number.
     watchers = sum(_is_watcher("", frame) for frame in frames.values())

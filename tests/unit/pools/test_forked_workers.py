@@ -266,6 +266,21 @@ class TestChoice:
         assert "workers are fresh processes (loky), since a fork would lose the thread Python's 'poller'" in caplog.text
         assert not [name for name in fork_safety.other_threads() if "poller" in name]
 
+    def test_threads_of_airflow_dags_test(self) -> None:
+        """What an API server in the task's process has is no reason, and is only where its loop is."""
+        done = threading.Event()
+        names = ["AnyIO worker thread", "InProcessExecutionAPI-loop"]
+        threads = [threading.Thread(target=done.wait, name=name) for name in names]
+        try:
+            threads[0].start()
+            assert fork_safety.other_threads() == ["Python's 'AnyIO worker thread'"]
+            threads[1].start()
+            assert fork_safety.other_threads() == []
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
+
     def test_asked_for_all_the_same(self, caplog: pytest.LogCaptureFixture) -> None:
         """``backend="multiprocessing"`` forks whatever runs, with a warning that names the thread."""
         done = threading.Event()
