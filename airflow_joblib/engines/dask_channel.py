@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.engines.dask_worker import OPERATION, Ask
@@ -18,6 +18,10 @@ __all__ = ["asked"]
 
 #: Requests that are answered at a time; the supervisor takes one after another.
 _AT_A_TIME = 4
+#: Requests that are known to have come.
+_REMEMBERED = 100_000
+#: Tries to hand a worker its answer, and seconds between two.
+_TRIES, _PAUSE = 5, 1.0
 
 
 @contextmanager
@@ -51,8 +55,8 @@ class _Channel:
         self._key = key
         self._make_answer = answer
         self._threads = threads
-        self._busy: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._known: dict[str, None] = {}
+        self._tasks: set[asyncio.Task[object]] = set()
 
     def rung(self, event: tuple[float, Any]) -> None:
         """Look what a worker wants that has rung the bell."""
@@ -60,24 +64,37 @@ class _Channel:
         if isinstance(told, dict) and told.get("channel") == self._key:
             self._start(self._exchange(str(told["address"])))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _exchange(self, address: str, *answers: tuple[str, bytes]) -> None:
-        """Hand a worker its answers, and begin to answer what else it asks."""
+    async def _exchange(self, address: str, *answers: tuple[str, bytes]) -> bool:
+        """Hand a worker its answers, and begin to answer what else it asks. Return whether the worker was reached."""
         message = {"op": OPERATION, "key": self._key, "answers": list(answers)}
         scheduler: Any = self._client.scheduler
-        with suppress(Exception):  # the worker has gone; or rings again
-            for number, request in await scheduler.proxy(msg=message, worker=address):
-                if number not in self._busy and not self.closed:
-                    self._busy.add(number)
-                    self._start(self._answer(address, number, request))
+        try:
+            waiting = await scheduler.proxy(msg=message, worker=address)
+        except Exception:  # noqa: BLE001 - the worker has gone; or rings again
+            return False
+        for number, request in waiting:
+            if self._is_new(number) and not self.closed:
+                self._start(self._answer(address, number, request))
+        return True
+
+    def _is_new(self, number: str) -> bool:
+        """Take note of a request: what a worker says that it waits for may be older than the answer that it has had."""
+        if number in self._known:
+            return False
+        self._known[number] = None
+        if len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return True
 
     async def _answer(self, address: str, number: str, request: bytes) -> None:
-        try:
-            made = await asyncio.get_running_loop().run_in_executor(self._threads, self._make_answer, request)
-            await self._exchange(address, (number, made))
-        finally:
-            self._busy.discard(number)
+        made = await asyncio.get_running_loop().run_in_executor(self._threads, self._make_answer, request)
+        for _ in range(_TRIES):
+            if await self._exchange(address, (number, made)):
+                return
+            await asyncio.sleep(_PAUSE)
+        self._known.pop(number, None)

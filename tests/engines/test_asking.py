@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import statistics
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -157,3 +159,44 @@ def work(item, ask):
         forged = dataclasses.replace(ask, key=bytes(16))  # type: ignore[type-var]
         assert module.work([0, 1], ask=[ask, forged]) == [b"answer", None]
     assert asked == [b"request"]
+
+
+class _Behind:
+    """A worker that was still waiting when it said so, each time it is reached, and can't be reached at first."""
+
+    def __init__(self) -> None:
+        self.scheduler = self
+        self.answers: list[tuple[str, bytes]] = []
+        self.reached = 0
+
+    async def proxy(self, msg: dict[str, Any], worker: str) -> list[tuple[str, bytes]]:
+        del worker
+        self.reached += 1
+        if msg["answers"] and self.reached < 4:
+            raise OSError("the connection broke")
+        self.answers += msg["answers"]
+        return [("1", b"add one")]
+
+
+def test_a_request_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that is mentioned after its answer is not done again; an answer that got lost is sent again."""
+    dask_channel: Any = pytest.importorskip("airflow_joblib.engines.dask_channel")
+    monkeypatch.setattr(dask_channel, "_PAUSE", 0.01)
+    worker = _Behind()
+    done: list[bytes] = []
+
+    def answer(data: bytes) -> bytes:
+        done.append(data)
+        return b"done"
+
+    async def talk() -> None:
+        with ThreadPoolExecutor(1) as threads:
+            channel = dask_channel._Channel(worker, "key", answer, threads)
+            for _ in range(3):
+                channel.rung((0.0, {"channel": "key", "address": "tcp://worker"}))
+                await asyncio.gather(*channel._tasks)
+                await asyncio.gather(*channel._tasks)
+
+    asyncio.run(talk())
+    assert done == [b"add one"]
+    assert worker.answers == [("1", b"done")]
