@@ -6,12 +6,14 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib.call import function_name
 from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError
 from airflow_joblib.picklability.pickler import dotted_name
 from airflow_joblib.shown import Shown
 from airflow_joblib.tracebacks import put_together
 
 if TYPE_CHECKING:
+    from airflow_joblib.call import Call
     from airflow_joblib.host import Host
     from airflow_joblib.outcomes import ItemError
 
@@ -31,7 +33,7 @@ class Failures:
     """The items that failed for good.
 
     Args:
-        name: The function's name.
+        call: The call.
         most: How many are tolerated: a count, or a fraction of all items.
         host: What surrounds the run.
 
@@ -40,8 +42,9 @@ class Failures:
         records: One mapping each, as the XCom ``failures`` has it, in the order they failed.
     """
 
-    def __init__(self, name: str, most: float, host: Host) -> None:
-        self._name = name
+    def __init__(self, call: Call, most: float, host: Host) -> None:
+        self._call = call
+        self._name = function_name(call.function)
         self._most = most
         self._host = host
         self.shown = Shown(host)
@@ -74,8 +77,16 @@ class Failures:
         if failure.trace is not None:
             put_together(error, failure.trace)
         with suppress(Exception):  # an exception may refuse a note, as a frozen dataclass does
-            error.add_note(_note(failure, self._name, text, tries, worker))
+            error.add_note(_note(failure, self._name, text, tries, worker) + self._place(failure, item))
         return error
+
+    def _place(self, failure: ItemError, item: object) -> str:
+        """Say where lies what a worker could not load."""
+        if not failure.loading:
+            return ""
+        from airflow_joblib.picklability.explanation import explain_loading  # late: few runs fail by that
+
+        return explain_loading(self._call if failure.index < 0 else None, (failure.index, item), failure.error)
 
     def _log(self, failure: ItemError, item: str, said: str) -> None:
         """Log a failure as one record, with its notes: Airflow's UI shows none of an exception."""

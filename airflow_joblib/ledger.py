@@ -67,7 +67,7 @@ class Ledger:
         self.done = 0
         self.earlier = 0
         self.skipped = 0
-        self.failures = Failures(self.name, options.max_failures, host)
+        self.failures = Failures(call, options.max_failures, host)
         self.retries = Retries(options.item_retries, options.item_retry_delay)
 
     @property

@@ -165,7 +165,7 @@ def run_chunk(run: str, payload: Payload | Callable[[], Payload], data: bytes, i
     try:
         lane = _run_of(run, payload).lane()
     except Exception as error:  # noqa: BLE001 - an error of unpickling must name itself, not break the engine
-        report = Report(indices[0], os.getpid(), failures=[ItemError(-1, error, verdict="end")])
+        report = Report(indices[0], os.getpid(), failures=[ItemError(-1, error, loading=True, verdict="end")])
         return worker_process.pack(report, indices)
     return lane.run(data, indices)
 

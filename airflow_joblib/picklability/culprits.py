@@ -24,7 +24,7 @@ from airflow_joblib.picklability.children import PLAIN, Child, children_of
 from airflow_joblib.picklability.pickler import Pickler, dotted_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["find_all_culprits", "find_culprits"]
 
@@ -49,13 +49,14 @@ def find_culprits(value: object, path: str) -> list[Culprit]:
     return find_all_culprits([Child(path, value)])
 
 
-def find_all_culprits(roots: Iterable[Child]) -> list[Culprit]:
+def find_all_culprits(roots: Iterable[Child], fails: Callable[[bytes], bool] | None = None) -> list[Culprit]:
     """Return every object in *roots* that can't travel, an object that they share once.
 
     Args:
         roots: Values by the name that a path begins with.
+        fails: Tells whether a part that was pickled can't be loaded; None to load it here.
     """
-    return _Search().run(roots)
+    return _Search(fails).run(roots)
 
 
 @dataclass(slots=True, eq=False)
@@ -116,11 +117,13 @@ class _Search:
     """One search.
 
     Attributes:
+        fails: As above.
         known: Every object that has a path, by identity; held so that no other gets the same identity.
         entered: Those of them whose parts are being looked at.
         blamed: Those of them that are culprits.
     """
 
+    fails: Callable[[bytes], bool] | None = None
     known: dict[int, object] = field(default_factory=dict)
     entered: set[int] = field(default_factory=set)
     blamed: set[int] = field(default_factory=set)
@@ -217,6 +220,8 @@ class _Search:
 
         Never called where one of these is a culprit: a copy may be dropped at once, and close it as it goes.
         """
+        if self.fails is not None:
+            return Failure(RuntimeError(), loading=True) if self.fails(file.getvalue()) else None
         file.seek(0)
         try:
             _Loader(file, self.known).load()

@@ -11,12 +11,15 @@ from airflow_joblib.picklability.advice import WAY_OUT, Failure, advise
 from airflow_joblib.picklability.by_value import instance_dict
 from airflow_joblib.picklability.children import Child
 from airflow_joblib.picklability.culprits import find_all_culprits
+from airflow_joblib.picklability.elsewhere import find_elsewhere
 from airflow_joblib.picklability.pickler import dotted_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["explain_call", "explain_function", "explain_items", "explain_shared"]
+    from airflow_joblib.call import Call
+
+__all__ = ["explain_call", "explain_function", "explain_items", "explain_loading", "explain_shared"]
 
 ONLY_TOGETHER_REASON = "each part of it can be pickled alone, but not all of it together."
 
@@ -55,6 +58,24 @@ def explain_shared(shared: Mapping[str, object]) -> list[Culprit]:
     """Return why the shared arguments could not be pickled."""
     roots = [Child(f"argument {name!r}", value) for name, value in shared.items()]
     return find_all_culprits(roots) or [_only_together("shared arguments", shared)]
+
+
+def explain_loading(call: Call | None, item: tuple[int, object], error: BaseException) -> str:
+    """Return where lies what a worker could not load, as a sentence; empty where that is not found.
+
+    Args:
+        call: The call, where it was that; else it was the item.
+        item: The item's index, and the item.
+        error: What loading has raised there.
+    """
+    if call is None:
+        roots = [Child(f"item {item[0]}", item[1])]
+    else:
+        roots = [Child(_name_of(call.function), call.function)]
+        roots += [Child(f"per_worker {name!r}", factory) for name, factory in call.factories.items()]
+        roots += [Child(f"argument {name!r}", value) for name, value in call.arguments().items()]
+    found = find_elsewhere(roots, error)
+    return "" if found is None else f" What can't be loaded there: {found.path} ({found.type})."
 
 
 def explain_items(items: Sequence[object], indices: Sequence[int]) -> list[Culprit]:

@@ -122,30 +122,41 @@ class TestSilence:
                 time.sleep(0.8)
 
 
-@pytest.mark.parametrize("kind", ["relay", "logs"])
-def test_no_descriptor_is_left(kind: str) -> None:
-    """A task that can take nobody in waits without using a CPU; when a descriptor is free the worker is taken in."""
-    code = f"""
-import os, resource, socket, threading, time
+#: A process of which :func:`crowded` takes all the descriptors while it lasts.
+CROWDED = """
+import os, resource, socket, time
+from contextlib import ExitStack, contextmanager
 from airflow_joblib.taskflow import handshake
 from airflow_joblib.taskflow.log_receiver import Receiver
 from airflow_joblib.taskflow.relay import Relay
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-with (Relay(bytes) if {kind == "relay"} else Receiver(lambda *_: None)) as listening:
-    waiting = socket.socket(socket.AF_UNIX)
+
+@contextmanager
+def crowded():
     held = []
     try:
         while True:
             held.append(os.open("/dev/null", os.O_RDONLY))
     except OSError:
-        pass
-    waiting.connect(listening.address)
-    began = time.process_time()
-    time.sleep(1.5)
-    print(time.process_time() - began < 0.5)
-    for one in held:
-        os.close(one)
+        yield
+    finally:
+        for one in held:
+            os.close(one)
+"""
+
+
+@pytest.mark.parametrize("kind", ["Relay(bytes)", "Receiver(lambda *_: None)"])
+def test_no_descriptor_is_left(kind: str) -> None:
+    """A task that can take nobody in waits without using a CPU; when a descriptor is free the worker is taken in."""
+    code = f"""{CROWDED}
+with {kind} as listening:
+    waiting = socket.socket(socket.AF_UNIX)
+    with crowded():
+        waiting.connect(listening.address)
+        began = time.process_time()
+        time.sleep(1.5)
+        print(time.process_time() - began < 0.5)
     waiting.settimeout(10)
     print(len(waiting.recv(handshake.NONCE)) == handshake.NONCE)
     began = time.monotonic()
@@ -156,26 +167,15 @@ print(time.monotonic() - began < 3)
 
 def test_leaving_with_no_descriptor_left() -> None:
     """A worker that still knocks doesn't keep a task from ending that can't take it in."""
-    code = """
-import os, resource, socket, time
-from airflow_joblib.taskflow.log_receiver import Receiver
-from airflow_joblib.taskflow.relay import Relay
-
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    code = f"""{CROWDED}
 for kind in (Relay, Receiver):
-    with kind(lambda *_: None) as listening:
-        waiting = socket.socket(socket.AF_UNIX)
-        held = []
-        try:
-            while True:
-                held.append(os.open("/dev/null", os.O_RDONLY))
-        except OSError:
-            pass
-        waiting.connect(listening.address)
-        began = time.monotonic()
-    print(time.monotonic() - began < 3)
-    for one in held:
-        os.close(one)
+    waiting = socket.socket(socket.AF_UNIX)
+    with ExitStack() as stack:
+        with kind(lambda *_: None) as listening:
+            stack.enter_context(crowded())
+            waiting.connect(listening.address)
+            began = time.monotonic()
+        print(time.monotonic() - began < 3)
 """
     assert run_python(code).stdout.split() == ["True"] * 2
 

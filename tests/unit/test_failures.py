@@ -9,15 +9,20 @@ import traceback
 import pytest
 
 from airflow_joblib import TooManyFailuresError
+from airflow_joblib.call import Call
 from airflow_joblib.failures import SHOWN, Failures
 from airflow_joblib.host import Host
 from airflow_joblib.outcomes import ItemError
 from airflow_joblib.tracebacks import Place, Trace
 
 
+def thumbnail(item: object) -> object:
+    return item
+
+
 def failures(number: int, most: float) -> Failures:
     """Make so many failures, of which *most* are tolerated."""
-    found = Failures("thumbnail", most, Host())
+    found = Failures(Call(thumbnail), most, Host())
     for index in range(number):
         found.add(failure(index), f"item {index}", 3, 4711)
     return found
@@ -82,7 +87,7 @@ class OwnError(Exception):
 
 def test_record_of_a_broken_exception() -> None:
     """An exception that can't say what it is has an empty message, and its type by its full name."""
-    found = Failures("thumbnail", 1, Host())
+    found = Failures(Call(thumbnail), 1, Host())
     found.add(ItemError(5, OwnError()), 5, 1, 1)
     (record,) = found.records
     assert record["message"] == ""

@@ -139,36 +139,28 @@ class Resource:
             note(self.path / "left", os.getpid())
 
 
+@pytest.mark.parametrize("where", ["item", "leaving"])
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("backend", PROCESSES)
-def test_whatever_an_item_has_done_to_sigterm(backend: str, change: Callable[[], None], tmp_path: Path) -> None:
-    """After a good run each worker leaves what it holds, at once, whatever SIGTERM does there by then."""
-    resource = Resource(tmp_path)
+def test_whatever_is_done_to_sigterm(backend: str, change: Callable[[], None], where: str, tmp_path: Path) -> None:
+    """After a good run each worker leaves what it holds, and takes its time, whatever SIGTERM does there by then."""
+
+    def at_end() -> None:
+        if where == "leaving":
+            change()
+            time.sleep(1.2)
 
     def work(item: int, resource: int) -> int:
-        change()
+        if where == "item":
+            change()
         time.sleep(0.01)
         return item + resource
 
-    began = time.monotonic()
+    began, resource = time.monotonic(), Resource(tmp_path, at_end)
     assert task(work, backend=backend, per_worker={"resource": resource})(range(20)) == list(range(1, 21))
     assert time.monotonic() - began < 30
     assert resource.left == resource.entered != []
     assert not worker_processes()
-
-
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("backend", PROCESSES)
-def test_whatever_leaving_does_to_sigterm(backend: str, change: Callable[[], None], tmp_path: Path) -> None:
-    """To leave a resource may take its time and change what SIGTERM does: it is not cut short."""
-
-    def at_end() -> None:
-        change()
-        time.sleep(1.2)
-
-    resource = Resource(tmp_path, at_end)
-    assert task(lambda item, it: item + it, backend=backend, per_worker={"it": resource})(range(4)) == [1, 2, 3, 4]
-    assert resource.left == resource.entered != []
 
 
 @pytest.mark.parametrize("change", [default, own, block])
