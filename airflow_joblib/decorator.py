@@ -12,10 +12,10 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
-from airflow_joblib.call import ItemSignature, function_name
-from airflow_joblib.options import Defaults, Options, environment, option_names, unknown_option, uses_processes
+from airflow_joblib.options.options import Defaults, Options, environment, option_names, unknown_option, uses_processes
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_internals import dag_is_being_defined, materialized
+from airflow_joblib.wire.call import ItemSignature, function_name
 
 if TYPE_CHECKING:
     import inspect
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import timedelta
 
-    from airflow_joblib.taskflow.types import Upstream, XComArg
+    from airflow_joblib.taskflow.dag.types import Upstream, XComArg
 
 __all__ = ["ParallelTask", "parallel_task"]
 
@@ -114,7 +114,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
             Exception: The first item's failure, of its own type, with a note that says which item.
         """
         if dag_is_being_defined():
-            from airflow_joblib.taskflow.task import make_task
+            from airflow_joblib.taskflow.dag.task import make_task
 
             return make_task(self, args, kwargs)
         return self._map(args, kwargs)
@@ -137,15 +137,15 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         return self._map(args if items is _BY_NAME else (items, *args), kwargs)
 
     def _map(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Result_co]:
-        from airflow_joblib.fan_out import fan_out
+        from airflow_joblib.fan_out.run import fan_out
 
         items, call = self._signature.bind(args, kwargs)
         return fan_out(call, materialized(items), self.options, _defaults(), self.item)
 
     def fork_early(self) -> None:
         """Fork what workers can come from if no fork is safe any more once a task's arguments are loaded."""
-        from airflow_joblib import fan_out  # noqa: F401 - what it imports, each worker has
-        from airflow_joblib.pools import early, forked_pool  # noqa: F401
+        from airflow_joblib.fan_out import run  # noqa: F401 - what it imports, each worker has
+        from airflow_joblib.pools import early, forked  # noqa: F401
 
         early.fork_early(self.__name__, self.options, _defaults)
 
@@ -155,7 +155,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         Raises:
             NotPicklableError: The function, or something it refers to, can't reach a worker process.
         """
-        from airflow_joblib.taskflow.task import mapped_task
+        from airflow_joblib.taskflow.dag.task import mapped_task
 
         return mapped_task(self).partial(**kwargs)
 
@@ -166,7 +166,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
             NotPicklableError: The function, or something it refers to, can't reach a worker process.
             TypeError: What is given for the items of an instance is no list of items.
         """
-        from airflow_joblib.taskflow.task import mapped_task
+        from airflow_joblib.taskflow.dag.task import mapped_task
 
         return mapped_task(self).expand(**kwargs)
 
@@ -177,7 +177,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
             NotPicklableError: The function, or something it refers to, can't reach a worker process.
             TypeError: What is given for the items of an instance is no list of items.
         """
-        from airflow_joblib.taskflow.task import mapped_task
+        from airflow_joblib.taskflow.dag.task import mapped_task
 
         return mapped_task(self).expand_kwargs(kwargs, strict=strict)
 
@@ -208,7 +208,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         Raises:
             NotPicklableError: It can't; the error names every culprit.
         """
-        from airflow_joblib.picklability import check_function
+        from airflow_joblib.pickling import check_function
 
         check_function(self.function, self.options.per_worker)
 
@@ -373,9 +373,10 @@ def _defaults() -> Defaults:
     """Read ``[joblib]``: through Airflow where it is loaded, from the environment where it is not."""
     if not airflow_internals.is_loaded():
         return Defaults.read(environment)
-    from airflow_joblib.taskflow import configuration, services
+    from airflow_joblib.taskflow import configuration
+    from airflow_joblib.taskflow.task import host
 
     defaults = Defaults.read(configuration.option)
-    if not services.inside_task():
+    if not host.inside_task():
         return defaults
-    return replace(defaults, host=services.Task())
+    return replace(defaults, host=host.Task())

@@ -11,13 +11,13 @@ import itertools
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from airflow_joblib.exceptions import InvalidOptionError
-from airflow_joblib.input_checks import check_items
+from airflow_joblib.fan_out.input_checks import check_items
 from airflow_joblib.taskflow.airflow_internals import dag_is_being_defined, materialized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_joblib.taskflow.types import Upstream, XComArg
+    from airflow_joblib.taskflow.dag.types import Upstream, XComArg
 
 __all__ = ["join", "split"]
 
@@ -57,7 +57,7 @@ def split(items: Any, *, size: int | None = None, into: int | None = None, **tas
     """
     number = _number(size, into)
     if dag_is_being_defined():
-        from airflow_joblib.taskflow.helper_tasks import make_helper
+        from airflow_joblib.taskflow.dag.helper_tasks import make_helper
 
         return make_helper(_split, task_options)(items, number, of_size=size is not None)
     return _split(items, number, of_size=size is not None)
@@ -84,7 +84,7 @@ def join(chunks: Any, **task_options: Any) -> Any:
         TypeError: A chunk is no list, so that it can't be joined.
     """
     if dag_is_being_defined():
-        from airflow_joblib.taskflow.helper_tasks import make_helper
+        from airflow_joblib.taskflow.dag.helper_tasks import make_helper
 
         return make_helper(_join, task_options)(chunks)
     return _join(chunks)

@@ -85,9 +85,9 @@ PARTS: Mapping[str, Sequence[str]] = {
 }
 #: The unit tests of what differs between versions of Python, joblib, cloudpickle, NumPy and psutil.
 _VERSIONED = (
-    *("picklability", "pools", "test_ending.py", "test_failure_table.py", "test_imports.py", "test_input_checks.py"),
-    *("test_lean.py", "test_lost_workers.py", "test_pool.py", "test_private_names.py", "test_python_exceptions.py"),
-    *("test_sending.py", "test_split_join.py", "test_time_limit.py", "test_tracebacks.py"),
+    *("pickling", "pools", "system", "wire", "worker", "fan_out/test_input_checks.py", "taskflow/test_termination.py"),
+    *("test_failure_table.py", "test_imports.py", "test_private_names.py", "test_python_exceptions.py"),
+    "test_split_join.py",
 )
 QUICK_PARTS: Mapping[str, Sequence[str]] = {
     "unit": (*_QUICK_UNIT_TESTS, *(f"tests/unit/{name}" for name in _VERSIONED)),

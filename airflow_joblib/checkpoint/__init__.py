@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from airflow_joblib.checkpoint.digests import call_key, digest
 from airflow_joblib.checkpoint.folders import Folder, LocalFolder, RemoteFolder, outside_airflow
-from airflow_joblib.checkpoint.kept import Checkpoint, Finished
+from airflow_joblib.checkpoint.store import Checkpoint, Finished
 
 __all__ = [
     "Checkpoint",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlsplit
 
 from airflow_joblib.checkpoint.digests import digest
-from airflow_joblib.credentials import without_credentials
 from airflow_joblib.exceptions import InvalidOptionError
-from airflow_joblib.options import environment
+from airflow_joblib.options.options import environment
+from airflow_joblib.system.credentials import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from airflow_joblib.pools.fork_safety import fresh_workers_wanted, make_template
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_joblib.picklability.inherited import Inherited
+    from airflow_joblib.pickling.inherited import Inherited
     from airflow_joblib.pools.template import Template
 
 __all__ = ["template"]

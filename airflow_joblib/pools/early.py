@@ -19,17 +19,17 @@ from contextlib import contextmanager, suppress
 from multiprocessing import util
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_joblib import isolation, warning_filters
-from airflow_joblib.picklability.inherited import Inherited
+from airflow_joblib.pickling.inherited import Inherited
 from airflow_joblib.pools.fork_safety import fresh_workers_wanted, make_template
-from airflow_joblib.workforce import Workforce
+from airflow_joblib.pools.worker_count import Workforce
+from airflow_joblib.system import isolation, warning_filters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from airflow_joblib.options import Defaults, Options
+    from airflow_joblib.options.options import Defaults, Options
     from airflow_joblib.pools.template import Template
-    from airflow_joblib.warning_filters import WarningFilter
+    from airflow_joblib.system.warning_filters import WarningFilter
 
 __all__ = ["CatchUp", "close_early", "early_template", "fork_early"]
 

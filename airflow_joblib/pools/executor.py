@@ -26,7 +26,7 @@ from contextlib import suppress
 from multiprocessing import connection
 from typing import TYPE_CHECKING
 
-from airflow_joblib.leaving import ended
+from airflow_joblib.pools.shutdown import ended
 from airflow_joblib.pools.template import read_number
 
 if TYPE_CHECKING:

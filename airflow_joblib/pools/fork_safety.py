@@ -16,14 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_joblib import clock
 from airflow_joblib.pools.executor import work
 from airflow_joblib.pools.template import Template
+from airflow_joblib.system import clock
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from airflow_joblib.picklability.inherited import Inherited
+    from airflow_joblib.pickling.inherited import Inherited
 
 __all__ = ["fresh_workers_wanted", "make_template", "other_threads"]
 

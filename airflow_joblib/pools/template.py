@@ -25,17 +25,17 @@ import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_joblib import isolation
 from airflow_joblib.exceptions import ParallelTaskError
-from airflow_joblib.leaving import ended
-from airflow_joblib.picklability.inherited import take_up
-from airflow_joblib.spawning import not_daemonic
+from airflow_joblib.pickling.inherited import take_up
+from airflow_joblib.pools.shutdown import ended
+from airflow_joblib.system import isolation
+from airflow_joblib.system.process_start import not_daemonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.context import ForkProcess
 
-    from airflow_joblib.picklability.inherited import Inherited
+    from airflow_joblib.pickling.inherited import Inherited
 
 __all__ = ["Template", "TemplateLostError"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.options import Options
+from airflow_joblib.options.options import Options
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

@@ -82,7 +82,7 @@ class _Phases:
 @contextmanager
 def _phases() -> Iterator[_Phases]:
     """Watch the next pool of ours from outside."""
-    from airflow_joblib.pool import Pool
+    from airflow_joblib.pools.base import Pool
 
     phases, enter, leave = _Phases(), Pool.__enter__, Pool.__exit__
 

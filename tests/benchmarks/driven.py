@@ -134,7 +134,7 @@ def _spark(cluster: Cluster) -> Iterator[dict[str, Way]]:
     """
     from pyspark.sql import SparkSession
 
-    from airflow_joblib.engines.spark_engine import JAVA_OPTIONS
+    from airflow_joblib.clusters.spark.engine import JAVA_OPTIONS
 
     secret = {"spark.authenticate": "true", "spark.authenticate.secret": cluster.options["secret"]}
     builder = SparkSession.builder.master(cluster.options["address"]).appName("driven directly")

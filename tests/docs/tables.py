@@ -6,7 +6,7 @@ import re
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from airflow_joblib.picklability.known_types import KNOWN
+from airflow_joblib.pickling.known_types import KNOWN
 from airflow_joblib.taskflow.provider import get_provider_info
 from tests.docs.examples import ROOT
 

@@ -154,7 +154,7 @@ def test_every_public_name_is_in_the_reference() -> None:
 def test_every_option_is_told_of() -> None:
     """The options that this version has are in the README's table; those it has not are named in its status."""
     from airflow_joblib import parallel_task
-    from airflow_joblib.options import option_names
+    from airflow_joblib.options.options import option_names
 
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert {name.strip("`") for row in rows for name in row.split(", ")} == set(option_names())

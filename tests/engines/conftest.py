@@ -122,7 +122,8 @@ def session_of_spark(engine: str, cluster: Cluster) -> Iterator[None]:
     if engine != "spark":
         yield
         return
-    from airflow_joblib.engines import spark_driver, spark_engine
+    from airflow_joblib.clusters.spark import driver as spark_driver
+    from airflow_joblib.clusters.spark import engine as spark_engine
 
     options = {**cluster.options}
     conf = {**spark_engine._CONF, **spark_engine._ENCRYPTED, **options["conf"]}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_joblib.engine_pool import connected
+from airflow_joblib.clusters.pool import connected
 from tests.engines.helpers import MARKS, on
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def left_waiting(engine: str, source: Source) -> list[Any]:
     module = source("""
 @parallel_task(**OPTIONS)
 def work(item):
-    from airflow_joblib.engines import dask_worker
+    from airflow_joblib.clusters import dask_worker
     return list(dask_worker._waiting)
 """)
     return [request for item in module.work(range(4)) for request in item]
@@ -180,7 +180,7 @@ class _Behind:
 
 def test_a_request_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that is mentioned after its answer is not done again; an answer that got lost is sent again."""
-    dask_channel: Any = pytest.importorskip("airflow_joblib.engines.dask_channel")
+    dask_channel: Any = pytest.importorskip("airflow_joblib.clusters.dask.channel")
     monkeypatch.setattr(dask_channel, "_PAUSE", 0.01)
     worker = _Behind()
     done: list[bytes] = []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from airflow_joblib.engine_pool import connected
+from airflow_joblib.clusters.pool import connected
 from tests.engines.helpers import MARKS, on
 from tests.harness.clusters import ENGINES
 
@@ -148,8 +148,8 @@ def test_mailbox(engine: str, cluster: Cluster) -> None:
     """A request that this run's workers have not made, or that has come before, reaches nobody and gets no answer."""
     import ray
 
-    from airflow_joblib.engines.ray_worker import NAMESPACE
-    from airflow_joblib.engines.sealed import ANSWERS, ASKS, seal, unseal
+    from airflow_joblib.clusters.ray.worker import NAMESPACE
+    from airflow_joblib.clusters.sealed import ANSWERS, ASKS, seal, unseal
 
     reached: list[bytes] = []
 

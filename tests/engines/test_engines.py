@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib import TooManyFailuresError
-from airflow_joblib.kept import Kept
+from airflow_joblib.fan_out.resume import Kept
 from tests.engines.helpers import MARKS
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from airflow_joblib import ClusterError, InvalidOptionError, parallel_task
-from airflow_joblib.engine_pool import connected
+from airflow_joblib.clusters.pool import connected
 from tests.engines.helpers import MARKS, on
 from tests.harness.certificates import make_certificates
 from tests.harness.clusters import ENGINES
@@ -88,7 +88,7 @@ import time
 
 @parallel_task(**OPTIONS)
 def runs(item):
-    from airflow_joblib.engines import remote
+    from airflow_joblib.clusters import remote
     time.sleep(0.02)
     return len(remote._runs)
 """)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from airflow_joblib import ClusterError, WorkerLostError
-from airflow_joblib.engine_pool import connected
+from airflow_joblib.clusters.pool import connected
 from tests.engines.helpers import MARKS, SECRET, SLOW, While, on, wait_until, workers_of
 from tests.harness.clusters import ENGINES
 from tests.harness.processes import kill_all, marked
@@ -44,12 +44,12 @@ def states_of(engine: str, cluster: Cluster) -> list[dict[str, list[str]]]:
 
 def _states_on_dask(client: Any) -> list[dict[str, list[str]]]:
     def state(dask_worker: Any) -> dict[str, list[str]]:
-        from airflow_joblib.engines import dask_worker as ours
-        from airflow_joblib.engines import remote
+        from airflow_joblib.clusters import worker
+        from airflow_joblib.clusters.dask import worker as ours
 
         return {
             "data": [str(key) for key in dask_worker.data],
-            "runs": [*remote._runs, *ours._chunks, *ours._waiting],
+            "runs": [*worker._runs, *ours._chunks, *ours._waiting],
             "threads": [thread.name for thread in threading.enumerate() if "airflow-joblib" in thread.name],
             "handlers": [name for name in dask_worker.handlers if "airflow" in name],
         }
@@ -197,8 +197,8 @@ def test_local_cluster_of_a_killed_task(
 
 #: A process that starts a local cluster, having imported what that takes.
 STARTS = """
-import airflow_joblib.engines.NAME_engine
-from airflow_joblib.engine_pool import connected
+import airflow_joblib.clusters.NAME_engine
+from airflow_joblib.clusters.pool import connected
 
 print("starts", flush=True)
 with connected("NAME", {}, 1):

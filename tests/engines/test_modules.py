@@ -53,7 +53,7 @@ def package(tmp_path: Path, write: Write) -> None:
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: Fake-Package\nVersion: 1.2.3\n")
     (metadata / "top_level.txt").write_text("fake_package\n")
-    importlib.import_module("airflow_joblib.engines.modules")._distributions.cache_clear()
+    importlib.import_module("airflow_joblib.clusters.modules")._distributions.cache_clear()
 
 
 def test_modules_of_the_bundle(source: Source, write: Write) -> None:

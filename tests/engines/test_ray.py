@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from airflow_joblib import ClusterError
-from airflow_joblib.engine_pool import connected
+from airflow_joblib.clusters.pool import connected
 from tests.engines.helpers import MARKS, on
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_fewer_cpus_than_workers(
     engine: str, cluster: Cluster, source: Source, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that gets fewer workers than it has asked for goes on with those, and the log warns of it."""
-    monkeypatch.setattr("airflow_joblib.engines.ray_backend._PATIENCE", 5.0)
+    monkeypatch.setattr("airflow_joblib.clusters.ray.backend._PATIENCE", 5.0)
     module = source(DOUBLE)
     with connected(engine, cluster.options, 2):
         other = ray.remote(num_cpus=1)(Counter).remote()
@@ -109,7 +109,7 @@ def test_one_cluster_at_a_time(engine: str, cluster: Cluster) -> None:
 
 def test_ray_that_the_task_has_initialized(engine: str, source_of: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is used as it is, and left open."""
-    from airflow_joblib.engines.ray_session import _authenticated
+    from airflow_joblib.clusters.ray.session import _authenticated
 
     module = source_of(f"from airflow_joblib import parallel_task\nOPTIONS = {{}}\n{DOUBLE}")
     own = tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True)
@@ -178,7 +178,7 @@ def test_other_versions(engine: str, found: dict[str, str]) -> None:
     """Another Ray or Python on the cluster is named, with what mends it."""
     from ray._private.utils import check_version_info, compute_version_info
 
-    from airflow_joblib.engines.ray_session import _refused
+    from airflow_joblib.clusters.ray.session import _refused
 
     here = dict(zip(("ray_version", "python_version"), compute_version_info(), strict=True))
     with pytest.raises(RuntimeError, match="Version mismatch") as caught:

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from airflow_joblib import ClusterError, parallel_task
-from airflow_joblib.engine_pool import connected
-from airflow_joblib.engines.private_names import java_as_known
+from airflow_joblib.clusters.pool import connected
+from airflow_joblib.clusters.private_names import java_as_known
 from tests.engines.helpers import MARKS, SECRET, SLOW, While, on, wait_until, workers_of
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ session.sparkContext.setLogLevel("OFF")
 
 @parallel_task(backend="spark", n_jobs=2)
 def work(item, secret):
-    from airflow_joblib.engines import remote
+    from airflow_joblib.clusters import remote
     return len(remote._runs), gc.get_freeze_count() > 1000  # some are frozen from the start
 
 @parallel_task(backend="spark", n_jobs=2, batch_size=1)

@@ -14,7 +14,7 @@ from typing import Any
 from airflow.sdk import DAG
 from airflow.sdk.execution_time import task_runner
 
-import airflow_joblib.fan_out  # noqa: F401 - once, not in each child
+import airflow_joblib.fan_out.run  # noqa: F401 - once, not in each child
 from airflow_joblib import parallel_task, split
 from airflow_joblib.taskflow import airflow_internals
 

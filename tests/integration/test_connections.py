@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_joblib import InvalidOptionError
-from airflow_joblib.taskflow.connections import options_of
+from airflow_joblib.taskflow.task.cluster_connection import options_of
 
 pytestmark = pytest.mark.integration
 

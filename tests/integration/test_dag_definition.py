@@ -15,8 +15,8 @@ from airflow.sdk import DAG, BaseOperator, TaskGroup, XComArg, task, task_group
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from airflow_joblib import InvalidOptionError, NotPicklableError, ParallelTask, parallel_task
-from airflow_joblib.options import option_names, unknown_option
-from airflow_joblib.taskflow.operator import ParallelOperator
+from airflow_joblib.options.options import option_names, unknown_option
+from airflow_joblib.taskflow.dag.operator import ParallelOperator
 
 pytestmark = pytest.mark.integration
 

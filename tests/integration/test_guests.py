@@ -12,11 +12,11 @@ from airflow.sdk import Variable, get_current_context
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_joblib.picklability import dumps
-from airflow_joblib.taskflow.guest import Invitation
-from airflow_joblib.taskflow.messages import Answers
-from airflow_joblib.taskflow.stand_in import error_that_passes
-from airflow_joblib.taskflow.worker_logs import Levels
+from airflow_joblib.pickling import dumps
+from airflow_joblib.taskflow.cluster.worker_side import Invitation
+from airflow_joblib.taskflow.logs.worker import Levels
+from airflow_joblib.taskflow.relay.answers import Answers
+from airflow_joblib.taskflow.relay.supervisor_proxy import error_that_passes
 from tests.integration.test_relay_messages import Supervisor, variable
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import cloudpickle
 import psutil
 import pytest
 
-from airflow_joblib.engine_pool import connected
+from airflow_joblib.clusters.pool import connected
 from tests.engines.conftest import NEEDS
 from tests.harness.clusters import ENGINES
 from tests.integration.helpers import result

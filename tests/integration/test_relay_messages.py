@@ -24,13 +24,13 @@ from airflow.sdk.execution_time import comms, task_runner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_joblib.taskflow import line as lines
-from airflow_joblib.taskflow.context import WorkerContext, travelling
-from airflow_joblib.taskflow.in_turn import asked_in_turn
-from airflow_joblib.taskflow.in_worker import Prepare
-from airflow_joblib.taskflow.messages import SERVED, Answers
-from airflow_joblib.taskflow.relay import Relay
-from airflow_joblib.taskflow.stand_in import StandIn, error_that_passes
+from airflow_joblib.taskflow.relay import framing as lines
+from airflow_joblib.taskflow.relay.answers import SERVED, Answers
+from airflow_joblib.taskflow.relay.server import Relay
+from airflow_joblib.taskflow.relay.supervisor_proxy import StandIn, error_that_passes
+from airflow_joblib.taskflow.relay.worker_context import WorkerContext, travelling
+from airflow_joblib.taskflow.relay.worker_setup import Prepare
+from airflow_joblib.taskflow.task.supervisor_lock import asked_in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,8 +20,8 @@ from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import xcom
 from pydantic import BaseModel, JsonValue, TypeAdapter
 
-from airflow_joblib.taskflow import results
-from airflow_joblib.taskflow.fitting import unfit
+from airflow_joblib.taskflow.task import xcom as task_xcom
+from airflow_joblib.taskflow.task.fitting import unfit
 
 try:
     from airflow.sdk import serde
@@ -190,7 +190,7 @@ def test_not_fit_for_an_xcom(value: Any, path: str) -> None:
 
 def check() -> Any:
     """What a task that returns the results of *work* checks them with."""
-    return results.check_of(work)
+    return task_xcom.check_of(work)
 
 
 def work(item: int) -> int:
@@ -201,7 +201,7 @@ def work(item: int) -> int:
 def _whole_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the running task be the fan-out of *work*."""
     task = SimpleNamespace(python_callable=SimpleNamespace(function=work), do_xcom_push=True)
-    monkeypatch.setattr(results, "_context", lambda: {"task": task})
+    monkeypatch.setattr(task_xcom, "_context", lambda: {"task": task})
 
 
 @pytest.mark.usefixtures("object_storage", "_whole_task")
@@ -229,7 +229,7 @@ def test_no_xcom() -> None:
 )
 def test_size(values: Sequence[Any], caplog: pytest.LogCaptureFixture) -> None:
     """The size is about that of what Airflow stores, though only a thousand results are looked at."""
-    assert results.size(values) == pytest.approx(len(json.dumps(serde.serialize(values))), rel=0.02, abs=4)
+    assert task_xcom.size(values) == pytest.approx(len(json.dumps(serde.serialize(values))), rel=0.02, abs=4)
     assert not caplog.records
 
 
@@ -238,7 +238,7 @@ LARGE = ["x" * 1000] * 6000
 
 def test_large(caplog: pytest.LogCaptureFixture) -> None:
     """A large XCom is warned of, with its size and the backend to use instead."""
-    results.size(LARGE)
+    task_xcom.size(LARGE)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage().startswith("The results have about 6 MiB, all of which will be one row of ")
@@ -251,13 +251,13 @@ def test_large(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.usefixtures("object_storage")
 def test_large_in_object_storage(caplog: pytest.LogCaptureFixture) -> None:
     """Where that backend is used there is nothing to warn of."""
-    results.size(LARGE)
+    task_xcom.size(LARGE)
     assert not caplog.records
 
 
 def test_size_of_what_is_not_fit() -> None:
     """What can't be serialized has no size; Airflow itself says so."""
-    assert results.size([Opaque()]) == 0
+    assert task_xcom.size([Opaque()]) == 0
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from airflow_joblib import ItemTimeoutError, warning_filters
-from airflow_joblib.chunks import draw
+from airflow_joblib import ItemTimeoutError
+from airflow_joblib.system import warning_filters
+from airflow_joblib.wire.chunk import draw
 from tests.unit.helpers import LOCAL, task
 
 if TYPE_CHECKING:

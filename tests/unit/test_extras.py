@@ -33,8 +33,8 @@ def imported(source: str) -> set[str]:
 
 
 def of_room(file: str) -> set[str]:
-    """Return what of the extras a file of the package may import: an engine's own modules have names that begin so."""
-    room = file.removeprefix("engines/").partition("_")[0] if file.startswith("engines/") else ""
+    """Return what of the extras a file of the package may import: each engine has a room of its own."""
+    room = file.removeprefix("clusters/").partition("/")[0] if file.startswith("clusters/") else ""
     return EXTRAS.get(room, set())
 
 
@@ -47,7 +47,7 @@ def test_only_its_room_imports_an_extra() -> None:
 def test_every_room_is_looked_at() -> None:
     """Each engine's room imports what its extra brings, so that the test above means something."""
     for room, packages in EXTRAS.items():
-        sources = [(PACKAGE / file).read_text() for file in FILES if file.startswith(f"engines/{room}_")]
+        sources = [(PACKAGE / file).read_text() for file in FILES if file.startswith(f"clusters/{room}/")]
         assert packages & set().union(*map(imported, sources))
 
 

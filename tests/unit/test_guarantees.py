@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_joblib import (
-    ItemTimeoutError,
-)
+from airflow_joblib import ItemTimeoutError
 from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, task
 
 if TYPE_CHECKING:

@@ -53,8 +53,8 @@ SCRIPT = """
     import multiprocessing, sys, time
     from airflow_joblib import parallel_task
     from airflow_joblib.taskflow import line
-    from airflow_joblib.taskflow.log_receiver import Receiver
-    from airflow_joblib.taskflow.relay import Relay
+    from airflow_joblib.taskflow.logs.receiver import Receiver
+    from airflow_joblib.taskflow.relay.server import Relay
 
     @parallel_task(n_jobs=2, item_retries=0)
     def work(item, table, where):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_joblib import plain_json
+from airflow_joblib.system import plain_json
 from tests.unit.helpers import eventually, run_python
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def test_one_by_one(backend: str, name: str, tmp_path: Path) -> None:
 
 def test_json_is_its_own() -> None:
     """What passes between processes is JSON, though the module's functions were replaced before this was imported."""
-    code = f"{TOP_LEVEL['json']}\nfrom airflow_joblib import plain_json\nprint(plain_json.dumps([1, {{'a': None}}]))"
+    code = f"{TOP_LEVEL['json']}\nfrom airflow_joblib.system import plain_json\n"
+    code += "print(plain_json.dumps([1, {'a': None}]))"
     assert plain_json.loads(run_python(code).stdout) == [1, {"a": None}]
     assert plain_json.loads(plain_json.dumps({"at": object}, default=str).encode()) == {"at": "<class 'object'>"}

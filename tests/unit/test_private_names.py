@@ -18,13 +18,13 @@ import pytest
 from cloudpickle.cloudpickle import _dynamic_class_reduce
 
 import airflow_joblib
-from airflow_joblib import ClusterError, ParallelTaskError, engines
-from airflow_joblib.engines import private_names as of_engines
-from airflow_joblib.lean import start
-from airflow_joblib.picklability.class_parts import parts_of_class
-from airflow_joblib.picklability.dependencies import submodules
-from airflow_joblib.picklability.own_parts import parts_of_function
-from airflow_joblib.private_names import gone, has
+from airflow_joblib import ClusterError, ParallelTaskError, clusters
+from airflow_joblib.clusters import private_names as of_engines
+from airflow_joblib.pickling.class_parts import parts_of_class
+from airflow_joblib.pickling.own_modules.dependencies import submodules
+from airflow_joblib.pickling.own_modules.own_parts import parts_of_function
+from airflow_joblib.system.lean_loky import start
+from airflow_joblib.system.private_names import gone, has
 from tests.unit.helpers import run_python, task
 
 if TYPE_CHECKING:
@@ -42,21 +42,21 @@ PUBLIC = {"airflow.sdk", "airflow.providers.standard.operators.python"}
 #: Files that may use private names of other libraries, each of which looks whether they are there.
 GUARDED = {
     "checkpoint/digests.py",  # of the standard library's pickle, without which its own sort of sets is left out
-    "engines/dask_engine.py",
-    "engines/dask_worker.py",
-    "engines/private_names.py",
-    "engines/ray_backend.py",
-    "engines/ray_session.py",
-    "engines/spark_backend.py",
-    "engines/spark_driver.py",
-    "engines/spark_engine.py",
-    "joblib_internals.py",
-    "lean/popen.py",
-    "lean/start.py",
+    "clusters/dask/engine.py",
+    "clusters/dask/worker.py",
+    "clusters/private_names.py",
+    "clusters/ray/backend.py",
+    "clusters/ray/session.py",
+    "clusters/spark/backend.py",
+    "clusters/spark/driver.py",
+    "clusters/spark/engine.py",
+    "pools/joblib_internals.py",
+    "system/lean_loky/popen.py",
+    "system/lean_loky/start.py",
     "taskflow/airflow_internals.py",
-    "taskflow/guest_logs.py",
+    "taskflow/cluster/worker_logs.py",
 }
-OWN = {"chunks.py": {"_packer"}, "taskflow/relay.py": {"_forget"}}
+OWN = {"wire/chunk.py": {"_packer"}, "taskflow/relay/server.py": {"_forget"}}
 STANDARD = {
     "_asdict",
     "_current_frames",
@@ -70,7 +70,7 @@ STANDARD = {
     "_value_",
 }
 #: Files that list names for other files of their room.
-TABLES = ("engines/private_names.py", "lean/start.py", "taskflow/airflow_names.py")
+TABLES = ("clusters/private_names.py", "system/lean_loky/start.py", "taskflow/airflow_names.py")
 LIBRARIES = ("airflow.", "cloudpickle", "dask", "distributed", "joblib", "pyspark", "ray", "structlog")
 
 
@@ -100,7 +100,7 @@ def test_private_attributes_are_used_where_they_are_guarded() -> None:
 def test_every_guarded_name_is_looked_for() -> None:
     """What those files use of another library they look for by its name, or do without where it is missing."""
     tables = set().union(*(_texts(FILES[file]) for file in TABLES))
-    for file in GUARDED - {"checkpoint/digests.py", "lean/start.py"}:  # which catch the AttributeError
+    for file in GUARDED - {"checkpoint/digests.py", "system/lean_loky/start.py"}:  # which catch the AttributeError
         looked_for = tables | _texts(FILES[file])
         assert _foreign(FILES[file]) <= STANDARD | looked_for, file
 
@@ -246,7 +246,7 @@ def test_missing_name_of_an_engine(monkeypatch: pytest.MonkeyPatch, engine: str,
     module = importlib.import_module(module_name)
     monkeypatch.setattr(module, first, SimpleNamespace()) if "." in name else monkeypatch.delattr(module, first)
     with pytest.raises(ClusterError, match=rf"can't work with {library} [\w.]+, which has no ") as caught:
-        engines.connect(engine, {}, 1)
+        clusters.connect(engine, {}, 1)
     assert place.partition(".")[0].partition(":")[0] in str(caught.value)
     assert ". " not in str(caught.value)
     assert task(_same, backend="threading").map([1, 2]) == [1, 2]
@@ -258,7 +258,7 @@ STRUCTLOG = [
 ]
 #: A structlog as some other version could be, whose objects have the name no more, in a worker of a cluster.
 OTHER_STRUCTLOG = """
-from airflow_joblib.on_import import when_imported
+from airflow_joblib.system.import_hooks import when_imported
 from airflow_joblib.taskflow import guest_logs
 
 def rename():

@@ -57,7 +57,7 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
 
 def test_every_option_is_documented() -> None:
     """The decorator's docstring describes every option."""
-    from airflow_joblib.options import option_names
+    from airflow_joblib.options.options import option_names
 
     text = inspect.getdoc(airflow_joblib.parallel_task) or ""
     assert [name for name in option_names() if f"\n    {name}: " not in text] == []
@@ -66,8 +66,8 @@ def test_every_option_is_documented() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_all_holds(module: str) -> None:
     """Every name in a module's ``__all__`` is there, and every module has a docstring."""
-    engine = module.rpartition(".")[2].partition("_")[0]
-    if module.startswith("airflow_joblib.engines.") and engine in EXTRAS:
+    engine = module.removeprefix("airflow_joblib.clusters.").partition(".")[0]
+    if module.startswith("airflow_joblib.clusters.") and engine in EXTRAS:
         for package in EXTRAS[engine]:
             pytest.importorskip(package, reason=f"The engine {engine} is not installed.")
     loaded = importlib.import_module(module)

@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_joblib import (
-    NotPicklableError,
-    ParallelTaskError,
-    TooManyFailuresError,
-)
-from airflow_joblib.host import Host
-from airflow_joblib.options import Defaults
+from airflow_joblib import NotPicklableError, ParallelTaskError, TooManyFailuresError
+from airflow_joblib.options.host import Host
+from airflow_joblib.options.options import Defaults
 from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, task, worker_processes
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.sdk import dag, get_current_context, task
 
 from airflow_joblib.checkpoint import Checkpoint, call_key
-from airflow_joblib.taskflow.storage import folder
+from airflow_joblib.taskflow.task.checkpoint_folder import folder
 
 REMOTE = "sftp://storage@/checkpoints"
 

@@ -15,7 +15,7 @@ __all__ = ["NATIVE", "parent", "used_thread"]
 #: A module that starts a thread which is none of Python's, as polars and pyarrow do.
 NATIVE = """
 import ctypes, logging, os, socket, sys
-from airflow_joblib import isolation, parallel_task
+from airflow_joblib.system import isolation; from airflow_joblib import parallel_task
 
 def use_threads():
     libc = ctypes.CDLL(None)

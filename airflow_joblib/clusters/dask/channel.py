@@ -1,0 +1,100 @@
+"""The task's end of the channel by which Dask's workers ask; :mod:`.dask_worker` has the other."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.clusters.dask.worker import OPERATION, Ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from distributed import Client
+
+__all__ = ["asked"]
+
+#: Requests that are answered at a time; the supervisor takes one after another.
+_AT_A_TIME = 4
+#: Requests that are known to have come.
+_REMEMBERED = 100_000
+#: Tries to hand a worker its answer, and seconds between two.
+_TRIES, _PAUSE = 5, 1.0
+
+
+@contextmanager
+def asked(client: Client, answer: Callable[[bytes], bytes]) -> Iterator[Ask]:
+    """Answer what workers ask while this is entered; gives what they call.
+
+    Args:
+        client: The connection to the cluster.
+        answer: Answers a request; must not raise.
+    """
+    ask = Ask(client.id)
+    threads = ThreadPoolExecutor(_AT_A_TIME, "airflow-joblib answers")
+    channel = _Channel(client, ask.key, answer, threads)
+    # Dask keeps a few events of this topic anyway, and forgets them after the client.
+    client.subscribe_topic(client.id, channel.rung)
+    try:
+        yield ask
+    finally:
+        channel.closed = True
+        if client.status == "running":
+            client.unsubscribe_topic(client.id)
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+class _Channel:
+    """Lives on the client's event loop."""
+
+    def __init__(self, client: Client, key: str, answer: Callable[[bytes], bytes], threads: ThreadPoolExecutor) -> None:
+        self.closed = False
+        self._client = client
+        self._key = key
+        self._make_answer = answer
+        self._threads = threads
+        self._known: dict[str, None] = {}
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def rung(self, event: tuple[float, Any]) -> None:
+        """Look what a worker wants that has rung the bell."""
+        _, told = event
+        if isinstance(told, dict) and told.get("channel") == self._key:
+            self._start(self._exchange(str(told["address"])))
+
+    def _start(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _exchange(self, address: str, *answers: tuple[str, bytes]) -> bool:
+        """Hand a worker its answers, and begin to answer what else it asks. Return whether the worker was reached."""
+        message = {"op": OPERATION, "key": self._key, "answers": list(answers)}
+        scheduler: Any = self._client.scheduler
+        try:
+            waiting = await scheduler.proxy(msg=message, worker=address)
+        except Exception:  # noqa: BLE001 - the worker has gone; or rings again
+            return False
+        for number, request in waiting:
+            if self._is_new(number) and not self.closed:
+                self._start(self._answer(address, number, request))
+        return True
+
+    def _is_new(self, number: str) -> bool:
+        """Take note of a request: what a worker says that it waits for may be older than the answer that it has had."""
+        if number in self._known:
+            return False
+        self._known[number] = None
+        if len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return True
+
+    async def _answer(self, address: str, number: str, request: bytes) -> None:
+        made = await asyncio.get_running_loop().run_in_executor(self._threads, self._make_answer, request)
+        for _ in range(_TRIES):
+            if await self._exchange(address, (number, made)):
+                return
+            await asyncio.sleep(_PAUSE)
+        self._known.pop(number, None)

@@ -1,0 +1,206 @@
+"""What of a run is Dask's own in a worker: requests to the task's process, and a look at whether that still lives.
+
+::
+
+    item ─► Ask ─ bell: an event of the worker, with its address and no more ─► scheduler ─► the task's client
+                  exchange: an answer there, what waits back ◄───────────────────────────────┘
+
+Requests and answers pass through the scheduler on their way and rest nowhere. A bell that gets lost is rung again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import pickle
+import secrets
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from distributed import Worker, get_worker
+from distributed.core import Status
+
+from airflow_joblib.clusters import worker as clusters_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airflow_joblib.wire.records import Payload
+
+__all__ = ["OPERATION", "Ask", "leave", "run_chunk", "stop_serving", "without_copies"]
+
+#: What a worker calls the exchange of requests and answers.
+OPERATION = "airflow_joblib_exchange"
+#: Seconds between two looks at whether the task's client is still there.
+_LOOK = 1.0
+#: Seconds of one wait, in which an item can't be interrupted, and how many waits are made until the bell is rung again.
+_WAIT, _AGAIN = 0.25, 8
+
+_RUNNING = (Status.running, Status.paused)
+
+_numbers = itertools.count()
+#: Requests that wait for their answer: of which channel, and by which number.
+_waiting: dict[str, dict[str, _Request]] = {}
+#: Tasks of Dask that run chunks, by run.
+_chunks: dict[str, Counter[str]] = {}
+_lock = threading.Lock()
+
+
+def stop_serving(dask_worker: Any = None, dask_scheduler: Any = None) -> None:
+    """Close the port by which Dask shows by HTTP what it does."""
+    (dask_worker or dask_scheduler).http_server.stop()
+
+
+class _Request:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.answer = b""
+        self.answered = threading.Event()
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Sends a request from a worker to the task's process, and returns the answer.
+
+    Attributes:
+        client: The task's client, as the scheduler knows it.
+        key: What tells this channel from others.
+    """
+
+    client: str
+    key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+
+    def __call__(self, data: bytes) -> bytes:
+        """Ask, and wait for the answer."""
+        worker = _this_worker()
+        worker.handlers.setdefault(OPERATION, exchange)
+        request, number = _Request(data), f"{next(_numbers)}-{secrets.token_hex(8)}"
+        with _lock:
+            _waiting.setdefault(self.key, {})[number] = request
+        try:
+            for turn in itertools.count():
+                if turn % _AGAIN == 0:
+                    worker.log_event(self.client, {"channel": self.key, "address": worker.address})
+                if request.answered.wait(_WAIT):
+                    return request.answer
+                if worker.status not in _RUNNING:
+                    raise ConnectionError("the worker is closing")
+        finally:
+            self._forget(number)
+        raise AssertionError
+
+    def _forget(self, number: str) -> None:
+        with _lock:
+            mine = _waiting.get(self.key, {})
+            mine.pop(number, None)
+            if not mine:
+                _waiting.pop(self.key, None)
+
+
+def _this_worker() -> Worker:
+    """Return the worker of this process; where there are several, any of them can ring."""
+    return next(worker for worker in list(Worker._instances) if worker.status in _RUNNING)  # noqa: SLF001
+
+
+async def exchange(key: str, answers: Sequence[tuple[str, bytes]] = ()) -> list[tuple[str, bytes]]:
+    """Take answers, and return what waits for one. Runs on the worker's event loop."""
+    with _lock:
+        mine = _waiting.get(key, {})
+        for number, answer in answers:
+            request = mine.get(number)
+            if request is not None:
+                request.answer = answer
+                request.answered.set()
+        return [(number, request.data) for number, request in mine.items() if not request.answered.is_set()]
+
+
+class _Frame:
+    """Bytes that Dask sends as they are, beside its pickle; they arrive as bytes, or a view of them."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _frame, (pickle.PickleBuffer(self._data),)
+
+
+def _frame(data: Any) -> Any:
+    return data
+
+
+def without_copies(payload: Payload) -> Payload:
+    """Return a payload whose call is not copied on its way."""
+    call: Any = _Frame(payload.call) if isinstance(payload.call, bytes) else payload.call
+    return payload._replace(call=call)
+
+
+def run_chunk(run: str, scattered: str, payload: Any, data: bytes, indices: Sequence[int]) -> bytes:
+    """Run a pickled chunk and return its pickled report.
+
+    Args:
+        run: Which run the chunk is of.
+        scattered: What Dask calls the payload.
+        payload: What the run's workers get once.
+        data: The pickled items.
+        indices: Their positions in the input.
+    """
+    worker = get_worker()
+    with _counted(worker, run, scattered):
+        return clusters_worker.run_chunk(run, payload, data, indices)
+
+
+@contextmanager
+def _counted(worker: Worker, run: str, scattered: str) -> Iterator[None]:
+    """Keep account of a chunk that runs, and watch over the run from its first one on."""
+    key = str(worker.get_current_task())
+    with _lock:
+        new = run not in _chunks
+        _chunks.setdefault(run, Counter())[key] += 1
+    if new:
+        worker.loop.add_callback(_watch, worker, run, scattered)
+    try:
+        yield
+    finally:
+        with _lock:
+            if run in _chunks:
+                _chunks[run] -= Counter({key: 1})
+
+
+async def _watch(worker: Worker, run: str, scattered: str) -> None:
+    """End a run that nobody waits for any more: its client is gone, which Dask itself tells no item that runs."""
+    while run in _chunks:
+        await asyncio.sleep(_LOOK)
+        if worker.status in _RUNNING and (_wanted(worker, run) or await _is_known(worker, scattered)):
+            continue
+        await leave(run)
+
+
+def _wanted(worker: Worker, run: str) -> bool:
+    """Tell whether Dask runs a chunk of the run here and has not cancelled it, which needs nobody to be asked."""
+    states = [task.state for key in list(_chunks.get(run, ())) if (task := worker.state.tasks.get(key)) is not None]
+    return "executing" in states
+
+
+async def _is_known(worker: Worker, scattered: str) -> bool:
+    """Tell whether the scheduler knows the payload, as it does while the client is there that has sent it."""
+    try:
+        scheduler: Any = worker.scheduler
+        found = await scheduler.get_task_status(keys=[scattered])
+    except Exception:  # noqa: BLE001 - a scheduler that doesn't answer is for the worker to see to
+        return worker.status in _RUNNING
+    return found.get(scattered) is not None
+
+
+async def leave(run: str, *, failed: bool = True) -> list[str]:
+    """End a run in this process, while the worker's event loop goes on. Return what went wrong."""
+    with _lock:
+        _chunks.pop(run, None)
+    try:
+        return await asyncio.to_thread(clusters_worker.leave, run, failed=failed)
+    finally:
+        if not clusters_worker.visited():
+            for worker in list(Worker._instances):  # noqa: SLF001
+                worker.handlers.pop(OPERATION, None)

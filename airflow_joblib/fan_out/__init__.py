@@ -1,0 +1,1 @@
+"""The run: items, chunks, workers, results; its state, retries, resume and progress."""

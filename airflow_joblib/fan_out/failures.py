@@ -1,0 +1,131 @@
+"""Items that failed for good: how many are tolerated, what is kept of each, and the error that ends the run."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError
+from airflow_joblib.pickling.pickler import dotted_name
+from airflow_joblib.wire.call import function_name
+from airflow_joblib.wire.shown import Shown
+from airflow_joblib.wire.tracebacks import put_together
+
+if TYPE_CHECKING:
+    from airflow_joblib.options.host import Host
+    from airflow_joblib.wire.call import Call
+    from airflow_joblib.wire.records import ItemError
+
+__all__ = ["SHOWN", "Failures"]
+
+log = logging.getLogger("airflow_joblib")
+
+#: Failures that are logged with their tracebacks, and whose exceptions the error that ends the run has.
+SHOWN = 10
+
+_MORE = (
+    "%s: more items fail than the %d that are logged; in a task the XCom 'failures' has a record of every one of them."
+)
+
+
+class Failures:
+    """The items that failed for good.
+
+    Args:
+        call: The call.
+        most: How many are tolerated: a count, or a fraction of all items.
+        host: What surrounds the run.
+
+    Attributes:
+        shown: Shows items and messages, secrets masked.
+        records: One mapping each, as the XCom ``failures`` has it, in the order they failed.
+    """
+
+    def __init__(self, call: Call, most: float, host: Host) -> None:
+        self._call = call
+        self._name = function_name(call.function)
+        self._most = most
+        self._host = host
+        self.shown = Shown(host)
+        self._first: list[BaseException] = []
+        self.records: list[dict[str, Any]] = []
+
+    def add(self, failure: ItemError, item: object, tries: int, worker: int) -> None:
+        """Take note of one that may be tolerated."""
+        if len(self.records) == SHOWN:
+            log.warning(_MORE, self._name, SHOWN)
+        text, said = self.shown.item(item), self.shown.message(failure.error, item)
+        if len(self.records) < SHOWN:
+            self._first.append(self.explained(failure, item, tries, worker))
+            self._log(failure, text, said)
+        kind = dotted_name(type(failure.error))
+        self.records.append({"index": failure.index, "item": text, "error_type": kind, "message": said, "tries": tries})
+
+    def raised(self, failure: ItemError, item: object, tries: int, worker: int) -> BaseException:
+        """Return the exception of a failure that ends the run, logged where nobody would see its notes."""
+        error = self.explained(failure, item, tries, worker)
+        if not self._host.shows_notes():
+            self._log(failure, self.shown.item(item), self.shown.message(error))
+        return error
+
+    def explained(self, failure: ItemError, item: object, tries: int, worker: int) -> BaseException:
+        """Return an item's own exception with the worker's traceback, and a note that says which item and where."""
+        text, error = self.shown.item(item), failure.error
+        if isinstance(error, ItemTimeoutError) and error.index == failure.index:
+            error.item = text
+        if failure.trace is not None:
+            put_together(error, failure.trace)
+        with suppress(Exception):  # an exception may refuse a note, as a frozen dataclass does
+            error.add_note(_note(failure, self._name, text, tries, worker) + self._place(failure, item))
+        return error
+
+    def _place(self, failure: ItemError, item: object) -> str:
+        """Say where lies what a worker could not load."""
+        if not failure.loading:
+            return ""
+        from airflow_joblib.pickling.culprits.explain import explain_loading  # late: few runs fail by that
+
+        return explain_loading(self._call if failure.index < 0 else None, (failure.index, item), failure.error)
+
+    def _log(self, failure: ItemError, item: str, said: str) -> None:
+        """Log a failure as one record, with its notes: Airflow's UI shows none of an exception."""
+        error = failure.error
+        notes = "".join(f"\n{self.shown.masked(str(note))}" for note in getattr(error, "__notes__", ()))
+        what = _what(failure, item), dotted_name(type(error)), said, notes
+        extra = {"item": failure.index} if failure.index >= 0 else {}
+        log.error("%s: %s: %s: %s%s", self._name, *what, exc_info=error, extra=extra)
+
+    def check(self, total: int | None) -> None:
+        """Raise TooManyFailuresError if there are more than tolerated; *total* is None as long as it isn't known."""
+        if isinstance(self._most, float) and self._most and total is None:
+            return
+        tolerated = int(self._most * (total or 0) + 1e-9) if isinstance(self._most, float) else self._most
+        if len(self.records) > tolerated:
+            message = f"the first of {len(self.records):,} failures"
+            raise TooManyFailuresError(len(self.records), total, tolerated) from BaseExceptionGroup(
+                message, self._first
+            )
+
+
+def _what(failure: ItemError, item: str) -> str:
+    """Say what failed."""
+    if failure.resource:
+        return f"per_worker {failure.resource!r} could not be set up"
+    if failure.index < 0:
+        return "a worker could not load the function"
+    return f"item {failure.index} ({item}) {'could not be loaded' if failure.loading else 'failed for good'}"
+
+
+def _note(failure: ItemError, name: str, text: str, tries: int, worker: int) -> str:
+    where = f" in worker {worker}" if worker else ""  # the task itself, which could not load a result
+    if failure.resource:
+        return f"Raised while per_worker {failure.resource!r} was set up{where}."
+    if failure.index < 0:
+        return (
+            f"Raised while the function {name} was loaded{where}, with what it refers to and its shared arguments; no "
+            "item has run there."
+        )
+    how = "Returned" if failure.returned else "Raised"
+    when = ", as it was loaded there: it has not run" if failure.loading else ""
+    return f"{how} by item {failure.index} ({text}) on try {tries}{where}{when}."

@@ -1,0 +1,102 @@
+"""Show that a fan-out runs: a bar in a terminal or a notebook, a steady beat in the log anywhere else."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from airflow_joblib.system import clock
+
+if TYPE_CHECKING:
+    from tqdm import tqdm as Bar  # noqa: N812 - the base of all of tqdm's bars
+
+__all__ = ["Progress"]
+
+log = logging.getLogger("airflow_joblib")
+
+#: Seconds between two lines in the log.
+BEAT = 10.0
+
+
+class Items(Protocol):
+    """How far the items of a run are."""
+
+    total: int | None
+    done: int
+    earlier: int
+    skipped: int
+
+    @property
+    def wait(self) -> float:
+        """Seconds until every item that failed has begun its next try; 0 where none waits for one."""
+        ...
+
+    @property
+    def failed(self) -> int:
+        """Items that failed for good."""
+        ...
+
+
+class Progress:
+    """The progress of one run. A context manager.
+
+    Args:
+        name: The function's name.
+        items: What became of the items so far.
+    """
+
+    def __init__(self, name: str, items: Items) -> None:
+        self._name = name
+        self._items = items
+        self._began = self._told = clock.now()
+        self._bar: Bar[Any] | None = None
+
+    def __enter__(self) -> Self:
+        if _watched():
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=self._items.total, desc=self._name, unit="item", leave=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self) -> None:
+        """Show how far the items are."""
+        now, done = clock.now(), self._items.done
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+        elif now - self._told >= BEAT:
+            self._told = now
+            log.info("%s: %s", self._name, self._state(done, now - self._began))
+
+    def _state(self, done: int, elapsed: float) -> str:
+        total, failed, wait = self._items.total, self._items.failed, self._items.wait
+        rate = (done + failed - self._items.earlier) / max(elapsed, 1e-9)
+        bad = f", {failed:,} failed" if failed else ""
+        if total is None:
+            return f"{done:,} items done{bad}, {rate:,.1f} a second"
+        if not rate:
+            return f"{done:,} of {total:,} items done{bad}"
+        left = max((total - done - failed) / rate, wait)
+        said = f"{done:,} of {total:,} items done{bad}, {rate:,.1f} a second, {max(1.0, left):,.0f} s left"
+        return f"{said}, {wait:,.0f} s of it until the last retry" if wait >= 1 else said
+
+    def finish(self, workers: int, seconds: float, more: str = "") -> None:
+        """Sum the run up in the log, in one line."""
+        items = self._items
+        plural = "worker" if workers == 1 else "workers"
+        parts = (("by an earlier try", items.earlier), ("skipped", items.skipped), ("failed", items.failed))
+        parted = ", ".join(f"{number:,} {what}" for what, number in parts if number)
+        done = f"{items.done + items.failed:,} items{f' ({parted})' if parted else ''}"
+        log.info("%s: %s on %d %s in %.2f s%s", self._name, done, workers, plural, seconds, more)
+
+
+def _watched() -> bool:
+    """Tell whether somebody sees the standard error stream: a terminal or a notebook."""
+    if "ipykernel" in sys.modules:
+        return True
+    isatty = getattr(sys.stderr, "isatty", None)
+    return bool(isatty and isatty())

@@ -1,0 +1,143 @@
+"""Finished items that are kept for another try of the task: the checkpoint of a run, or nothing at all."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_joblib.wire.call import function_name
+
+if TYPE_CHECKING:
+    from airflow_joblib.checkpoint import Checkpoint, Finished
+    from airflow_joblib.options.host import Host
+    from airflow_joblib.options.options import Options
+    from airflow_joblib.wire.call import Call
+    from airflow_joblib.wire.chunk import ItemChunk
+    from airflow_joblib.wire.records import Report
+
+__all__ = ["Kept"]
+
+log = logging.getLogger("airflow_joblib")
+
+_USED = (
+    "%s: this run took finished items from the checkpoint in %s, and so will the next try. If they are wrong now, "
+    "remove that folder: every item runs then."
+)
+
+
+class Kept:
+    """The checkpoint of a run, where there is to be one. A context manager, which writes what is pending at the end."""
+
+    def __init__(self, call: Call, options: Options, host: Host) -> None:
+        self._call = call
+        self._where = options.checkpoint
+        self._host = host
+        self._checkpoint: Checkpoint | None = None
+        self._digests: dict[int, list[bytes]] = {}
+        self._unfit = host.result_check(call)
+        self._used = False
+
+    def __enter__(self) -> Self:
+        if self._where is not False:
+            from airflow_joblib.checkpoint import Checkpoint, call_key, outside_airflow  # late: few runs have one
+
+            where = None if self._where is True else os.fspath(self._where)
+            name, bound = _identity(self._call.function)
+            key = call_key(name, {**self._call.arguments(), **bound})
+            folder = self._host.checkpoint_folder(where) or outside_airflow(where, name)
+            folder.check()
+            self._checkpoint = Checkpoint(folder, key)
+            self._checkpoint.load()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._checkpoint is None:
+            return
+        self._checkpoint.flush(hasty=getattr(kind, "hasty", False))
+        if kind is not None and self._used:
+            log.warning(_USED, function_name(self._call.function), self._checkpoint.folder)
+
+    @property
+    def any(self) -> bool:
+        """Whether items are kept, of this try or of an earlier one."""
+        return self._checkpoint is not None
+
+    def take(self, index: int, item: object) -> Finished | None:
+        """Return what an earlier try has kept of an item of this content, None for nothing."""
+        assert self._checkpoint is not None  # noqa: S101 - `any` says so
+        digests = self._checkpoint.digests([item])
+        if digests is None:
+            return None
+        found = self._checkpoint.take(item, digests[0])
+        if found is not None and not found.skipped and self._unfit is not None and self._unfit(index, found.value):
+            found = None  # kept by a run whose results were to be no XCom
+        self._used = self._used or found is not None
+        if found is None:  # kept until it has run, since an item that runs in this process may be changed by that
+            self._digests[index] = digests
+        return found
+
+    def add(self, chunk: ItemChunk, report: Report, failed: set[int]) -> None:
+        """Keep what a report has of finished items."""
+        if self._checkpoint is None:
+            return
+        rows = zip(chunk.indices, chunk.items, report.values, strict=False)
+        done = [(index, item, value) for index, item, value in rows if index not in failed and index in self._digests]
+        if done:
+            indices, items, values = zip(*done, strict=True)
+            all_skipped = set(report.skipped)
+            skipped = {place for place, index in enumerate(indices) if index in all_skipped}
+            digests = [digest for index in indices for digest in self._digests.pop(index)]
+            if report.skip is not None:  # kept, so that a task all of whose items were skipped is, in a later try too
+                values = tuple(report.skip.error if place in skipped else value for place, value in enumerate(values))
+            self._checkpoint.add(items, values, skipped, digests)
+
+    def beat(self, *, here: bool = False) -> None:
+        """Write what has been pending for a while; at once if *here*, in this thread, items run until the next beat."""
+        if self._checkpoint is None:
+            return
+        if here:
+            self._checkpoint.flush()
+        else:
+            self._checkpoint.beat()
+
+    def clear(self) -> None:
+        """Forget everything, once the run's task has ended well too: nothing may be lost while it ends."""
+        if self._checkpoint is not None:
+            self._checkpoint.flush()
+            others = self._host.is_whole_task(self._call)
+            self._host.when_succeeded(functools.partial(self._checkpoint.clear, others=others))
+            self._checkpoint = None
+
+
+def _identity(function: Any) -> tuple[str, dict[str, Any]]:
+    """Return a function's dotted name, and what makes it another one under the same name.
+
+    That is what a partial, a method or a callable object is bound to, and what a closure holds, as far as it has a
+    content to go by.
+    """
+    bound: dict[str, Any] = {}
+    while isinstance(function, functools.partial):
+        bound[f"partial {len(bound)}"] = function.args, function.keywords
+        function = function.func
+    owner = getattr(function, "__self__", None) if inspect.isroutine(function) else function
+    if owner is not None and not inspect.ismodule(owner):
+        bound["self"] = owner
+    bound.update(_closure(function))
+    name = getattr(function, "__qualname__", None) or function_name(function)
+    return f"{function.__module__}.{name}", bound
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    from airflow_joblib.checkpoint import digest
+
+    found = {}
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
+        with suppress(Exception):  # an empty cell, or a lock, say
+            digest(cell.cell_contents)
+            found[f"closure {name}"] = cell.cell_contents
+    return found

@@ -1,0 +1,203 @@
+"""What a run came to: how fast it was, where its time went, and which option would help."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from airflow_joblib.wire.records import Report
+
+__all__ = ["Tally", "Times"]
+
+log = logging.getLogger("airflow_joblib")
+
+#: Seconds that a fan-out must have lost against a plain loop to be worth a warning.
+_WORTH_SAYING = 0.1
+#: Seconds that a run must last to be worth a hint.
+_WORTH_HINTING = 0.5
+#: Seconds from which on the slowest item is worth a word.
+_SLOW = 0.01
+#: Seconds from which on what workers load is worth a word.
+_SLOW_LOADING = 1.0
+#: Seconds of work below which processes are not worth their start.
+_WORTH_PROCESSES = 2.0
+#: Share of their time beyond which items wait more than they run.
+_WAITS = 0.8
+#: Share of the time beyond which threads run Python code all the time.
+_TURNS = 0.7
+#: Share of all work beyond which the first items of the workers say that each worker sets something up.
+_SETS_UP = 0.3
+
+
+class Times(NamedTuple):
+    """Where the time of a run went, in seconds, each but the first two on the average of its workers.
+
+    Attributes:
+        wall: From the first worker's start to the last result.
+        one_by_one: What the items would have taken in a plain loop: what they took in the workers, without what they
+            waited there for a processor, or for a turn at running Python code.
+        start: Until the first item ran.
+        running: Items.
+        end: Idle at the end, while another worker still ran items.
+        retrying: Idle until an item that had failed was due for its next try.
+        sending: All the rest: sending, receiving, waiting for the next chunk.
+    """
+
+    wall: float
+    one_by_one: float
+    start: float
+    running: float
+    end: float
+    retrying: float
+    sending: float
+
+
+class Tally:
+    """Adds up what reports say of a run.
+
+    Args:
+        name: The function's name.
+        began: When the run began, by the monotonic clock.
+    """
+
+    def __init__(self, name: str, began: float) -> None:
+        self._name = name
+        self._began = began
+        self._first = float("inf")
+        self._ends: dict[tuple[int, int], float] = {}
+        self._slow_starts = 0
+        self._set_up = 0.0
+        self._seconds = 0.0
+        self._cpu = 0.0
+        self._waited = 0.0
+        self._slowest = (0.0, -1)
+        self._tried: dict[int, float] = {}
+        self._for_retries: list[tuple[float, int]] = []
+        self._loading = (0.0, "")
+
+    def add(self, report: Report) -> None:
+        """Take note of a chunk."""
+        worker = report.worker, report.thread
+        if worker not in self._ends and report.slowest == report.first:
+            self._slow_starts += 1
+            self._set_up += report.slowest_seconds
+        self._first = min(self._first, report.began)
+        self._ends[worker] = report.began + report.seconds
+        self._seconds += report.seconds
+        self._cpu += report.cpu
+        self._waited += report.waited
+        self._loading = max(self._loading, (report.loading, report.loaded))
+        self._add_slowest(report)
+
+    def _add_slowest(self, report: Report) -> None:
+        """Take note of how long items took, their tries together."""
+        failed = {failure.index for failure in report.failures}
+        if report.slowest not in failed:
+            seconds = report.slowest_seconds + self._tried.pop(report.slowest, 0.0)
+            self._slowest = max(self._slowest, (seconds, report.slowest))
+        for failure in report.failures:
+            tried = self._tried[failure.index] = self._tried.get(failure.index, 0.0) + failure.seconds
+            self._slowest = max(self._slowest, (tried, failure.index))
+
+    def wait_for_retry(self, seconds: float, under_way: int) -> None:
+        """Take note of a time in which all that was left to run had to wait for its next try."""
+        self._for_retries.append((seconds, under_way))
+
+    def times(self, workers: int, wall: float) -> Times:
+        """Return where the time went; zeros for a run without items."""
+        if not self._ends:
+            return Times(wall, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        start = min(wall, max(0.0, self._first - self._began))
+        last = max(self._ends.values())
+        idle = sum(last - end for end in self._ends.values())
+        end = (idle + (workers - len(self._ends)) * max(0.0, wall - start)) / workers if workers > 1 else 0.0
+        running = self._seconds / workers
+        rest = max(0.0, wall - start - running)
+        retrying = min(rest, self._retrying(workers))
+        end = min(max(0.0, end), rest - retrying)
+        return Times(wall, self._one_by_one(wall), start, running, end, retrying, rest - retrying - end)
+
+    def _retrying(self, workers: int) -> float:
+        idle = sum(seconds * max(0, workers - under_way) for seconds, under_way in self._for_retries)
+        return idle / workers
+
+    def _one_by_one(self, wall: float) -> float:
+        threads = len({process for process, _ in self._ends}) == 1
+        if threads and self._cpu > _TURNS * wall:  # what they waited, they waited for each other
+            return self._cpu
+        return self._cpu + self._waited
+
+    def sentence(self, workers: int, times: Times) -> str:
+        """Say it, as the rest of a sentence that names the items and the time."""
+        if not self._ends:
+            return ""
+        busy = 100 * times.running / times.wall if times.wall else 100.0
+        faster = times.one_by_one / times.wall if times.wall else 1.0
+        said = f": the workers were busy for {busy:.0f} % of it, {faster:.1f} times as fast as one by one"
+        if workers > 1:
+            retrying = f"waiting for retries {times.retrying:.2f} s, " if times.retrying >= _SLOW else ""
+            said += (
+                f" (start {times.start:.2f} s, running {times.running:.2f} s, sending {times.sending:.2f} s, "
+                f"{retrying}waiting at the end {times.end:.2f} s)"
+            )
+        seconds, index = self._slowest
+        if seconds >= _SLOW:
+            said += f"; the slowest item, {index}, took {seconds:.2f} s"
+        if self._loading[0] >= _SLOW_LOADING:
+            said += f"; {self._loaded()}"
+        return said
+
+    def _loaded(self) -> str:
+        seconds, package = self._loading
+        return (
+            f"workers spent {seconds:.0f} s importing {package}" if package else f"workers loaded for {seconds:.0f} s"
+        )
+
+    def warn(self, backend: str, times: Times) -> None:
+        """Say so where the fan-out lost against a plain loop, and what would help."""
+        if times.wall - times.one_by_one < _WORTH_SAYING:
+            return
+        log.warning(
+            "%s: the fan-out took %.2f s, and a plain loop would have taken about %.2f s. %s",
+            self._name,
+            times.wall,
+            times.one_by_one,
+            self._advice(backend, times),
+        )
+
+    def _advice(self, backend: str, times: Times) -> str:
+        turns = times.running - times.one_by_one / max(1, len(self._ends))
+        if turns > max(times.start, times.sending, times.end) and backend != "threading":
+            return (
+                f"Each worker waited {turns:.2f} s for a processor: use fewer n_jobs, or give the task more CPUs, "
+                "which others may be using now."
+            )
+        if times.start >= max(times.sending, times.end):
+            why = f" ({self._loaded()})" if self._loading[0] >= _SLOW_LOADING else ""
+            waits = self._waited > _WAITS * times.one_by_one and backend != "threading"
+            instead = "backend='threading' or n_jobs=1" if waits else "n_jobs=1"
+            return f"Starting the workers took {times.start:.2f} s{why}. For so little work use {instead}."
+        if times.end > times.sending:
+            return "Most workers had nothing to do at the end: use fewer n_jobs, or smaller items."
+        if backend == "threading":
+            instead = "a backend of processes, as 'loky'" if times.one_by_one >= _WORTH_PROCESSES else "n_jobs=1"
+            return f"Threads take turns at running Python code: use {instead}."
+        return "Sending took the most: let an item do more work, or set a larger batch_size."
+
+    def hint(self, backend: str, times: Times) -> None:
+        """Say which option would make a run faster that did not lose."""
+        if times.wall < _WORTH_HINTING or times.wall > times.one_by_one:
+            return
+        if self._slow_starts == len(self._ends) > 1 and self._set_up > _SETS_UP * self._seconds:
+            log.info(
+                "%s: the first item took each worker the longest: what it sets up for the others fits in per_worker.",
+                self._name,
+            )
+        elif self._waited > _WAITS * times.one_by_one and backend in {"loky", "multiprocessing"}:
+            log.info(
+                "%s: the items waited for %.0f %% of their time: backend='threading' with more n_jobs starts at once "
+                "and waits for more of them together.",
+                self._name,
+                100 * self._waited / times.one_by_one,
+            )

@@ -1,0 +1,1 @@
+"""The options of one decorated function, their checks, and the configuration that they default to."""

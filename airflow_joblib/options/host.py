@@ -1,0 +1,126 @@
+"""What surrounds a run: nothing, or the Airflow task that it happens in.
+
+The run asks its host and never asks Airflow; :mod:`airflow_joblib.taskflow` puts a task in the place of this one.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_joblib.exceptions import InvalidOptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from airflow_joblib.wire.call import Call
+
+__all__ = ["Host", "Visit"]
+
+
+def _nothing(worker: object, lines: Sequence[bytes]) -> None:
+    """Take lines of a log that nobody has asked for."""
+
+
+class Visit(NamedTuple):
+    """What a run brings along to the workers of a cluster, and what takes what they say.
+
+    Attributes:
+        prepare: Called in every worker process, gives the run's guest there; can be pickled. None for none.
+        take: Takes what a worker's thread has said, with what tells that thread from others.
+    """
+
+    prepare: Callable[[], Any] | None = None
+    take: Callable[[Any, Sequence[bytes]], None] = _nothing
+
+
+class Host:
+    """No task: a unit test, a notebook, a script."""
+
+    @contextmanager
+    def services(self) -> Iterator[Callable[[], None] | None]:
+        """Serve worker processes for the length of a run; gives what each of them runs first."""
+        yield None
+
+    def before_fork(self) -> None:
+        """Import what worker processes need of this host, so that each forked one has it."""
+
+    def visiting(
+        self,
+        engine: str,  # noqa: ARG002 - a task says it in messages
+        asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],  # noqa: ARG002
+    ) -> AbstractContextManager[Visit]:
+        """Serve the workers of a cluster for the length of a run.
+
+        Args:
+            engine: Name of the backend.
+            asked: The engine's channel, by which workers ask this process.
+        """
+        return nullcontext(Visit())
+
+    @contextmanager
+    def watched(self) -> Iterator[Callable[[], None]]:
+        """Let a run be ended from outside; gives a function to call now and then, which raises when it must end."""
+        yield lambda: None
+
+    def result_check(self, call: Call) -> Callable[[int, object], str | None] | None:
+        """Return what tells why the result of an item can't be in an XCom; None where the results will not be one.
+
+        It takes the item's position in the input and its result, and returns None for a result that can.
+        """
+        del call
+        return None
+
+    def size_of(self, call: Call, values: Sequence[Any]) -> int | None:
+        """Return the size in bytes that the results will have as an XCom; None where they will not be one."""
+        del call, values
+        return None
+
+    def publish_failures(self, records: list[Mapping[str, Any]]) -> None:
+        """Make the records of the failed items known."""
+
+    def hides(self, name: str) -> bool:
+        """Return whether what goes by *name* is a secret: nothing is, where no Airflow says so."""
+        del name
+        return False
+
+    def mask(self, text: str) -> str:
+        """Return a text with the secrets masked that are known."""
+        return text
+
+    def keep_secret(self, secret: str) -> None:
+        """Have a text masked from now on, wherever it is shown."""
+
+    def shows_notes(self) -> bool:
+        """Return whether an exception that leaves the run is shown with its notes and the worker's traceback."""
+        return True
+
+    def is_whole_task(self, call: Call) -> bool:
+        """Tell whether this run is all that its task does."""
+        del call
+        return False
+
+    def when_succeeded(self, act: Callable[[], object]) -> None:
+        """Act once the task that this run is a part of has succeeded or was skipped: now, where there is none."""
+        act()
+
+    def checkpoint_folder(self, where: str | None) -> Any:
+        """Return the folder for finished items, as a path; None where the run is to find one itself.
+
+        Args:
+            where: What the option names; None for the configured place.
+        """
+        del where
+
+    def connection(self, backend: str, conn_id: str) -> Mapping[str, Any]:
+        """Return the options of a backend that an Airflow connection holds.
+
+        Raises:
+            InvalidOptionError: There is no Airflow here to ask, or the backend has no use for the connection.
+        """
+        msg = (
+            f"backend_options name the Airflow connection {conn_id!r}, and this is no task. Give the options of the "
+            f"backend {backend!r} themselves, as its address."
+        )
+        raise InvalidOptionError(msg)

@@ -1,0 +1,1 @@
+"""Modules of the user that travel with what refers to them."""

@@ -1,0 +1,119 @@
+"""Workers that are processes which a backend of joblib's starts: watched, and ended for certain."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.pools import joblib_internals
+from airflow_joblib.pools.base import Pool
+from airflow_joblib.pools.shutdown import check_resources, end, kill, offspring
+from airflow_joblib.pools.watchdog import LostWorkersError, Watch
+from airflow_joblib.system import isolation
+from airflow_joblib.system.process_start import not_daemonic, safe_path
+from airflow_joblib.system.time_limits import GRACE, WATCH
+from airflow_joblib.wire.records import load_report
+from airflow_joblib.wire.status_board import Board
+from airflow_joblib.worker import process as worker_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from airflow_joblib.pools.base import Chunk
+    from airflow_joblib.wire.records import Payload, Report
+
+__all__ = ["ProcessPool"]
+
+
+class ProcessPool(Pool):
+    """The workers of a backend that a user has registered with joblib: each chunk brings what a worker starts with.
+
+    Args:
+        payload: What they start with.
+        backend: The backend's name.
+        n_jobs: How many.
+        backend_options: For joblib.
+    """
+
+    #: Whether workers must find the board by its path, as they can't be given a descriptor.
+    _by_path = True
+
+    def __init__(self, payload: Payload, backend: str, n_jobs: int, backend_options: Mapping[str, Any]) -> None:
+        self._payload = payload
+        self._processes: dict[int, Any] = {}
+        self._dead: list[Any] = []
+        super().__init__(backend, n_jobs, backend_options)
+
+    @contextmanager
+    def _surroundings(self) -> Iterator[None]:
+        with Board(by_path=self._by_path) as self._board, not_daemonic():
+            self._watch = Watch(self._board, self._payload.rules.timeout)
+            self._payload = self._payload._replace(
+                board=self._board.path, run=secrets.token_hex(8), closed=not isolation.open_to_others()
+            )
+            yield
+
+    def _start(self) -> None:
+        with safe_path():
+            super()._start()
+        self._check_names()
+        self._meet_workers()
+
+    def _check_names(self) -> None:
+        """Check that the workers can be watched and ended."""
+
+    def _task(self, chunk: Chunk) -> Callable[[], bytes]:
+        return functools.partial(worker_process.run_chunk_anywhere, self._payload, chunk.data, chunk.indices)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether fewer than two chunks a worker are under way, and no worker is about to be ended."""
+        return super().has_room and not self._watch.overdue
+
+    def _submit(self, ticket: int, task: Callable[[], Any], chunk: Chunk | None = None) -> None:
+        super()._submit(ticket, task, chunk)
+        self._meet_workers()
+
+    def _report(self, result: bytes, chunk: Chunk) -> Report:
+        return load_report(result, chunk)
+
+    def _meet_workers(self) -> None:
+        """Take note of worker processes that are new."""
+        self._processes.update({process.pid: process for process in joblib_internals.processes(self._backend)})
+
+    def _look_after_workers(self) -> None:
+        """End workers whose item is overdue, and raise if one is gone, which its backend may replace in silence."""
+        self._watch.look(self._processes, self.under_way)
+        self._dead = [process for process in self._processes.values() if process.exitcode is not None]
+        if self._dead:
+            raise self._lost()
+
+    def _lost(self) -> LostWorkersError:
+        dead = [self._watch.dead(process.pid, process.exitcode) for process in self._dead]
+        return LostWorkersError(self._name, dead, self.unfinished)
+
+    def _stop(self, failed: type[BaseException] | None) -> None:
+        """Have the backend end its workers; kill those that it doesn't."""
+        self._meet_workers()
+        workers = list(self._processes.values())
+        started = offspring(workers)
+        stopping = threading.Thread(target=self._end_backend, daemon=True)
+        try:
+            stopping.start()
+            stopping.join(GRACE)  # a pool whose worker died with a lock would wait for ever
+            end(workers, self._board)
+        finally:
+            kill((*workers, *started))
+            for process in workers:
+                process.join(WATCH)
+        check_resources(self._board, failed, silent=True)
+
+    def _end_backend(self) -> None:
+        # What it could complain about, workers that are gone, is what was asked for.
+        with suppress(Exception):
+            self._backend.abort_everything(ensure_ready=False)
+        with suppress(Exception):
+            self._parallel.__exit__(None, None, None)

@@ -1,0 +1,10 @@
+"""loky's processes, started so that no other process of their user sees what they are given.
+
+::
+
+    task     start.tracker() ─► airflow_joblib.system.lean_loky.resource_tracker        ─► loky's tracker
+             start.lean()    ─► airflow_joblib.system.lean_loky.loky_worker ─► handover ─► loky's worker
+
+What runs in those processes is loky's own code. Where its inner parts are not as they are known here it starts them
+as it always does.
+"""

@@ -1,0 +1,1 @@
+"""What a DAG file makes: tasks, mapped tasks, the operator."""

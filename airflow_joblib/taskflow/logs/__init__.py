@@ -1,0 +1,1 @@
+"""Log lines of workers on their way into the log of the task."""

@@ -1,0 +1,1 @@
+"""What a running task gives a fan-out: XComs, checkpoints, termination, connections."""

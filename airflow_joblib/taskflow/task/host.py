@@ -1,0 +1,124 @@
+"""What the task's process does for its worker processes while a run lasts."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.options.host import Host
+from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.taskflow.relay import worker_setup
+from airflow_joblib.taskflow.relay.worker_setup import Steps
+from airflow_joblib.taskflow.task import masks, xcom
+from airflow_joblib.worker.process import inside_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from airflow_joblib.checkpoint import Folder
+    from airflow_joblib.options.host import Visit
+    from airflow_joblib.wire.call import Call
+
+__all__ = ["Task", "inside_task"]
+
+
+def inside_task() -> bool:
+    """Tell whether this process runs a task, with a supervisor to ask."""
+    if airflow_internals.supervisor() is None:
+        return False
+    airflow_internals.check(load=True)  # all that a run will need, before its first item
+    return True
+
+
+class Task(Host):
+    """The Airflow task that a run happens in."""
+
+    @contextmanager
+    def services(self) -> Iterator[Callable[[], None]]:
+        """Serve worker processes for the length of a run: what they ask of Airflow, and their logs."""
+        from airflow_joblib.taskflow.logs import task_log
+        from airflow_joblib.taskflow.relay.answers import Answers
+        from airflow_joblib.taskflow.relay.server import Relay
+
+        with Relay(Answers(airflow_internals.supervisor())) as relay, task_log.of_workers() as worker:
+            yield Steps((worker_setup.Prepare(relay.address, relay.key, _context()), worker))
+
+    def before_fork(self) -> None:
+        """Import what worker processes need of the task, so that each forked one has it."""
+        from airflow_joblib.taskflow.logs import worker, worker_structlog  # noqa: F401
+        from airflow_joblib.taskflow.relay import framing, supervisor_proxy, worker_context  # noqa: F401
+
+    def visiting(
+        self,
+        engine: str,
+        asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],
+    ) -> AbstractContextManager[Visit]:
+        """Serve the workers of a cluster for the length of a run: what they ask of Airflow, and their logs."""
+        from airflow_joblib.taskflow.cluster.task_side import visiting
+
+        return visiting(engine, asked, airflow_internals.supervisor(), _context())
+
+    @contextmanager
+    def watched(self) -> Iterator[Callable[[], None]]:
+        """Watch a run in the task's process: end it from outside, mark its threads' records, let them ask in turn."""
+        from airflow_joblib.taskflow.logs import task_log
+        from airflow_joblib.taskflow.task import termination
+        from airflow_joblib.taskflow.task.supervisor_lock import asked_in_turn
+
+        with termination.watched() as check, task_log.item_marks(), asked_in_turn():
+            yield check
+
+    def result_check(self, call: Call) -> Callable[[int, object], str | None] | None:
+        """Return what tells why a result can't be in the task's XCom; None where the results will not be that."""
+        return xcom.check_of(call.function)
+
+    def size_of(self, call: Call, values: Sequence[Any]) -> int | None:
+        """Return about how many bytes the results will have as an XCom; None where they will not be one."""
+        return xcom.size(values) if xcom.are_xcom(call.function) else None
+
+    def publish_failures(self, records: list[Mapping[str, Any]]) -> None:
+        """Push the records of the failed items as the XCom ``failures``."""
+        xcom.publish_failures(records)
+
+    def hides(self, name: str) -> bool:
+        """Return whether Airflow takes what goes by *name* for a secret."""
+        return masks.hides(name)
+
+    def mask(self, text: str) -> str:
+        """Return a text with the secrets masked that the task knows."""
+        return masks.mask(text)
+
+    def keep_secret(self, secret: str) -> None:
+        """Have a text masked from now on in all that the task logs and publishes."""
+        masks.keep_secret(secret)
+
+    def shows_notes(self) -> bool:
+        """Return whether an item of another fan-out takes the exception: a task's log and UI show no notes."""
+        return inside_worker()
+
+    def is_whole_task(self, call: Call) -> bool:
+        """Tell whether this run is all that the task does."""
+        return xcom.is_whole_task(call.function)
+
+    def when_succeeded(self, act: Callable[[], object]) -> None:
+        """Act once the task has succeeded or was skipped: its XCom has yet to be pushed, and more may follow."""
+        xcom.when_succeeded(act)
+
+    def checkpoint_folder(self, where: str | None) -> Folder:
+        """Return this task instance's own folder for finished items."""
+        from airflow_joblib.taskflow.task import checkpoint_folder
+
+        return checkpoint_folder.folder(where)
+
+    def connection(self, backend: str, conn_id: str) -> Mapping[str, Any]:
+        """Return the options of a backend that an Airflow connection holds."""
+        from airflow_joblib.taskflow.task import cluster_connection
+
+        return cluster_connection.options_of(backend, conn_id)
+
+
+def _context() -> dict[str, bytes] | None:
+    from airflow_joblib.taskflow.relay.worker_context import current, travelling
+
+    return travelling(worker_context) if (worker_context := current()) is not None else None

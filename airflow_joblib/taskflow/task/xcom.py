@@ -1,0 +1,105 @@
+"""The results of a run as the XCom of its task: whether they can be one, how large, and the failures beside them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.system import plain_json
+from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.taskflow.relay.worker_context import current
+from airflow_joblib.taskflow.task import masks
+from airflow_joblib.taskflow.task.fitting import serialized, unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = [
+    "are_xcom",
+    "check_of",
+    "is_whole_task",
+    "publish_failures",
+    "size",
+    "stored_elsewhere",
+    "when_succeeded",
+]
+
+log = logging.getLogger("airflow_joblib")
+
+#: Bytes of an XCom beyond which the metadata database is the wrong place for it.
+_LARGE = 4 << 20
+_LARGE_XCOM = (
+    "The results have about %.0f MiB, all of which will be one row of Airflow's metadata database. Set Airflow's "
+    "object storage backend for XComs ([core] xcom_backend, from the provider common.io), or store the results in the "
+    "function and return where they are."
+)
+#: Results that are looked at to tell the size of all.
+_SAMPLE = 1000
+
+
+def are_xcom(function: object) -> bool:
+    """Tell whether the list of results that *function* gives for its items will be the XCom of the running task."""
+    return is_whole_task(function) and bool(getattr(_context().get("task"), "do_xcom_push", False))
+
+
+def is_whole_task(function: object) -> bool:
+    """Tell whether the fan-out of *function* is all that the running task does."""
+    whole = getattr(_context().get("task"), "python_callable", None)
+    return getattr(whole, "function", None) is function
+
+
+def _context() -> Mapping[str, Any]:
+    return current() or {}
+
+
+def check_of(function: object) -> Callable[[int, object], str | None] | None:
+    """Return what tells why a result can't be in the XCom of the running task; None where none will be in it.
+
+    It takes the item's position in the input and its result, and returns None for one that can.
+    """
+    return unfit if are_xcom(function) and _serialized_by_airflow() else None
+
+
+def _serialized_by_airflow() -> bool:
+    """Tell whether XComs are stored in the way of Airflow itself; a backend of one's own may do as it likes."""
+    own: bool = airflow_internals.XCom.serialize_value is airflow_internals.BaseXCom.serialize_value
+    return own or stored_elsewhere()
+
+
+def stored_elsewhere() -> bool:
+    """Tell whether XComs go to Airflow's object storage backend."""
+    return any(kind.__name__ == "XComObjectStorageBackend" for kind in airflow_internals.XCom.__mro__)
+
+
+def _size(value: object) -> int:
+    return len(plain_json.dumps(serialized(value)))
+
+
+def size(values: Sequence[Any]) -> int:
+    """Return about how many bytes *values* take as an XCom, from a thousand of them; warn where that is a lot."""
+    sample = values[:: max(1, -(-len(values) // _SAMPLE))]
+    try:
+        found = sum(_size(value) + 2 for value in sample) * len(values) // max(1, len(sample))
+    except Exception:  # noqa: BLE001 - Airflow itself will say so
+        return 0
+    if found > _LARGE and not stored_elsewhere():
+        log.warning(_LARGE_XCOM, found / 2**20)
+    return found
+
+
+def when_succeeded(act: Callable[[], object]) -> None:
+    """Call *act* after the running task has succeeded or was skipped, as Airflow calls a callback of the task."""
+    task: Any = _context().get("task")
+    if task is None:
+        act()
+        return
+    for name in ("on_success_callback", "on_skipped_callback"):  # neither state is tried again
+        setattr(task, name, [*(getattr(task, name, None) or ()), lambda context: act()])  # noqa: ARG005
+
+
+def publish_failures(records: list[Mapping[str, Any]]) -> None:
+    """Push the records of failed items as the XCom ``failures`` of the running task."""
+    ti = _context().get("ti")
+    if ti is not None:
+        # Masked again: a secret may have become known since a record was made, and an XCom is shown in the UI.
+        ti.xcom_push(key="failures", value=[masks.masked(dict(record)) for record in records])

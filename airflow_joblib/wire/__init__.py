@@ -1,0 +1,1 @@
+"""What passes between a run and its workers: call, chunk, report, status board."""

@@ -1,0 +1,149 @@
+"""What became of items: the records that cross from a worker to the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from airflow_joblib.pickling.pickler import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_joblib.pools.base import Chunk
+    from airflow_joblib.system.native_threads import Bound
+    from airflow_joblib.system.warning_filters import WarningFilter
+    from airflow_joblib.wire.shared_pickle import Sent
+    from airflow_joblib.wire.tracebacks import Trace
+
+__all__ = ["ItemError", "Payload", "Report", "Rules", "Verdict", "load_report"]
+
+#: What an item's exception means for the run: the item may be tried again, has failed for good, or ends the run.
+Verdict = Literal["retry", "fail", "end"]
+
+
+class Rules(NamedTuple):
+    """How a worker goes about a chunk.
+
+    Attributes:
+        strict: Whether the first failure ends the run, so that no further item starts.
+        seconds: After so long a worker hands back what it has, and the rest of the chunk unstarted.
+        timeout: Seconds that one try of one item may take; None for any.
+    """
+
+    strict: bool = True
+    seconds: float = float("inf")
+    timeout: float | None = None
+
+
+class Payload(NamedTuple):
+    """What every worker process gets, once.
+
+    Attributes:
+        call: The pickled call, or where it lies.
+        classes: The pickled classes that items refer to by key, or where they lie.
+        prepare: What the worker runs first; can be pickled. On a cluster it gives the run's guest there.
+        task: Process id of the task.
+        local: Whether the workers are the task's children.
+        rules: How to go about a chunk.
+        threads: Bound of the threads that libraries start in a worker; None to leave them.
+        board: Where the worker says which item it runs; empty where that is not seen.
+        closed: Whether the workers are to be closed to other processes of their user, as the task is.
+        filters: The caller's warning filters, for workers that have not inherited them.
+        run: What tells the pool from others that are given the same, whose board's path may come again.
+        start_method: How processes that items start are started, as in the task; None for Python's default.
+    """
+
+    call: bytes | Sent
+    classes: bytes | Sent = b""
+    prepare: Callable[[], Any] | None = None
+    task: int = 0
+    local: bool = False
+    rules: Rules = Rules()
+    threads: Bound | None = None
+    board: str = ""
+    run: str = ""
+    closed: bool = False
+    filters: Sequence[WarningFilter] = ()
+    start_method: str | None = None
+
+
+@dataclass(slots=True)
+class ItemError:
+    """What became of an item, or of a resource's set-up, that raised.
+
+    Attributes:
+        index: Position of the item in the input; -1 for a resource, or for the function where it could not be loaded.
+        error: The exception.
+        trace: The worker's traceback; None where the exception still has its own.
+        resource: Name of the ``per_worker`` resource whose set-up failed.
+        seconds: Time that the try took.
+        returned: Whether the item raised nothing, and its result is what can't be used.
+        loading: Whether it was raised as a worker loaded the function, or the item, and not by the item itself.
+        verdict: What it means for the run.
+    """
+
+    index: int
+    error: BaseException
+    trace: Trace | None = None
+    resource: str = ""
+    returned: bool = False
+    loading: bool = False
+    verdict: Verdict = "retry"
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of one chunk.
+
+    Attributes:
+        first: Position of the chunk's first item in the input.
+        worker: Process id of the worker.
+        values: Results of the items that ran, in order, None in the place of one that failed or was skipped. Items of
+            the chunk beyond its end have not run.
+        failures: The failures among them.
+        skipped: Positions in the input of those that were skipped, with the exception that said so first.
+        skip: That exception.
+        began: When the worker took the chunk up, by the machine's monotonic clock in seconds.
+        seconds: Time that the chunk took in the worker.
+        cpu: Processor time of it.
+        waited: Time of it that the items waited by themselves, not for a processor.
+        thread: The worker's thread.
+        slowest: Position in the input of its slowest item.
+        slowest_seconds: Time that one took.
+        loading: Seconds that the worker took to load the call before its first chunk, where that is worth a word.
+        loaded: The package that it imported the most of in that time.
+        torn: Whether the chunk, or its report, could not be loaded as a whole: its items must be sent one by one.
+        said: What the items said, for the task's log, where the worker has no other way to send that.
+    """
+
+    first: int
+    worker: int
+    values: list[Any] = field(default_factory=list)
+    failures: list[ItemError] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    skip: ItemError | None = None
+    began: float = 0.0
+    seconds: float = 0.0
+    cpu: float = 0.0
+    waited: float = 0.0
+    thread: int = 0
+    slowest: int = -1
+    slowest_seconds: float = 0.0
+    loading: float = 0.0
+    loaded: str = ""
+    torn: bool = False
+    said: list[bytes] = field(default_factory=list)
+
+
+def load_report(result: bytes, chunk: Chunk) -> Report:
+    """Load a chunk's report; where that fails, say so of its one item, or that the items must be sent one by one."""
+    try:
+        return loads(result)  # type: ignore[no-any-return]
+    except Exception as error:  # noqa: BLE001 - loading runs code of the user
+        report = Report(chunk.indices[0], 0, torn=len(chunk.indices) > 1)
+        if not report.torn:
+            report.values.append(None)
+            report.failures.append(ItemError(report.first, error, verdict="fail"))
+        return report

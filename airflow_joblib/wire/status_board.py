@@ -1,0 +1,162 @@
+"""Where every worker process says which item it runs, so that the task knows when the worker can't tell any more.
+
+One row a worker, in memory shared with the task; to write a number there costs a worker some 30 ns an item::
+
+    head   claimed rows │ halt
+    row    pid │ index + 1 of the item, 0 for none, negative for a whole chunk │ since, in ns of the monotonic clock
+           │ what it does about its resources
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from airflow_joblib.system.shared_memory import SharedMemory, attach, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["INDEX", "RESOURCES", "SINCE", "Board", "Held", "Running", "Slot"]
+
+_WIDTH = 4
+#: Rows; one is claimed by every worker process that starts, over the whole life of a pool.
+_ROWS = 4096
+_CLAIMED, _HALT = 0, 1
+_PID = 0
+#: Places in a row.
+INDEX, SINCE, RESOURCES = 1, 2, 3
+
+
+class Held(IntEnum):
+    """What a worker does about its ``per_worker`` resources."""
+
+    NONE = 0
+    HELD = 1
+    LEAVING = 2
+    LEFT = 3
+    FAILED = 4
+
+
+class Running(NamedTuple):
+    """The item that a worker runs: its position in the input, and since when, in nanoseconds.
+
+    Where *whole* is true no item runs: the chunk that begins there is loaded, or its report is pickled.
+    """
+
+    item: int
+    since: int
+    whole: bool = False
+
+
+class Board:
+    """The task's view. A context manager.
+
+    Args:
+        by_path: Whether workers must find it by its path, as they can't be given a descriptor.
+    """
+
+    def __init__(self, *, by_path: bool = False) -> None:
+        self._shared = SharedMemory(8 * _WIDTH * (_ROWS + 1), by_path=by_path)
+        self._cells = memoryview(self._shared.memory).cast("q")
+        self.path = self._shared.path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cells.release()
+        self._shared.memory.close()
+        self._shared.close()
+
+    def running(self) -> dict[int, Running]:
+        """Return what runs now, by process id; workers between two chunks are not in it."""
+        return {
+            self._cells[row + _PID]: Running(abs(cell) - 1, self._cells[row + SINCE], cell < 0)
+            for row in self._rows()
+            if (cell := self._cells[row + INDEX])
+        }
+
+    def started(self) -> set[int]:
+        """Return the process ids of the workers that have begun, be they idle or gone."""
+        return {self._cells[row + _PID] for row in self._rows()}
+
+    def leaving(self) -> set[int]:
+        """Return the process ids of the workers that have begun to leave their resources, or have done so."""
+        return self._pids(Held.LEAVING, Held.LEFT, Held.FAILED)
+
+    def left(self) -> set[int]:
+        """Return the process ids of the workers that have done with their resources, well or not."""
+        return self._pids(Held.LEFT, Held.FAILED)
+
+    def not_left(self) -> set[int]:
+        """Return the process ids of the workers that hold resources still, or failed to leave them."""
+        return self._pids(Held.HELD, Held.LEAVING, Held.FAILED)
+
+    def forget(self, pid: int) -> None:
+        """Count what a worker that has died held no longer: its end was reported with the item that it ran."""
+        for row in self._rows():
+            if self._cells[row + _PID] == pid:
+                self._cells[row + RESOURCES] = Held.NONE
+
+    def _pids(self, *states: Held) -> set[int]:
+        return {self._cells[row + _PID] for row in self._rows() if self._cells[row + RESOURCES] in states}
+
+    def _rows(self) -> range:
+        return range(_WIDTH, _WIDTH * (min(self._cells[_CLAIMED], _ROWS) + 1), _WIDTH)
+
+    def halt(self, *, on: bool = True) -> None:
+        """Ask every worker to start no further item and to hand back what it has; or, with *on* False, no longer."""
+        self._cells[_HALT] = on
+
+
+class Slot:
+    """A worker's view: its own row, and the common flag.
+
+    Attributes:
+        row: Four integers, to be written in place.
+    """
+
+    def __init__(self, path: str = "") -> None:
+        """Claim a row of the board at *path*; without one, or where it can't be reached, a row that nobody reads."""
+        self._head = memoryview(bytearray(8 * _WIDTH)).cast("q")
+        self.row = memoryview(bytearray(8 * _WIDTH)).cast("q")
+        if path:
+            self._claim(path)
+        self.row[_PID] = os.getpid()
+
+    def _claim(self, path: str) -> None:
+        try:
+            cells = memoryview(attach(path, writable=True)).cast("q")
+        except OSError:  # another machine, or the task has ended
+            return
+        file = opened(path, os.O_RDWR)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            number = cells[_CLAIMED] = cells[_CLAIMED] + 1
+        finally:
+            os.close(file)  # which lets go of the lock
+        self._head = cells[:_WIDTH]
+        if number <= _ROWS:
+            self.row = cells[_WIDTH * number : _WIDTH * (number + 1)]
+
+    @contextmanager
+    def with_chunk(self, first: int) -> Iterator[None]:
+        """Show that this worker loads or reports the whole chunk that begins with item *first*."""
+        self.row[INDEX] = -(first + 1)
+        try:
+            yield
+        finally:
+            self.row[INDEX] = 0
+
+    @property
+    def halted(self) -> bool:
+        """Whether no further item may start."""
+        return bool(self._head[_HALT])
+
+    def halt(self) -> None:
+        """Ask every worker to start no further item."""
+        self._head[_HALT] = 1

@@ -1,0 +1,75 @@
+"""The loop over the items of a chunk: all that our own code costs an item."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.system.clock import for_loops, now_ns
+from airflow_joblib.wire.status_board import INDEX, SINCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_joblib.wire.records import Report
+
+__all__ = ["run_items"]
+
+#: Seconds between two looks around; to look costs more than a small item.
+_LOOK = 0.001
+#: The same before the first look.
+_FIRST_LOOK = 0.0001
+
+
+def run_items(  # noqa: PLR0913 - what a chunk's items need
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    indices: Sequence[int],
+    report: Report,
+    row: memoryview,
+    *,
+    timed: bool,
+    catch: type[BaseException],
+    failed: Callable[[BaseException, int, float], bool],
+    ended: Callable[[], bool],
+) -> None:
+    """Run the items of one chunk, and keep their results in its report.
+
+    Args:
+        function: The function of one item.
+        items: The items.
+        indices: Their positions in the input.
+        report: Where results go, and which item was the slowest.
+        row: Where the item that runs is shown (:mod:`airflow_joblib.wire.status_board`).
+        timed: Whether it is shown as well since when.
+        catch: What counts as an item's failure.
+        failed: Takes note of a failure and of how long the try took; returns whether the next item may start.
+        ended: Returns whether no further item may start. Called once a millisecond, and less often where an item takes
+            longer.
+
+    Raises:
+        BaseException: What came between two items, such as a signal, or is no item's failure.
+    """
+    clock, since, keep, slowest = for_loops(), now_ns, report.values.append, report.slowest_seconds
+    now = clock()
+    if ended():
+        return
+    look = now + _FIRST_LOOK
+    for index, item in zip(indices, items, strict=True):
+        if now >= look:
+            if ended():
+                return
+            look = now + _LOOK
+        if timed:
+            row[SINCE] = since()
+        row[INDEX] = index + 1
+        try:
+            value = function(item)
+        except catch as error:
+            if not failed(error, index, clock() - now):
+                return
+        else:
+            keep(value)
+        before, now = now, clock()
+        if now - before > slowest:
+            slowest = report.slowest_seconds = now - before
+            report.slowest = index

@@ -1,0 +1,228 @@
+"""What runs inside a worker, be it a process or a thread: chunks of items, one report each.
+
+::
+
+    call ─► Worker ── enters its resources at its first chunk
+    chunk ─► run ─► Report: values, failures, skipped; what is left of the chunk has not run
+
+Errors come back as values, never as exceptions of the pool: an exception that can't be unpickled would hang a
+``multiprocessing`` pool for ever and break a loky pool without naming the item.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.exceptions import ItemTimeoutError
+from airflow_joblib.system import clock
+from airflow_joblib.system.thread_times import Spent
+from airflow_joblib.wire.records import ItemError, Report, Rules
+from airflow_joblib.wire.status_board import INDEX, RESOURCES, Held, Slot
+from airflow_joblib.worker import time_limit
+from airflow_joblib.worker.item_loop import run_items
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_joblib.wire.call import Call
+    from airflow_joblib.wire.records import Verdict
+
+__all__ = ["Worker", "close_after_failure", "current_item", "first_time", "from_user", "mark_thread"]
+
+log = logging.getLogger("airflow_joblib")
+
+_ASYNCHRONOUS = (
+    "It is an asynchronous context manager, which a plain function can't enter. Use contextlib's contextmanager, or "
+    "open the resource in the function, as with asyncio.run(...)."
+)
+
+_local = threading.local()
+
+
+def current_item() -> int | None:
+    """Return the position in the input of the item that this thread runs, None if it runs none."""
+    running = getattr(_local, "running", None)
+    if running is None:
+        return None
+    report, indices = running
+    done = len(report.values)
+    return indices[done] if done < len(indices) else None
+
+
+def inside_thread() -> bool:
+    """Tell whether this thread is a worker."""
+    return getattr(_local, "inside", False)
+
+
+def mark_thread(*, inside: bool) -> None:
+    """Say that this thread is a worker, or no longer one."""
+    _local.inside = inside
+
+
+def first_time(what: str) -> bool:
+    """Tell whether this worker has not been asked this about *what* before."""
+    told: set[str] = _local.__dict__.setdefault("told", set())
+    known = what in told
+    told.add(what)
+    return not known
+
+
+class Worker:
+    """One worker: the call, the resources it holds, and what runs a chunk.
+
+    Args:
+        call: The function with everything but the item.
+        rules: How to go about a chunk.
+        catch: What counts as an item's failure; anything else leaves :meth:`run`.
+        slot: Where it says which item it runs.
+        halt: Called when no further item of the run may start, here or in another worker.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        rules: Rules = Rules(),  # noqa: B008 - immutable
+        *,
+        catch: type[BaseException] = Exception,
+        slot: Slot | None = None,
+        halt: Callable[[], object] = bool,
+    ) -> None:
+        self._call = call
+        self._rules = rules
+        self._catch = catch
+        self._row = (slot or Slot()).row
+        self._timed = rules.timeout is not None
+        self._halt = halt
+        self._function: Callable[[Any], Any] | None = None
+        self._refused: ItemError | None = None
+        self._stack = ExitStack()
+
+    def run(self, items: Sequence[Any], indices: Sequence[int], halted: Callable[[], bool] = bool) -> Report:
+        """Run a chunk, or as much of it as the rules say and until *halted* does.
+
+        Args:
+            items: The items.
+            indices: Their positions in the input.
+            halted: Looked at before an item, but not more than once a millisecond.
+        """
+        around = getattr(_local, "running", None)  # where an item of another fan-out runs this one
+        report = Report(indices[0], os.getpid(), began=clock.now(), thread=threading.get_ident())
+        _local.running = report, indices
+        spent = Spent()
+        try:
+            if self._enter(report):
+                self._run_items(items, indices, report, halted)
+        finally:
+            self._row[INDEX] = 0
+            _local.running = around
+        report.seconds, report.cpu, report.waited = spent.since()
+        return report
+
+    def _run_items(
+        self, items: Sequence[Any], indices: Sequence[int], report: Report, halted: Callable[[], bool]
+    ) -> None:
+        assert self._function is not None  # noqa: S101 - the resources were entered
+        until = clock.now() + self._rules.seconds
+
+        def ended() -> bool:
+            return (bool(report.values) and clock.now() > until) or halted()
+
+        failed = functools.partial(self._failed, report)
+        row, timed, catch = self._row, self._timed, self._catch
+        try:
+            run_items(self._function, items, indices, report, row, timed=timed, catch=catch, failed=failed, ended=ended)
+        except catch as error:  # a signal between two items
+            done = len(report.values)
+            if done < len(items):
+                self._failed(report, error, indices[done])
+
+    def _failed(self, report: Report, error: BaseException, index: int, seconds: float = 0.0) -> bool:
+        """Take note of an item that raised, and return whether the next one may start."""
+        if isinstance(error, ItemTimeoutError) and error.index < 0:
+            if self._rules.timeout is None:
+                raise error  # the limit of an item of another fan-out, which called this one
+            error.index = index
+        failure = ItemError(index, from_user(error), verdict=_verdict(error), seconds=seconds)
+        report.values.append(None)
+        if _airflow_says(error, "AirflowSkipException"):
+            report.skipped.append(index)
+            report.skip = report.skip or failure
+            return True
+        report.failures.append(failure)
+        ends = self._rules.strict or failure.verdict == "end"
+        if ends:
+            self._halt()
+        return not ends
+
+    def _enter(self, report: Report) -> bool:
+        """Enter the resources, once, and tell whether they are there."""
+        if self._function is None and self._refused is None:
+            entered: dict[str, Any] = {}
+            for name, factory in self._call.factories.items():
+                try:
+                    made = factory(**self._call.factory_arguments(factory))
+                    if isinstance(made, AbstractContextManager):
+                        made = self._stack.enter_context(made)
+                        self._row[RESOURCES] = Held.HELD
+                    elif isinstance(made, AbstractAsyncContextManager):
+                        raise TypeError(_ASYNCHRONOUS)
+                except self._catch as error:  # handed on as it is
+                    self._refused = ItemError(-1, from_user(error), resource=name, verdict="end")
+                    break
+                entered[name] = made
+            else:
+                self._function = time_limit.limited(self._call.of_item(entered), self._rules.timeout)
+        if self._refused is not None:
+            report.failures.append(self._refused)
+        return self._refused is None
+
+    def close(self) -> None:
+        """Leave the resources, in the thread that entered them, and without an exception after a failed item too.
+
+        An item's failure is no failure of the resource: it ends within the resource's scope, where others go on.
+        """
+        self._function = None
+        self._row[RESOURCES] = Held.LEAVING
+        try:
+            self._stack.close()
+        except BaseException:
+            self._row[RESOURCES] = Held.FAILED
+            raise
+        self._row[RESOURCES] = Held.LEFT
+
+
+def close_after_failure(worker: Worker) -> None:
+    """Leave a worker's resources when the run has failed already: what that raises must not hide why."""
+    try:
+        worker.close()
+    except Exception:
+        log.exception("Leaving the per_worker resources failed as well.")
+
+
+def _verdict(error: BaseException) -> Verdict:
+    if not isinstance(error, Exception) or _airflow_says(error, "AirflowFailException"):
+        return "end"
+    return "retry"
+
+
+def _airflow_says(error: BaseException, name: str) -> bool:
+    """Tell whether an exception is of the Airflow class *name*, without importing Airflow for it."""
+    kinds = type(error).__mro__
+    return any(kind.__name__ == name and kind.__module__.partition(".")[0] == "airflow" for kind in kinds)
+
+
+def from_user(error: BaseException) -> BaseException:
+    """Drop our own frames from the top of an exception's traceback."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
+
+
+_OURS = str(Path(__file__).parents[1]) + os.sep

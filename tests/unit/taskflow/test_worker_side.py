@@ -1,0 +1,199 @@
+"""What threads of a run say in a worker of a cluster, beside threads of other runs and of nobody's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import logging
+import sys
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_joblib.clusters.run_hooks import Guest
+from airflow_joblib.taskflow.cluster import worker_side as guests
+from airflow_joblib.taskflow.cluster.thread_route import here, unpacked
+from airflow_joblib.taskflow.cluster.worker_side import Invitation, TaskGuest
+from airflow_joblib.taskflow.logs.worker import Levels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+log = logging.getLogger("shop.guest")
+LEVELS = Levels((("", logging.INFO), ("shop.loud", logging.DEBUG)), disabled=("shop.off",), structlog=(("", 20),))
+
+
+def in_thread(work: Callable[[], Any]) -> Any:
+    """Run *work* in a thread of its own, and return what it returns."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def told(lines: list[bytes]) -> list[tuple[str, str]]:
+    """Return kind and message of lines."""
+    return [(line["kind"], line.get("message", line.get("secret"))) for line in map(json.loads, lines)]
+
+
+@pytest.fixture
+def guest() -> Iterator[TaskGuest]:
+    """A run in this process, with no channel."""
+    made = Invitation("spark", None, {}, LEVELS)()
+    assert isinstance(made, TaskGuest)
+    yield made
+    made.leave()
+
+
+def entered(guest: Guest, say: Callable[[], object]) -> list[tuple[str, str]]:
+    """Return what a thread of a run says."""
+
+    def work() -> list[tuple[str, str]]:
+        guest.enter()
+        say()
+        return told(guest.said())
+
+    found: list[tuple[str, str]] = in_thread(work)
+    return found
+
+
+def speak() -> None:
+    log.info("logged %d", 1)
+    log.debug("not at this level")
+    logging.getLogger("shop.loud.inner").debug("loud")
+    logging.getLogger("shop.off").error("off")
+    print("printed")
+    warnings.warn("beware", UserWarning, stacklevel=1)
+
+
+SPOKEN = [("logging", "logged 1"), ("logging", "loud"), ("stream", "printed"), ("stream", "\n"), ("warning", "beware")]
+
+
+def test_only_threads_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """What they say is the run's, at the task's levels; what any other thread says goes where it went before."""
+    guest = Invitation("dask", None, {}, LEVELS)()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        before = log.isEnabledFor(logging.INFO)
+        assert entered(guest, speak) == SPOKEN
+        assert capsys.readouterr() == ("", "")
+        print("mine")
+        assert capsys.readouterr().out == "mine\n"
+        assert log.isEnabledFor(logging.INFO) == before
+    guest.leave()
+
+
+def test_two_runs() -> None:
+    """Each gets what its own threads say; the first that leaves takes nothing from the other."""
+    first, second = (Invitation("dask", None, {}, LEVELS)() for _ in range(2))
+    assert entered(first, lambda: print("one", end="")) == [("stream", "one")]
+    first.leave()
+    assert entered(second, lambda: log.info("two")) == [("logging", "two")]
+    second.leave()
+
+
+def test_nothing_stays() -> None:
+    """After the last run all is as it was, and threads that live on speak as any other."""
+    places = [(logging.Logger, "isEnabledFor"), (logging.Logger, "callHandlers"), (warnings, "showwarning")]
+    before = [getattr(owner, name) for owner, name in places], sys.stdout, sys.stderr, list(sys.meta_path)
+    made = Invitation("dask", None, {}, LEVELS)()
+    assert [getattr(owner, name) for owner, name in places] != before[0]
+    made.leave()
+    assert ([getattr(owner, name) for owner, name in places], sys.stdout, sys.stderr, list(sys.meta_path)) == before
+    assert not guests._guests
+    assert not guests._undo
+
+
+def test_threads_of_asyncio(guest: TaskGuest) -> None:
+    """What an item starts by asyncio, or in a copy of its context, speaks for the item."""
+
+    def say() -> None:
+        asyncio.run(asyncio.to_thread(log.info, "from a thread of asyncio"))
+        context = contextvars.copy_context()
+        in_thread(lambda: context.run(log.info, "from a copy"))
+        in_thread(lambda: log.info("from nobody's thread"))
+
+    assert entered(guest, say) == [("logging", "from a thread of asyncio"), ("logging", "from a copy")]
+
+
+def test_much_is_sent_before_the_end() -> None:
+    """An item that says much sends it, in order, and keeps little of it."""
+    sent: list[bytes] = []
+
+    def ask(request: bytes) -> bytes:
+        sent.append(request)
+        return b""
+
+    made = Invitation("dask", ask, {}, LEVELS)()
+
+    def say() -> None:
+        for number in range(5000):
+            log.info("%06d%s", number, "x" * 1000)
+
+    kept = entered(made, say)
+    made.leave()
+    lines = [line for request in sent for line in request.splitlines()[1:]]
+    assert len(sent) > 2
+    assert max(map(len, sent)) < 3 << 20
+    assert [int(message[:6]) for _, message in [*told(lines), *kept]] == list(range(5000))
+
+
+def test_full(guest: TaskGuest) -> None:
+    """Without a channel much that was said asks for the chunk to be handed back."""
+
+    def work() -> list[bool]:
+        guest.enter()
+        found = [guest.full()]
+        log.info("x" * (1 << 20))
+        found.append(guest.full())
+        guest.said()
+        return [*found, guest.full()]
+
+    assert in_thread(work) == [False, True, False]
+
+
+def test_the_task_itself() -> None:
+    """In the task's own process, where threads have all this already, nothing is put in place."""
+    invitation = Invitation("dask", None, {}, LEVELS)
+    guests.made_here.add(invitation.number)
+    try:
+        assert type(invitation()) is Guest
+        assert not guests._guests
+    finally:
+        guests.made_here.clear()
+
+
+def test_structlog(guest: TaskGuest) -> None:
+    """Events of structlog have their logger's name and level, also where this process would drop them."""
+    structlog = pytest.importorskip("structlog")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50), cache_logger_on_first_use=True)
+    try:
+        logger = structlog.get_logger("shop.structured")
+        assert entered(guest, lambda: (logger.info("here"), logger.debug("not at this level"))) == [
+            ("structlog", "here")
+        ]
+        assert "bind" not in vars(logger)
+    finally:
+        structlog.reset_defaults()
+
+
+@pytest.mark.slow
+def test_flood_without_a_channel(guest: TaskGuest) -> None:
+    """What can't be sent before the chunk's end is packed, loses nothing, and has the chunk handed back."""
+
+    def work() -> list[bytes]:
+        guest.enter()
+        for number in range(20_000):
+            log.info("%s %d", "x" * 100, number)
+        seat = here.get()
+        assert seat is not None
+        assert seat.full
+        return guest.said()
+
+    said: list[bytes] = in_thread(work)
+    assert sum(map(len, said)) < 2 << 20
+    assert [message[101:] for _, message in told(list(unpacked(said)))] == [str(number) for number in range(20_000)]

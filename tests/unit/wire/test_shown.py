@@ -1,0 +1,127 @@
+"""Items and messages as text: masked, then cut short."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+
+from airflow_joblib.options.host import Host
+from airflow_joblib.wire.shown import LONGEST_ITEM, LONGEST_MESSAGE, Shown
+
+SECRET = "hunter2-" * 20
+
+
+class Airflow(Host):
+    """A host that knows one secret, and names like Airflow's."""
+
+    def __init__(self) -> None:
+        self.secrets = {SECRET}
+
+    def hides(self, name: str) -> bool:
+        return "password" in name.lower()
+
+    def mask(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def keep_secret(self, secret: str) -> None:
+        self.secrets.add(secret)
+
+
+@pytest.fixture
+def shown() -> Shown:
+    return Shown(Airflow())
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        (3, "3"),
+        ("x" * 1000, f"'{'x' * 47}...{'x' * 48}'"),
+        (list(range(1000)), "[0, 1, 2, 3, 4, 5, ...]"),
+        ({n: n for n in range(9)}, "{0: 0, 1: 1, 2: 2, 3: 3, ...}"),
+        (Unshowable(), f"<{__name__}.Unshowable>"),
+    ],
+    ids=["number", "long text", "list", "mapping", "broken repr"],
+)
+def test_item_is_cut_short(item: object, text: str, shown: Shown) -> None:
+    """An item is shown as its ``repr``, cut short; a broken one hides nothing."""
+    assert shown.item(item) == text
+
+
+def test_nested_item_is_cut_short(shown: Shown) -> None:
+    """However much is nested in an item, its text is short."""
+    assert len(shown.item([[["x" * 90] * 6] * 6] * 6)) <= LONGEST_ITEM
+
+
+@dataclass
+class Login:
+    user: str
+    password: Any
+
+
+class Own:
+    __slots__ = ("db_password",)
+
+    def __init__(self, password: str) -> None:
+        self.db_password = password
+
+    def __repr__(self) -> str:
+        return f"Own of {self.db_password}"
+
+
+class Pair(NamedTuple):
+    name: str
+    password: str
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        f"x{SECRET}y",
+        ["a", {"b": f"x{SECRET}"}],
+        {"password": "swordfish-9"},
+        {"a": [{"b": {"Db_Password": "swordfish-9"}}]},
+        {"password": {"inner": ["swordfish-9"]}},
+        {"password": "no", "pin_password": 424242},
+        Login("bob", "swordfish-9"),
+        Login("bob", 424242),
+        Own("swordfish-9"),
+        Pair("bob", "swordfish-9"),
+        [Login("bob", {"x": "swordfish-9"})],
+        "z" * 200_000 + SECRET,
+        SECRET + "z" * 200_000,
+    ],
+    ids=lambda item: type(item).__name__,
+)
+def test_no_part_of_a_secret_is_shown(item: object, shown: Shown) -> None:
+    """Secrets are masked before the text is cut: by their value, and by the name they have in mappings and objects."""
+    text = shown.item(item)
+    assert "***" in text
+    assert not any(part in text for part in ("hunter", "unter2", "swordfish", "424242"))
+
+
+def test_message_of_an_item_with_a_secret(shown: Shown) -> None:
+    """What an item's exception says of a secret that the item has is masked too."""
+    item = {"user": "bob", "password": "swordfish-9"}
+    assert shown.message(ValueError(f"bad: {item}"), item) == "bad: {'user': 'bob', 'password': '***'}"
+
+
+def test_message_is_bounded(shown: Shown) -> None:
+    """A message is masked, then cut short."""
+    text = shown.message(ValueError("x" * (LONGEST_MESSAGE - 10) + SECRET + "y" * 10_000_000))
+    assert len(text) == LONGEST_MESSAGE
+    assert "hunter" not in text
+
+
+def test_outside_airflow() -> None:
+    """Without Airflow nothing says what is a secret."""
+    assert Shown(Host()).item({"password": "x"}) == "{'password': 'x'}"
