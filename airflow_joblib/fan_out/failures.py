@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError
-from airflow_joblib.pickling.pickler import dotted_name
+from airflow_joblib.pickling.refusals import dotted_name
 from airflow_joblib.wire.call import function_name
 from airflow_joblib.wire.shown import Shown
 from airflow_joblib.wire.tracebacks import put_together

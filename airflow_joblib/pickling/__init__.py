@@ -21,15 +21,18 @@ The cheap check and the sending are one and the same pickler, so what passes her
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 from airflow_joblib.exceptions import NotPicklableError
 from airflow_joblib.pickling.by_value import importable, modules_by_value, sent_by_value
-from airflow_joblib.pickling.own_modules.dependencies import Dependencies, dependencies, no_dependencies
-from airflow_joblib.pickling.pickler import RefusedError, UnimportableError, dotted_name, dumps, loads
+from airflow_joblib.pickling.own_modules.dependencies import Dependencies, collecting, no_dependencies
+from airflow_joblib.pickling.pickler import Pickler, dumps, loads
+from airflow_joblib.pickling.refusals import RefusedError, UnimportableError, dotted_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from airflow_joblib.exceptions import Culprit
 
@@ -72,6 +75,11 @@ def check_function(function: Callable[..., object], factories: Mapping[str, Call
         else:
             return
     raise NotPicklableError(culprits) from None
+
+
+def dependencies() -> AbstractContextManager[Dependencies]:
+    """Pickle for workers that have nothing of the user's, for as long as the block runs."""
+    return collecting(lambda value: Pickler(io.BytesIO(), whole=False).dump(value))
 
 
 def explain_call(function: Callable[..., object], error: Exception) -> Culprit:

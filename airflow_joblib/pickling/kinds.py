@@ -21,7 +21,7 @@ _TRUSTED = frozenset(
 #: What every call is sent as: were it unsure, all arguments would be loaded in the task each time.
 _OWN = frozenset(
     {"airflow_joblib.wire.call", "airflow_joblib.wire.records"}
-    | {f"airflow_joblib.pickling.{name}" for name in ("dependencies", "own_parts", "sent_modules")}
+    | {f"airflow_joblib.pickling.own_modules.{name}" for name in ("dependencies", "own_parts", "rebuilt")}
 )
 
 #: Methods that loading an object calls, if its type has its own: ``__getattr__`` too, in search of a ``__setstate__``.
@@ -36,7 +36,7 @@ def refused(kind: type) -> bool:
     """Return whether objects of this type must not travel although cloudpickle would send them."""
     if kind.__module__ in _OWN:
         return False
-    from airflow_joblib.pickling.culprits.advice import is_refused  # late: a worker needs no advice
+    from airflow_joblib.pickling.refusals import is_refused  # late: a worker needs no table of what is refused
 
     return is_refused(kind)
 

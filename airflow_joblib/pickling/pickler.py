@@ -40,15 +40,8 @@ from airflow_joblib.pickling.named import (
 from airflow_joblib.pickling.own_modules import made as own_modules_made
 from airflow_joblib.pickling.own_modules.dependencies import current
 from airflow_joblib.pickling.own_modules.own_parts import OwnParts, goes_by_value
-from airflow_joblib.pickling.reductions import (
-    RefusedError,
-    UnimportableError,
-    code_in_file,
-    dotted_name,
-    reduce_stream,
-    reduce_whole_module,
-    travels,
-)
+from airflow_joblib.pickling.reductions import code_in_file, reduce_stream, reduce_whole_module, travels
+from airflow_joblib.pickling.refusals import RefusedError, UnimportableError, dotted_name
 from airflow_joblib.pickling.singletons import has_no_state
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
-"""How single kinds of objects are pickled, and the errors for those that must not be."""
+"""How single kinds of objects are pickled."""
 
 from __future__ import annotations
 
-import pickle
 import sys
 import types
 from types import CodeType, ModuleType
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
+from airflow_joblib.pickling.refusals import RefusedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "RefusedError",
-    "UnimportableError",
     "code_in_file",
-    "dotted_name",
     "reduce_stream",
     "reduce_whole_module",
     "travels",
@@ -25,27 +23,6 @@ __all__ = [
 
 #: Attributes of a module that its import has set.
 _OF_FINDING = frozenset({"__builtins__", "__cached__", "__doc__", "__loader__", "__name__", "__spec__"})
-
-
-class RefusedError(pickle.PicklingError):
-    """An object that would pickle but must not travel. *kind* is the object's type."""
-
-    def __init__(self, kind: type) -> None:
-        super().__init__(dotted_name(kind))
-        self.kind = kind
-
-
-class UnimportableError(pickle.PicklingError):
-    """A reference to a module that a worker can't import."""
-
-    def __init__(self, module: str) -> None:
-        super().__init__(module)
-        self.module = module
-
-
-def dotted_name(kind: type) -> str:
-    """Return the dotted name of a type, without the module for a builtin."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def reduce_whole_module(module: ModuleType) -> Any:

@@ -16,7 +16,7 @@ from airflow_joblib.pools.base import FewerWorkersError
 from airflow_joblib.pools.processes import ProcessPool
 from airflow_joblib.pools.shutdown import check_resources, end, have_left, kill, offspring
 from airflow_joblib.system import clock
-from airflow_joblib.system.lean_loky import start
+from airflow_joblib.system.lean_loky import start, trackers
 from airflow_joblib.system.process_start import safe_path
 from airflow_joblib.system.time_limits import GRACE, WATCH
 from airflow_joblib.worker import process as worker_process
@@ -68,7 +68,7 @@ class LokyPool(ProcessPool):
                 _here.loky = False
 
     def _start(self) -> None:
-        start.tracker()  # else joblib would start it, with all of the environment for others to see
+        trackers.tracker()  # else joblib would start it, with all of the environment for others to see
         super()._start()
         self._lean = start.lean(joblib_internals.executor(self._backend))
 

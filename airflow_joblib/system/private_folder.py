@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from airflow_joblib.system import leftovers
-from airflow_joblib.system.lean_loky import start
+from airflow_joblib.system.lean_loky import trackers
 
 __all__ = ["make", "remove"]
 
@@ -33,7 +33,7 @@ def make(name: str) -> Path:
     lock, path = leftovers.make_folder(place)
     folder = Path(path)
     _locks[folder] = lock
-    start.tracker().register(path, "folder")
+    trackers.tracker().register(path, "folder")
     return folder
 
 
@@ -41,4 +41,4 @@ def remove(folder: Path) -> None:
     """Remove a folder that :func:`make` made."""
     shutil.rmtree(folder, ignore_errors=True)
     os.close(_locks.pop(folder))
-    start.tracker().unregister(str(folder), "folder")
+    trackers.tracker().unregister(str(folder), "folder")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.pickling.pickler import dotted_name
+from airflow_joblib.pickling.refusals import dotted_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

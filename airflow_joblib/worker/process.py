@@ -25,7 +25,8 @@ from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskEr
 from airflow_joblib.pickling.by_name import dumps_by_name
 from airflow_joblib.pickling.inherited import current
 from airflow_joblib.pickling.own_modules import made
-from airflow_joblib.pickling.pickler import dotted_name, dumps, loads
+from airflow_joblib.pickling.pickler import dumps, loads
+from airflow_joblib.pickling.refusals import dotted_name
 from airflow_joblib.system import clock, isolation, native_threads, warning_filters
 from airflow_joblib.system.process_start import forget_safe_path
 from airflow_joblib.system.time_limits import LOOK

@@ -14,7 +14,7 @@ from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_joblib.pickling import dumps
 from airflow_joblib.taskflow.cluster.worker_side import Invitation
-from airflow_joblib.taskflow.logs.worker import Levels
+from airflow_joblib.taskflow.logs.levels import Levels
 from airflow_joblib.taskflow.relay.answers import Answers
 from airflow_joblib.taskflow.relay.supervisor_proxy import error_that_passes
 from tests.integration.test_relay_messages import Supervisor, variable

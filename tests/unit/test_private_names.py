@@ -23,7 +23,7 @@ from airflow_joblib.clusters import private_names as of_engines
 from airflow_joblib.pickling.class_parts import parts_of_class
 from airflow_joblib.pickling.own_modules.dependencies import submodules
 from airflow_joblib.pickling.own_modules.own_parts import parts_of_function
-from airflow_joblib.system.lean_loky import start
+from airflow_joblib.system.lean_loky import start, trackers
 from airflow_joblib.system.private_names import gone, has
 from tests.unit.helpers import run_python, task
 
@@ -53,9 +53,12 @@ GUARDED = {
     "pools/joblib_internals.py",
     "system/lean_loky/popen.py",
     "system/lean_loky/start.py",
+    "system/lean_loky/trackers.py",
     "taskflow/airflow_internals.py",
     "taskflow/cluster/worker_logs.py",
 }
+#: Of these, those that catch the AttributeError instead.
+CATCH = {"checkpoint/digests.py", "system/lean_loky/start.py", "system/lean_loky/trackers.py"}
 OWN = {"wire/chunk.py": {"_packer"}, "taskflow/relay/server.py": {"_forget"}}
 STANDARD = {
     "_asdict",
@@ -100,7 +103,7 @@ def test_private_attributes_are_used_where_they_are_guarded() -> None:
 def test_every_guarded_name_is_looked_for() -> None:
     """What those files use of another library they look for by its name, or do without where it is missing."""
     tables = set().union(*(_texts(FILES[file]) for file in TABLES))
-    for file in GUARDED - {"checkpoint/digests.py", "system/lean_loky/start.py"}:  # which catch the AttributeError
+    for file in GUARDED - CATCH:
         looked_for = tables | _texts(FILES[file])
         assert _foreign(FILES[file]) <= STANDARD | looked_for, file
 
@@ -191,7 +194,7 @@ def test_missing_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "joblib.externals.loky.backend.resource_tracker", None)
     monkeypatch.delattr("joblib.externals.loky.backend.resource_tracker", raising=False)
     with pytest.raises(ParallelTaskError, match=r"has no joblib\.externals\.loky\.backend\.resource_tracker"):
-        start.tracker()
+        trackers.tracker()
     assert task(_same, backend="threading").map([1, 2]) == [1, 2]
 
 

@@ -20,7 +20,7 @@ from airflow_joblib.clusters.engine import Engine, Options, check_software, soft
 from airflow_joblib.clusters.local_folder import OwnFolder
 from airflow_joblib.clusters.private_names import check_object
 from airflow_joblib.system.daemon_thread import OwnThread
-from airflow_joblib.system.lean_loky import start
+from airflow_joblib.system.lean_loky import trackers
 from airflow_joblib.system.process_start import SAFE_PATH
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _start(n_jobs: int, undo: ExitStack) -> LocalCluster:
 
 
 def _local(n_jobs: int, folder: str) -> LocalCluster:
-    start.tracker("multiprocessing")
+    trackers.tracker("multiprocessing")
     with dask.config.set(_LOCAL):
         # On loopback too: else whoever is on this machine could run code as the task's user.
         return LocalCluster(

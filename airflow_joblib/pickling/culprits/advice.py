@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cloudpickle
 
-from airflow_joblib.pickling.known_types import KNOWN, MADE_BY_LIBRARY, MAPPED_CLASS, REFUSED
-from airflow_joblib.pickling.pickler import UnimportableError, dotted_name
+from airflow_joblib.pickling.known_types import KNOWN, MADE_BY_LIBRARY, MAPPED_CLASS
+from airflow_joblib.pickling.refusals import UnimportableError, dotted_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["Failure", "advise", "is_known", "is_refused", "known_object", "too_deep"]
+__all__ = ["Failure", "advise", "is_known", "known_object", "too_deep"]
 
 WAY_OUT = (
     "Create it inside the function, or once in each worker with per_worker={...}, or pass the plain data it is made "
@@ -61,12 +61,6 @@ class Failure:
 class _Place(NamedTuple):
     function: str
     where: str
-
-
-@functools.lru_cache(maxsize=4096)
-def is_refused(kind: type) -> bool:
-    """Tell whether objects of *kind* must not travel although cloudpickle would send them."""
-    return any(dotted_name(base) in REFUSED for base in kind.__mro__)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -12,7 +12,7 @@ from airflow_joblib.pickling.culprits.advice import WAY_OUT, Failure, advise
 from airflow_joblib.pickling.culprits.elsewhere import find_elsewhere
 from airflow_joblib.pickling.culprits.parts import Child
 from airflow_joblib.pickling.culprits.search import find_all_culprits
-from airflow_joblib.pickling.pickler import dotted_name
+from airflow_joblib.pickling.refusals import dotted_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -20,7 +20,8 @@ from airflow_joblib.pickling.by_value import instance_dict
 from airflow_joblib.pickling.named import is_dispatcher
 from airflow_joblib.pickling.own_modules.dependencies import current, submodules
 from airflow_joblib.pickling.own_modules.own_parts import named_by
-from airflow_joblib.pickling.pickler import Pickler, dotted_name
+from airflow_joblib.pickling.pickler import Pickler
+from airflow_joblib.pickling.refusals import dotted_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -13,7 +13,6 @@ What is known of the names grows as functions are met, so an object is pickled a
 from __future__ import annotations
 
 import importlib
-import io
 import sys
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -27,11 +26,11 @@ from airflow_joblib.pickling.own_modules.own_parts import parts_of_function, res
 from airflow_joblib.system.private_names import gone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from airflow_joblib.pickling.own_modules.bytecode import Import
 
-__all__ = ["Dependencies", "current", "dependencies", "no_dependencies", "submodules"]
+__all__ = ["Dependencies", "collecting", "current", "no_dependencies", "submodules"]
 
 _current: ContextVar[Dependencies | None] = ContextVar("airflow_joblib_dependencies", default=None)
 
@@ -49,10 +48,14 @@ def current() -> Dependencies | None:
 
 
 @contextmanager
-def dependencies() -> Iterator[Dependencies]:
-    """Pickle for workers that have nothing of the user's, for as long as the block runs."""
+def collecting(dump: Callable[[object], object]) -> Iterator[Dependencies]:
+    """Collect what pickles refer to, for as long as the block runs.
+
+    Args:
+        dump: Pickles an object; what raises an error doesn't travel.
+    """
     with ExitStack() as registered:
-        token = _current.set(Dependencies(registered))
+        token = _current.set(Dependencies(registered, dump))
         try:
             found = _current.get()
             assert found is not None  # noqa: S101 - just set
@@ -91,11 +94,12 @@ class Dependencies:
         version: Changes when more is known of what must be sent of modules.
     """
 
-    def __init__(self, registered: ExitStack) -> None:
+    def __init__(self, registered: ExitStack, dump: Callable[[object], object]) -> None:
         self.needed: dict[str, str] = {}
         self.perhaps: dict[str, str] = {}
         self.version = 0
         self._registered = registered
+        self._dump = dump
         self._met: set[str] = set()
         self._referred: set[str] = set()
         self._modules: dict[str, ModuleType] = {}
@@ -238,11 +242,9 @@ class Dependencies:
         }
 
     def _travels(self, value: object) -> bool:
-        from airflow_joblib.pickling.pickler import Pickler  # late: that module needs this one
-
         self._trying = True
         try:
-            Pickler(io.BytesIO(), whole=False).dump(value)
+            self._dump(value)
         except Exception:  # noqa: BLE001 - pickling runs code of the user
             return False
         finally:

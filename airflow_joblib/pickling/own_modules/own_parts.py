@@ -3,7 +3,7 @@
 ::
 
     function ──► code, closure ─────────────────────────────┐
-       │    ──► its globals: a module by value? ──► its name ├──► made_modules, in the worker
+       │    ──► its globals: a module by value? ──► its name ├──► made, in the worker
        │    ──► the globals that it names, which must travel ┤
        └────► those that it may ask for, if they can travel ─┘
 """

@@ -2,7 +2,7 @@
 
 ::
 
-    task     start.tracker() ─► airflow_joblib.system.lean_loky.resource_tracker        ─► loky's tracker
+    task     trackers.tracker() ─► airflow_joblib.system.lean_loky.resource_tracker        ─► loky's tracker
              start.lean()    ─► airflow_joblib.system.lean_loky.loky_worker ─► handover ─► loky's worker
 
 What runs in those processes is loky's own code. Where its inner parts are not as they are known here it starts them

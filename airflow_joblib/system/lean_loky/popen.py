@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from joblib.externals.loky.backend import popen_loky_posix, reduction, resource_tracker, spawn
 
-from airflow_joblib.system.lean_loky import handover, process, start
+from airflow_joblib.system.lean_loky import handover, process, trackers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,7 +87,7 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
     def _pickled(self, process_obj: Any) -> tuple[bytes, list[int]]:
         """Return what loky's program reads, and the descriptors by which it reaches the trackers."""
         tracker: Any = resource_tracker._resource_tracker.getfd()  # noqa: SLF001
-        start.tracker("multiprocessing")
+        trackers.tracker("multiprocessing")
         file = io.BytesIO()
         set_spawning_popen(self)  # pyright: ignore[reportArgumentType] - typed as those of the standard library
         try:

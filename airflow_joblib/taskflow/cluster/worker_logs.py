@@ -20,13 +20,13 @@ from airflow_joblib.system.private_names import need
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_internals import MASKERS
 from airflow_joblib.taskflow.cluster.thread_route import here
-from airflow_joblib.taskflow.logs.worker import of_record
+from airflow_joblib.taskflow.logs.records import of_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_joblib.taskflow.cluster.thread_route import Seat
-    from airflow_joblib.taskflow.logs.worker import Levels
+    from airflow_joblib.taskflow.logs.levels import Levels
 
 __all__ = ["Wanted", "install"]
 

@@ -24,7 +24,7 @@ from airflow_joblib.taskflow.relay.worker_setup import allow_import, let_go_of_s
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from airflow_joblib.taskflow.logs.worker import Levels
+    from airflow_joblib.taskflow.logs.levels import Levels
 
 __all__ = ["Invitation", "TaskGuest", "made_here"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType, TracebackType
 
-__all__ = ["call_site", "caller", "encode", "error_of", "own_fields", "place_of", "stack_of"]
+__all__ = ["call_site", "caller", "encode", "error_of", "of_record", "own_fields", "place_of", "stack_of"]
 
 #: Characters that stay of a message that is longer than a line may be.
 _SHORTENED = LONGEST // 16
@@ -146,3 +146,17 @@ def _frame(frame: FrameType, line: int) -> dict[str, Any]:
     name = frame.f_code.co_filename
     filename = name if name.startswith("<") else os.path.abspath(name)  # noqa: PTH100 - plain text
     return {"filename": filename or "?", "lineno": line, "name": frame.f_code.co_name}
+
+
+def of_record(record: logging.LogRecord) -> dict[str, Any]:
+    """Return a record of ``logging`` as plain data."""
+    return {
+        "logger": record.name,
+        "level": record.levelno,
+        "message": record.getMessage(),
+        "created": record.created,
+        "place": place_of(record),
+        "fields": own_fields(record),
+        "stack": record.stack_info,
+        **error_of(record.exc_info),
+    }

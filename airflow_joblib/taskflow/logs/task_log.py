@@ -14,8 +14,9 @@ from structlog.stdlib import ProcessorFormatter
 
 from airflow_joblib.system import plain_json
 from airflow_joblib.taskflow.airflow_internals import log_levels, mask_secret
+from airflow_joblib.taskflow.logs.levels import Levels
 from airflow_joblib.taskflow.logs.receiver import Receiver
-from airflow_joblib.taskflow.logs.worker import Levels, Logs
+from airflow_joblib.taskflow.logs.worker import Logs
 from airflow_joblib.worker.worker import current_item
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """The worker's side of its log: whatever an item says goes to the task's process. Imports no Airflow.
 
-``logging``, structlog where it is imported, ``print``, warnings and secrets to be masked all end in :func:`send`.
+``logging``, structlog where it is imported, ``print``, warnings and secrets to be masked all end in
+:func:`.worker_channel.send`.
 Where the task can't be reached any more, what is said goes to the error stream, and no item gets an error for it.
 """
 
@@ -13,7 +14,6 @@ import os
 import sys
 import time
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
@@ -21,47 +21,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 from airflow_joblib.system.import_hooks import when_imported
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_internals import LOUD, MASKERS
-from airflow_joblib.taskflow.logs import records
 from airflow_joblib.taskflow.logs.receiver import close_inherited
+from airflow_joblib.taskflow.logs.records import of_record
 from airflow_joblib.taskflow.logs.sender import Sender
-from airflow_joblib.worker.worker import current_item
+from airflow_joblib.taskflow.logs.worker_channel import fall_back, mask_secret, send, use
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Levels", "Logs", "fall_back", "mask_secret", "of_record", "send"]
+    from airflow_joblib.taskflow.logs.levels import Levels
 
-_sender: Sender | None = None
+__all__ = ["Logs"]
+
 _levels: Levels
-_masked: set[tuple[str, str | None]] = set()
 #: Streams that were replaced: let go, they would close the descriptors that they have in common with the new ones.
 _kept: list[object] = []
-
-
-@dataclass(frozen=True)
-class Levels:
-    """From what level on the task's loggers take records.
-
-    Attributes:
-        loggers: Level of every logger of ``logging`` that has one of its own; the root's name is empty.
-        disabled: Names of loggers that are switched off.
-        floor: The lowest level that any handler of the task takes.
-        off: Level up to which ``logging`` is switched off altogether.
-        structlog: Level of namespaces of structlog's loggers; that of all others has an empty name.
-    """
-
-    loggers: tuple[tuple[str, int], ...] = (("", logging.INFO),)
-    disabled: tuple[str, ...] = ()
-    floor: int = logging.NOTSET
-    off: int = logging.NOTSET
-    structlog: tuple[tuple[str, int], ...] = (("", logging.INFO),)
-
-    def of_structlog(self, name: str) -> int:
-        """Return the level of a logger of structlog: that of the nearest namespace."""
-        levels = dict(self.structlog)
-        while name and name not in levels:
-            name = name.rpartition(".")[0]
-        return levels.get(name, logging.INFO)
 
 
 @dataclass(frozen=True)
@@ -82,14 +56,15 @@ class Logs:
 
     def __call__(self) -> None:
         """Send from now on."""
-        global _sender, _levels
+        global _levels  # noqa: PLW0603 - a worker process is what this module's state describes
         if os.getpid() == self.task:
             return
         close_inherited()
         sender = Sender(self.address, self.key)
         if not sender.connect():
             return
-        _sender, _levels = sender, self.levels
+        use(sender)
+        _levels = self.levels
         _kept.append((sys.stdout, sys.stderr))
         sys.stdout, sys.stderr = _stream(1, "task.stdout"), _stream(2, "task.stderr")
         _take_all_loggers()
@@ -119,32 +94,6 @@ def _after_airflow() -> None:
     when_imported(MASKERS, _watch_masker)
 
 
-def send(**data: Any) -> bool:
-    """Send; False if the task can't be reached any more."""
-    index = current_item()
-    if index is not None:
-        data["item"] = index
-    return _sender is not None and _sender.send(records.encode(data))
-
-
-def fall_back(text: str, descriptor: int = 2) -> None:
-    """Write to a standard stream of the process."""
-    with suppress(OSError):
-        os.write(descriptor, text.encode("utf-8", "backslashreplace"))
-
-
-def mask_secret(secret: str, name: str | None = None) -> None:
-    """Have the task mask a text in all that follows in its log.
-
-    Args:
-        secret: What is not to be seen.
-        name: The name it has; it is masked only if that is one of a secret.
-    """
-    if (secret, name) not in _masked:
-        _masked.add((secret, name))
-        send(kind="secret", secret=secret, name=name)
-
-
 # logging
 
 
@@ -159,20 +108,6 @@ class _Handler(logging.Handler):
             return
         if not sent:
             fall_back(f"{record.levelname} {record.name}: {self.format(record)}\n")
-
-
-def of_record(record: logging.LogRecord) -> dict[str, Any]:
-    """Return a record of ``logging`` as plain data."""
-    return {
-        "logger": record.name,
-        "level": record.levelno,
-        "message": record.getMessage(),
-        "created": record.created,
-        "place": records.place_of(record),
-        "fields": records.own_fields(record),
-        "stack": record.stack_info,
-        **records.error_of(record.exc_info),
-    }
 
 
 def _take_all_loggers() -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from airflow_joblib.taskflow.logs import records
-from airflow_joblib.taskflow.logs.worker import fall_back, send
+from airflow_joblib.taskflow.logs.worker_channel import fall_back, send
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_joblib.taskflow.logs.worker import Levels
+    from airflow_joblib.taskflow.logs.levels import Levels
 
 __all__ = ["LEVELS", "as_data", "install"]
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_joblib.pickling.by_value import DAG_FILE_PREFIX
-from airflow_joblib.pickling.pickler import dotted_name
+from airflow_joblib.pickling.refusals import dotted_name
 from airflow_joblib.system import plain_json
 from airflow_joblib.taskflow import airflow_internals
 

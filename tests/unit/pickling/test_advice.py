@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib.pickling import explain_items
-from airflow_joblib.pickling.culprits.advice import WAY_OUT, Failure, advise, is_known, is_refused
+from airflow_joblib.pickling.culprits.advice import WAY_OUT, Failure, advise, is_known
 from airflow_joblib.pickling.known_types import KNOWN, REFUSED
-from airflow_joblib.pickling.pickler import UnimportableError
+from airflow_joblib.pickling.refusals import UnimportableError, is_refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

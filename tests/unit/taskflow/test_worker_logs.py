@@ -26,9 +26,10 @@ from airflow_joblib.options.options import Defaults
 from airflow_joblib.taskflow.logs import receiver as logs_receiver
 from airflow_joblib.taskflow.logs import records
 from airflow_joblib.taskflow.logs import sender as logs_sender
+from airflow_joblib.taskflow.logs.levels import Levels
 from airflow_joblib.taskflow.logs.receiver import Receiver
 from airflow_joblib.taskflow.logs.sender import Sender
-from airflow_joblib.taskflow.logs.worker import Levels, Logs
+from airflow_joblib.taskflow.logs.worker import Logs
 from tests.unit.helpers import PROCESSES, eventually, run_python
 
 if TYPE_CHECKING:
@@ -64,12 +65,19 @@ def connected(receiver: Receiver) -> Iterator[Sender]:
         sender._socket.close()
 
 
+#: What a worker's code has of the package.
+IMPORTS = """
+from airflow_joblib.taskflow.logs.levels import Levels
+from airflow_joblib.taskflow.logs.worker import Logs
+"""
+
+
 def in_worker(code: str, levels: Levels | None = None, *, check: bool = True) -> tuple[Lines, Any]:
     """Run *code* in a fresh process that sends its log here, with pid 0 for the task's."""
     lines = Lines()
     with Receiver(lines) as receiver:
         logs = Logs(receiver.address, receiver.key, 0, levels or Levels())
-        start = f"from airflow_joblib.taskflow.logs.worker import Levels, Logs\nlogs = {logs!r}\nlogs()\n"
+        start = f"{IMPORTS}logs = {logs!r}\nlogs()\n"
         done = run_python(start + code, check=check)
     return lines, done
 
@@ -496,7 +504,7 @@ class TestWorker:
     def test_without_a_task_nothing_is_changed(self) -> None:
         """A worker that can't connect keeps its streams and handlers."""
         logs = Logs("/nowhere/s", b"key", 0, Levels())
-        code = f"import sys\nfrom airflow_joblib.taskflow.logs.worker import *\nbefore = sys.stdout\n{logs!r}()\n"
+        code = f"{IMPORTS}import sys\nbefore = sys.stdout\n{logs!r}()\n"
         assert run_python(code + "print(sys.stdout is before)").stdout == "True\n"
 
     def test_the_task_itself_is_no_worker(self) -> None:
@@ -509,7 +517,7 @@ class TestWorker:
     def test_secrets_are_told_once(self) -> None:
         """A secret is sent before what follows it, and once."""
         code = (
-            "from airflow_joblib.taskflow.logs.worker import mask_secret\n"
+            "from airflow_joblib.taskflow.logs.worker_channel import mask_secret\n"
             "mask_secret('s3cret'); print('s3cret'); mask_secret('s3cret'); mask_secret('other', 'password')\n"
         )
         lines, _ = in_worker(code)
@@ -520,7 +528,7 @@ class TestWorker:
         """A forked worker sends nothing to the handlers it inherits, whose locks another thread may hold."""
         code = (
             "import logging, os, sys, threading, structlog\n"
-            "from airflow_joblib.taskflow.logs.worker import Levels, Logs\n"
+            f"{IMPORTS}"
             "handler = logging.StreamHandler(sys.stderr); logging.getLogger('shop').addHandler(handler)\n"
             "logging.getLogger('shop').propagate = False\n"
             "structlog.configure(cache_logger_on_first_use=True); log = structlog.get_logger(); log.info('before')\n"
@@ -618,7 +626,7 @@ class TestRun:
             "from airflow_joblib.options.host import Host\n"
             "from airflow_joblib.options.options import Defaults\n"
             "from airflow_joblib.taskflow.logs.receiver import Receiver\n"
-            "from airflow_joblib.taskflow.logs.worker import Levels, Logs\n"
+            f"{IMPORTS}"
             "class Serving(Host):\n"
             "    @contextmanager\n"
             "    def services(self):\n"

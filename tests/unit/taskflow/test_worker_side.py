@@ -17,7 +17,7 @@ from airflow_joblib.clusters.run_hooks import Guest
 from airflow_joblib.taskflow.cluster import worker_side as guests
 from airflow_joblib.taskflow.cluster.thread_route import here, unpacked
 from airflow_joblib.taskflow.cluster.worker_side import Invitation, TaskGuest
-from airflow_joblib.taskflow.logs.worker import Levels
+from airflow_joblib.taskflow.logs.levels import Levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
