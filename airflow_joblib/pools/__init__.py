@@ -1,4 +1,6 @@
-"""Workers of this machine that are forked from the task: one template, forked as late as is safe, makes all of them.
+"""Workers of this machine: forked from the task, fresh ones of loky's, threads; started, watched and ended.
+
+Forked ones come from one template, which is forked as late as is safe.
 
 ::
 
