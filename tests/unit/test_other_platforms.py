@@ -52,7 +52,7 @@ CUSTOMIZE = """
 SCRIPT = """
     import multiprocessing, sys, time
     from airflow_joblib import parallel_task
-    from airflow_joblib.taskflow import line
+    from airflow_joblib.taskflow.relay import framing as line
     from airflow_joblib.taskflow.logs.receiver import Receiver
     from airflow_joblib.taskflow.relay.server import Relay
 

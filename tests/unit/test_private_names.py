@@ -262,7 +262,7 @@ STRUCTLOG = [
 #: A structlog as some other version could be, whose objects have the name no more, in a worker of a cluster.
 OTHER_STRUCTLOG = """
 from airflow_joblib.system.import_hooks import when_imported
-from airflow_joblib.taskflow import guest_logs
+from airflow_joblib.taskflow.cluster import worker_logs as guest_logs
 
 def rename():
     import structlog

@@ -127,7 +127,7 @@ class TestSilence:
 CROWDED = """
 import os, resource, socket, time
 from contextlib import ExitStack, contextmanager
-from airflow_joblib.taskflow import handshake
+from airflow_joblib.taskflow.relay import handshake
 from airflow_joblib.taskflow.logs.receiver import Receiver
 from airflow_joblib.taskflow.relay.server import Relay
 

@@ -23,7 +23,7 @@ KEY = b"k" * 32
 #: Becomes another user once all is imported, which that user may not be allowed to read, and tries to connect.
 HOSTILE = """
 import os, sys
-from airflow_joblib.taskflow import handshake
+from airflow_joblib.taskflow.relay import handshake
 key = bytes.fromhex(sys.stdin.read())
 os.setgroups([])
 os.setgid(65534)

@@ -182,8 +182,8 @@ class TestHarm:
         """A worker that dies in a request, or in a frame, takes nobody along."""
         code = """
 import os, signal, sys
-from airflow_joblib.taskflow import handshake
-from airflow_joblib.taskflow import line as lines
+from airflow_joblib.taskflow.relay import handshake
+from airflow_joblib.taskflow.relay import framing as lines
 line = lines.connect(sys.argv[1], bytes.fromhex(sys.stdin.read()))
 line.sendall(bytes.fromhex(sys.argv[2]))
 os.kill(os.getpid(), signal.SIGKILL)

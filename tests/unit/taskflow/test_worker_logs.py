@@ -421,7 +421,7 @@ class TestWorker:
         record, printed, complained, warned, caught = lines.data
         assert (record["kind"], record["logger"], record["level"]) == ("logging", "shop", 30)
         assert (record["message"], record["fields"]) == ("1 of two", {"shop": "north"})
-        assert (record["place"]["filename"], record["place"]["lineno"]) == ("<string>", 5)
+        assert (record["place"]["filename"], record["place"]["lineno"]) == ("<string>", 7)
         assert (printed["logger"], printed["message"]) == ("task.stdout", "printed\n")
         assert (complained["logger"], complained["message"]) == ("task.stderr", "complained\n")
         assert (warned["message"], warned["fields"]["category"]) == ("beware", "UserWarning")
@@ -468,7 +468,7 @@ class TestWorker:
         assert (event["kind"], event["logger"], event["level"]) == ("structlog", "shop", 20)
         assert event["message"] == "100% right"
         assert event["fields"] == {"bound": 1, "own": {"a": [1]}}
-        assert event["place"]["lineno"] == 7
+        assert event["place"]["lineno"] == 9
         assert (caught["level"], caught["error"][0]["exc_type"]) == (40, "ZeroDivisionError")
         assert done.stdout == ""
 
@@ -488,7 +488,7 @@ class TestWorker:
         """Everything goes to the standard streams, and nothing raises."""
         code = (
             "import logging, os, sys, time, warnings\n"
-            "import airflow_joblib.taskflow.logs.worker as here\n"
+            "import airflow_joblib.taskflow.logs.worker_channel as here\n"
             "here._sender._socket.shutdown(2)\n"
             "import structlog\n"
             "print('printed'); logging.getLogger('shop').warning('warned'); warnings.warn('beware')\n"
