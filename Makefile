@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 INSTALL = $(1)/bin/python -m pip --quiet --disable-pip-version-check install
 PYTEST_FLAGS ?=
 AS =  # what the demo of `make package` is run by, for instance setpriv, as a user who has not the rights of root
-PYTEST = $(BIN)/python -m pytest -n 2 -m '$(MARKS)' $(PYTEST_FLAGS)
+PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) -m '$(MARKS)' $(PYTEST_FLAGS)
+PROCESSES = 2
 MARKS = not nightly
 TEST_ENV = $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
 
@@ -55,6 +56,7 @@ demo: $(VENV)/.demo
 # Processes of their own, since unit tests import no Airflow.
 test: test-unit test-docs test-airflow test-engines
 
+test-unit test-docs: PROCESSES = 4  # these wait for most of their time
 test-unit: $(TEST_ENV)
 	$(PYTEST) --dist worksteal tests/unit
 

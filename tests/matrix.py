@@ -77,9 +77,9 @@ CORNERS = ("oldest", "newest")
 
 _PYTEST = ("-m", "pytest", "--quiet")
 _AIRFLOW_TESTS = (*_PYTEST, "-m", "not server and not nightly", "-n", "2", "--dist", "loadgroup")
-_QUICK_UNIT_TESTS = (*_PYTEST, "-m", "not slow and not nightly", "-n", "2", "--dist", "worksteal")
+_QUICK_UNIT_TESTS = (*_PYTEST, "-m", "not slow and not nightly", "-n", "4", "--dist", "worksteal")
 PARTS: Mapping[str, Sequence[str]] = {
-    "unit": (*_PYTEST, "-n", "2", "--dist", "worksteal", "tests/unit"),
+    "unit": (*_PYTEST, "-n", "4", "--dist", "worksteal", "tests/unit"),
     "demo": ("-m", "tests.harness.demo"),
     "integration": (*_AIRFLOW_TESTS, "tests/integration"),
 }
