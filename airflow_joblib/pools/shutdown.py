@@ -7,6 +7,7 @@ import os
 import select
 import signal
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -40,6 +41,8 @@ _LOOK = 0.002
 
 def offspring(workers: list[Any]) -> list[psutil.Process]:
     """Return what the workers' items have started and not ended."""
+    if all(_childless(process.pid) for process in workers):
+        return []
     family, found = {process.pid for process in workers}, []
     for process in psutil.Process().children(recursive=True):  # one scan of all processes, parents before children
         with suppress(psutil.NoSuchProcess):
@@ -47,6 +50,17 @@ def offspring(workers: list[Any]) -> list[psutil.Process]:
                 family.add(process.pid)
                 found.append(process)
     return found
+
+
+def _childless(pid: int) -> bool:
+    """Return whether the kernel lists no child of a process; False where it isn't known.
+
+    To scan all processes takes milliseconds, which a call with quick items notices.
+    """
+    try:
+        return not any((thread / "children").read_bytes() for thread in Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return False
 
 
 def have_left(workers: list[Any], board: Board) -> bool:

@@ -23,10 +23,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def test_offspring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What workers have started is found, whichever thread did; where none has started anything no scan is needed."""
+    code = "import subprocess, sys, threading\n"
+    code += "run = lambda: subprocess.Popen(['sleep', '600'])\nthread = threading.Thread(target=run)\n"
+    code += "sys.argv[1:] and (thread.start(), thread.join())\nprint(1, flush=True)\nsys.stdin.read()"
+    workers = []
+    for argument in ([], ["start"]):
+        command = [sys.executable, "-c", code, *argument]
+        workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    try:
+        for worker in workers:
+            assert worker.stdout
+            worker.stdout.readline()
+        (started,) = shutdown.offspring(workers)
+        assert started.cmdline() == ["sleep", "600"]
+        started.kill()
+        monkeypatch.setattr(psutil.Process, "children", None)
+        assert shutdown.offspring(workers[:1]) == []
+    finally:
+        for worker in workers:
+            worker.communicate()
+
+
 @pytest.mark.parametrize("backend", PROCESSES)
 def test_an_interruption_does_not_wait_for_resources(backend: str, tmp_path: Path) -> None:
     """What interrupts the task while resources are left ends the workers, and what they have started, at once."""
-    shutdown, started = tmp_path / "leaving", tmp_path / "started"
+    leaving, started = tmp_path / "leaving", tmp_path / "started"
 
     @contextmanager
     def slow() -> Iterator[int]:
@@ -35,11 +58,11 @@ def test_an_interruption_does_not_wait_for_resources(backend: str, tmp_path: Pat
         try:
             yield 1
         finally:
-            note(shutdown, os.getpid())
+            note(leaving, os.getpid())
             time.sleep(600)
 
     def interrupt(*_: Any) -> None:
-        if notes(shutdown):
+        if notes(leaving):
             signal.setitimer(signal.ITIMER_REAL, 0)
             raise TimeoutError
 
