@@ -12,7 +12,8 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
-from airflow_joblib.options.options import Defaults, Options, environment, option_names, unknown_option, uses_processes
+from airflow_joblib.options.backends import backend_named
+from airflow_joblib.options.options import Defaults, Options, environment, option_names, unknown_option
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_internals import dag_is_being_defined, materialized
 from airflow_joblib.wire.call import ItemSignature, function_name
@@ -200,7 +201,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
 
     def uses_processes(self) -> bool:
         """Tell whether its workers are processes, so that everything has to be pickled."""
-        return uses_processes(self.options.backend or _defaults().backend)
+        return backend_named(self.options.backend or _defaults().backend).processes
 
     def check(self) -> None:
         """Check that the function, with everything it refers to, can reach a worker process.

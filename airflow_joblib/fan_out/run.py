@@ -29,7 +29,7 @@ from airflow_joblib.fan_out.run_stats import Tally
 from airflow_joblib.fan_out.scheduler import Feed
 from airflow_joblib.fan_out.shared_generators import REPEATS, shared_generators
 from airflow_joblib.fan_out.state import Ledger
-from airflow_joblib.options.options import ENGINES, may_fork, starts_workers, uses_processes
+from airflow_joblib.options.backends import Backend, backend_named
 from airflow_joblib.pickling import Dependencies, dependencies, modules_by_value, no_dependencies, sent_by_value
 from airflow_joblib.pickling.inherited import Inherited
 from airflow_joblib.pools.base import FewerWorkersError, ThisThread
@@ -124,13 +124,13 @@ class _Run:
         self.options = options
         self.backend = options.backend or defaults.backend
         self.n_jobs = options.n_jobs if options.n_jobs is not None else defaults.n_jobs
-        budget = 0 if may_fork(self.backend) else defaults.memory_budget << 20  # what is inherited need not be kept
-        self.packer = Packer(budget) if uses_processes(self.backend) else None
+        budget = 0 if self.traits.forks else defaults.memory_budget << 20  # what is inherited need not be kept
+        self.packer = Packer(budget) if self.traits.processes else None
         self.head: Sequence[Any] = ()
         self.apart = False
         self.name = function_name(call.function)
         self.force = Workforce(self.name, self.n_jobs, self.backend, options)
-        forks, local = may_fork(self.backend), starts_workers(self.backend)
+        forks, local = self.traits.forks, self.traits.starts
         self.parcel = Parcel(call, options.backend_options, local=local, inherited=forks)
         self.tally = Tally(self.name, 0.0)
         if options.checkpoint is not False and inside_worker():
@@ -152,6 +152,11 @@ class _Run:
             seconds = _SLICE if options.batch_size == "auto" else float("inf")
         return Rules(strict, seconds, options.item_timeout)
 
+    @property
+    def traits(self) -> Backend:
+        """What the workers are; another backend takes the place of the one asked for where a fork isn't safe."""
+        return backend_named(self.backend)
+
     def start(self, items: Iterable[Any]) -> list[Any]:
         """Draw the first items, and run if there are any."""
         workers = self.force.asked()
@@ -162,7 +167,7 @@ class _Run:
         if workers == 1 < len(head):
             self.force.warn_of_one_cpu()
         with self.kept, sent_by_value(modules_by_value([self.call.function, *self.call.factories.values()])):
-            away = self.backend in ENGINES and not inside_worker()  # which may hold what another run waits for
+            away = self.traits.cluster and not inside_worker()  # which may hold what another run waits for
             results = self._away(head, rest, workers) if away else self._here(head, rest, workers)
             self.kept.clear()
         return results
@@ -202,7 +207,7 @@ class _Run:
         if self.options.item_timeout is not None and workers > 1:
             if self.packer is None:
                 log.warning(_THREADS_GO_ON, self.name)
-            elif self.backend in ENGINES:
+            elif self.traits.cluster:
                 log.warning(_CLUSTERS_GO_ON, self.name)
 
     def run(self, head: Sequence[Any], rest: Iterator[Any] | None, workers: int) -> list[Any]:
@@ -234,7 +239,7 @@ class _Run:
         left = self.ledger.earlier > 0
         workers = self.force.at_most(items, asked, left=left)
         risky = left or self.options.item_timeout is not None
-        self.apart = workers == 1 < asked and risky and starts_workers(self.backend) and not inside_worker()
+        self.apart = workers == 1 < asked and risky and self.traits.starts and not inside_worker()
         return workers
 
     def _sum_up(self, workers: int, wall: float, results: list[Any]) -> None:
@@ -309,13 +314,13 @@ class _Run:
                 payload = Payload(call, classes, visit.prepare, rules=self.rules, closed=closed)
                 yield lambda: EnginePool(engine, payload, workers, resources=resources, take=visit.take)
             return
-        threads = native_threads.for_each_of(workers, options) if starts_workers(self.backend) else None
+        threads = native_threads.for_each_of(workers, options) if self.traits.starts else None
         with self._template(threads) as template:
             if template is not None:
                 with self._forked(template, workers, threads) as make:
                     yield make
                 return
-        local = starts_workers(self.backend)
+        local = self.traits.starts
         with self.host.services() as prepare, self.parcel.sent(self.packer.classes) as (call, classes):
             payload = Payload(call, classes, prepare, os.getpid(), local, self.rules, threads)
             workers = max(workers, 2)  # for one joblib would start no process
@@ -329,7 +334,7 @@ class _Run:
     @contextmanager
     def _template(self, threads: native_threads.Bound | None) -> Iterator[Template | None]:
         """Fork a template for the length of the run, where its backend may and that is safe."""
-        if threads is None or not may_fork(self.backend):
+        if threads is None or not self.traits.forks:
             yield None
             return
         from airflow_joblib.pools import choice  # late: other backends fork nothing

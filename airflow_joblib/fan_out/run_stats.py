@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_joblib.options.backends import backend_named
+
 if TYPE_CHECKING:
     from airflow_joblib.wire.records import Report
 
@@ -167,20 +169,21 @@ class Tally:
         )
 
     def _advice(self, backend: str, times: Times) -> str:
+        threads = backend_named(backend).threads
         turns = times.running - times.one_by_one / max(1, len(self._ends))
-        if turns > max(times.start, times.sending, times.end) and backend != "threading":
+        if turns > max(times.start, times.sending, times.end) and not threads:
             return (
                 f"Each worker waited {turns:.2f} s for a processor: use fewer n_jobs, or give the task more CPUs, "
                 "which others may be using now."
             )
         if times.start >= max(times.sending, times.end):
             why = f" ({self._loaded()})" if self._loading[0] >= _SLOW_LOADING else ""
-            waits = self._waited > _WAITS * times.one_by_one and backend != "threading"
+            waits = self._waited > _WAITS * times.one_by_one and not threads
             instead = "backend='threading' or n_jobs=1" if waits else "n_jobs=1"
             return f"Starting the workers took {times.start:.2f} s{why}. For so little work use {instead}."
         if times.end > times.sending:
             return "Most workers had nothing to do at the end: use fewer n_jobs, or smaller items."
-        if backend == "threading":
+        if threads:
             instead = "a backend of processes, as 'loky'" if times.one_by_one >= _WORTH_PROCESSES else "n_jobs=1"
             return f"Threads take turns at running Python code: use {instead}."
         return "Sending took the most: let an item do more work, or set a larger batch_size."
@@ -194,7 +197,7 @@ class Tally:
                 "%s: the first item took each worker the longest: what it sets up for the others fits in per_worker.",
                 self._name,
             )
-        elif self._waited > _WAITS * times.one_by_one and backend in {"loky", "multiprocessing"}:
+        elif self._waited > _WAITS * times.one_by_one and backend_named(backend).starts:
             log.info(
                 "%s: the items waited for %.0f %% of their time: backend='threading' with more n_jobs starts at once "
                 "and waits for more of them together.",

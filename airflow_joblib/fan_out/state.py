@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError, WorkerLostError
 from airflow_joblib.fan_out.failures import Failures
 from airflow_joblib.fan_out.retries import Retries
-from airflow_joblib.options.options import ENGINES
+from airflow_joblib.options.backends import backend_named
 from airflow_joblib.pools.watchdog import ending
 from airflow_joblib.system import clock
 from airflow_joblib.wire.call import function_name
@@ -203,7 +203,7 @@ class Ledger:
                         yield chunk.part(start, offset)
                     start = len(chunk.indices) if blamed[index].whole else offset + 1
                     # To a cluster each piece is a dispatch, which is dear: there they get smaller time by time.
-                    parts = 8 if lost.backend in ENGINES else start - offset
+                    parts = 8 if backend_named(lost.backend).cluster else start - offset
                     yield from self._suspect(chunk.part(offset, start), blamed[index], parts)
             if start < len(chunk.indices):
                 yield chunk.part(start) if start else chunk
@@ -246,7 +246,7 @@ class Ledger:
         )
 
     def _unblamed(self, lost: LostWorkersError) -> WorkerLostError:
-        if lost.backend in ENGINES:  # which don't tell what a worker ran when it ended
+        if backend_named(lost.backend).cluster:  # which don't tell what a worker ran when it ended
             where = ", ".join(f"{chunk.indices[0]} to {chunk.indices[-1]}" for chunk in lost.unfinished)
             message = (
                 f"Workers of the {lost.backend} cluster ended, and did so again when others took over. It may be one "

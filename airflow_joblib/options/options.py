@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_joblib.exceptions import InvalidOptionError
+from airflow_joblib.options.backends import check_backend
 from airflow_joblib.options.checks import (
     check_batch_size,
     check_checkpoint,
@@ -29,11 +30,8 @@ from airflow_joblib.options.other_names import OTHER_NAMES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["BACKENDS", "ENGINES", "Defaults", "Options", "environment", "may_fork", "seconds", "unknown_option"]
+__all__ = ["Defaults", "Options", "environment", "seconds", "unknown_option"]
 
-#: Backends known without asking joblib, and those that run on a cluster and come as extras.
-BACKENDS: Final = ("auto", "loky", "multiprocessing", "threading", "sequential")
-ENGINES: Final = ("dask", "ray", "spark")
 #: Options of an Airflow task that a misspelt option is compared with; Airflow itself judges all others.
 TASK_OPTIONS: Final = [
     "allow_nested_operators",
@@ -109,7 +107,7 @@ class Defaults:
         for name in {"n_jobs", "memory_budget"} & found.keys():
             found[name] = _configured_number(name, found[name])
         if "backend" in found:
-            _check_backend(found["backend"], "[joblib] backend")
+            check_backend(found["backend"], "[joblib] backend")
         return cls(**found)
 
 
@@ -168,7 +166,7 @@ class Options:
         """
         check_n_jobs(self.n_jobs)
         if self.backend is not None:
-            _check_backend(self.backend, "backend")
+            check_backend(self.backend, "backend")
         check_batch_size(self.batch_size)
         check_over(self.over)
         self._set(backend_options=mapping("backend_options", self.backend_options))
@@ -219,46 +217,3 @@ def unknown_option(name: str) -> InvalidOptionError | None:
         )
     near = difflib.get_close_matches(name, [*option_names(), *TASK_OPTIONS], n=1, cutoff=0.75)
     return InvalidOptionError(f"There is no option {name!r}. Did you mean {near[0]!r}?") if near else None
-
-
-def _check_backend(value: object, name: str) -> None:
-    known = (*BACKENDS, *ENGINES)
-    if value in known or (isinstance(value, str) and value in _registered_backends()):
-        return
-    near = difflib.get_close_matches(str(value), known, n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    msg = (
-        f"{name} {value!r} is not known. {hint}Use one of {', '.join(known)}, or register it first with "
-        "joblib.register_parallel_backend()."
-    )
-    raise InvalidOptionError(msg)
-
-
-def starts_workers(backend: str) -> bool:
-    """Tell whether this process starts the workers of a backend itself, as processes."""
-    return backend in {"auto", "loky", "multiprocessing"}
-
-
-def may_fork(backend: str) -> bool:
-    """Return whether the workers of a backend are forked from this process where that is safe."""
-    return backend in {"auto", "multiprocessing"}
-
-
-def uses_processes(backend: str) -> bool:
-    """Tell whether the workers of a backend are processes, to which everything must be sent."""
-    if backend in BACKENDS:
-        return starts_workers(backend)
-    if backend in ENGINES:
-        return True
-    from joblib.parallel import BACKENDS as REGISTERED
-
-    kind = REGISTERED.get(backend)
-    if kind is not None and not isinstance(kind, type):  # a factory
-        kind = kind()
-    return not getattr(kind, "supports_sharedmem", False)
-
-
-def _registered_backends() -> tuple[str, ...]:
-    from joblib.parallel import BACKENDS as REGISTERED
-
-    return tuple(REGISTERED)

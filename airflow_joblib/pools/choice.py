@@ -6,6 +6,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from airflow_joblib.options.backends import backend_named
 from airflow_joblib.pools.early import close_early, early_template
 from airflow_joblib.pools.fork_safety import fresh_workers_wanted, make_template
 
@@ -47,7 +48,7 @@ def template(name: str, backend: str, given: Inherited) -> Iterator[Template | N
         yield None
         return
     made, threads = make_template(given)
-    if threads and backend == "auto":
+    if threads and backend_named(backend).if_safe:
         made.close()
         with early_template() as early:
             if early is None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import util
 from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_joblib.options.backends import backend_named
 from airflow_joblib.pickling.inherited import Inherited
 from airflow_joblib.pools.fork_safety import fresh_workers_wanted, make_template
 from airflow_joblib.pools.worker_count import Workforce
@@ -56,7 +57,9 @@ def fork_early(name: str, options: Options, defaults: Callable[[], Defaults]) ->
 
 def _may_be_of_use(name: str, options: Options, defaults: Defaults) -> bool:
     backend = options.backend or defaults.backend
-    if backend != "auto" or fresh_workers_wanted():  # backend="multiprocessing" asks for the task as it stands
+    if (
+        not backend_named(backend).if_safe or fresh_workers_wanted()
+    ):  # backend="multiprocessing" asks for the task as it stands
         return False
     n_jobs = defaults.n_jobs if options.n_jobs is None else options.n_jobs
     return Workforce(name, n_jobs, backend, options).asked() > 1

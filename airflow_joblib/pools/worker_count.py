@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import joblib
 
-from airflow_joblib.options.options import ENGINES
+from airflow_joblib.options.backends import backend_named
 from airflow_joblib.system import cpu_count
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["Workforce"]
 
 log = logging.getLogger("airflow_joblib")
-
-#: Backends whose workers share the CPUs of this process.
-_LOCAL = ("auto", "loky", "multiprocessing", "threading")
 
 
 class Workforce:
@@ -40,9 +37,10 @@ class Workforce:
 
     def asked(self) -> int:
         """Return how many workers are asked for."""
-        if self._backend == "sequential":
+        backend = backend_named(self._backend)
+        if backend.one:
             return 1
-        if self._backend in _LOCAL or self._backend in ENGINES:  # of a cluster, as many as a local one would have
+        if not backend.registered:  # of a cluster, as many as a local one would have
             return self._of(cpu_count.count()) if self._n_jobs < 0 else self._n_jobs
         with joblib.parallel_config(backend=self._backend, **self._options.backend_options):
             return max(1, int(joblib.effective_n_jobs(self._n_jobs)))
@@ -76,8 +74,12 @@ class Workforce:
 
     def warn_of_one_cpu(self) -> None:
         """Say so where every CPU was asked for and something other than the machine leaves this process one."""
-        if self._n_jobs == -1 and self._backend in _LOCAL and (why := cpu_count.shortage()):
+        if self._n_jobs == -1 and self._is_local() and (why := cpu_count.shortage()):
             self.warn_fewer(1, os.cpu_count() or 1, why)
+
+    def _is_local(self) -> bool:
+        backend = backend_named(self._backend)
+        return backend.starts or backend.threads
 
     def warn_fewer(self, workers: int, asked: int, why: str) -> None:
         """Say that fewer workers run than asked for, and why."""

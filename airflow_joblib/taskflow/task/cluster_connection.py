@@ -25,6 +25,8 @@ __all__ = ["options_of"]
 
 _PORTS = {"dask": 8786, "ray": 10001, "spark": 7077}
 _PROTOCOLS = {"dask": "tcp", "ray": "ray", "spark": "spark"}
+#: With TLS files.
+_SECURE = {**_PROTOCOLS, "dask": "tls"}
 #: What an engine calls the one thing that must not be known.
 _PASSWORDS = {"ray": "token", "spark": "secret"}
 _HIDDEN = ("tls_client_key", *_PASSWORDS.values())
@@ -57,5 +59,5 @@ def options_of(backend: str, conn_id: str) -> Mapping[str, Any]:
 
 def _address(backend: str, connection: Connection, *, secure: bool) -> str:
     protocol, _, host = str(connection.host).rpartition("://")
-    protocol = protocol or ("tls" if secure and backend == "dask" else _PROTOCOLS[backend])
+    protocol = protocol or (_SECURE if secure else _PROTOCOLS)[backend]
     return f"{protocol}://{host}:{connection.port or _PORTS[backend]}"

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_joblib import InvalidOptionError, ParallelTaskError, parallel_task
+from airflow_joblib.options.backends import backend_named
 from airflow_joblib.options.options import (
     TASK_OPTIONS,
     Defaults,
@@ -20,7 +21,6 @@ from airflow_joblib.options.options import (
     option_names,
     seconds,
     unknown_option,
-    uses_processes,
 )
 from airflow_joblib.options.other_names import OTHER_NAMES
 from tests.unit.helpers import named
@@ -296,7 +296,9 @@ def test_decorator_beats_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_processes_or_threads() -> None:
     """What needs pickling is known for every local backend."""
-    assert [uses_processes(name) for name in ("auto", "loky", "multiprocessing", "threading", "sequential")] == [
+    assert [
+        backend_named(name).processes for name in ("auto", "loky", "multiprocessing", "threading", "sequential")
+    ] == [
         True,
         True,
         True,

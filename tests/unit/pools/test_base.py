@@ -15,7 +15,7 @@ import pytest
 from joblib.parallel import MultiprocessingBackend, ThreadingBackend
 
 from airflow_joblib import InvalidOptionError, WorkerLostError, parallel_task
-from airflow_joblib.options.options import uses_processes
+from airflow_joblib.options.backends import backend_named
 from airflow_joblib.pickling.pickler import dumps
 from airflow_joblib.pools.loky import LokyPool
 from airflow_joblib.pools.threads import ThreadPool
@@ -111,7 +111,7 @@ class TestOwnBackend:
 
     def test_results(self, own: str) -> None:
         """It runs the items; whether they need pickling is told by the backend itself."""
-        assert uses_processes(own) == ("Processes" in own)
+        assert backend_named(own).processes == ("Processes" in own)
         task = parallel_task(n_jobs=2, backend=own)(lambda item: (item, os.getpid()))
         items, pids = zip(*task(range(20)), strict=True)
         assert items == tuple(range(20))
