@@ -52,7 +52,7 @@ def test_first_failure(backend: str, run: DagRunResult, errors: Callable[[str], 
     assert ours["event"].startswith("log_in: item 2 ({'n': 2, 'password': '***'}) failed for good: LookupError: ")
     assert "Raised by item 2 ({'n': 2, 'password': '***'}) on try 1 in worker " in ours["event"]
     assert frames(ours) == ["log_in", "look_up"]
-    assert all(frame["filename"].endswith("fan_out/failures.py") for frame in ours["error_detail"][0]["frames"])
+    assert all(frame["filename"].endswith("failures.py") for frame in ours["error_detail"][0]["frames"])
     assert ours["error_detail"][1]["exc_type"] == "KeyError"
     assert frames(ours, 1) == ["look_up"]
     (theirs,) = [event for event in later if event.get("level") == "error"]

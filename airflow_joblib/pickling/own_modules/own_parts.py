@@ -169,13 +169,48 @@ def rest_of(function: FunctionType, used: Mapping[str, Any]) -> dict[str, Any]:
         names = {name for name, value in values.items() if not (name.startswith("__") or _is_slow(value))}
     else:
         names = set()
-    names |= words_of(code) & values.keys()
+    names |= {name for name in words_of(code) & values.keys() if not _is_of_airflow(values[name])}
     return {name: value for name, value in list(values.items()) if name in names and name not in used}
 
 
 def _is_slow(value: Any) -> bool:
-    name = value.__name__ if type(value) is ModuleType else getattr(value, "__module__", None)
-    return str(name).partition(".")[0] == _SLOW
+    """Return whether a worker that loads a value would import Airflow for it, be it for what a function names."""
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if _is_of_airflow(each):
+            return True
+        waiting.extend(_named_values(each))
+    return False
+
+
+def _is_of_airflow(value: Any) -> bool:
+    return any(name.partition(".")[0] == _SLOW for name in _homes(value))
+
+
+def _homes(value: Any) -> Iterator[str]:
+    """Yield the names of the modules that a value itself comes from."""
+    if type(value) is ModuleType:
+        yield value.__name__
+    elif type(value) is FunctionType:
+        yield str(value.__module__)
+    kind: Any = value if issubclass(type(value), type) else type(value)
+    yield from (str(each.__module__) for each in kind.__mro__)
+
+
+def _named_values(value: Any) -> Iterator[Any]:
+    """Yield the globals that a function names, the methods of a class, or the function that an object wraps."""
+    if type(value) is FunctionType:
+        globals_ = value.__globals__
+        yield from (globals_[name] for name in names_of(value.__code__) if name in globals_)
+    elif issubclass(type(value), type):
+        yield from (each for each in vars(value).values() if type(each) is FunctionType)
+    if type(value) is not ModuleType and (wrapped := getattr(value, "__dict__", {}).get("__wrapped__")) is not None:
+        yield wrapped
 
 
 def _ordered(values: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
