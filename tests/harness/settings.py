@@ -69,7 +69,8 @@ def _server(home: Path, port: int) -> Sections:
             "hostname_callable": "socket.gethostname",
             "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
         },
-        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db"},
+        # Several processes write by turns: on a busy machine one may wait longer than the 5 s that SQLite would allow.
+        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db?timeout=60"},
         "api": {"host": "127.0.0.1", "port": str(port), "base_url": f"http://127.0.0.1:{port}", "workers": "1"},
         "logging": {"base_log_folder": str(home / "logs"), "colored_console_log": "False"},
     }
