@@ -92,7 +92,7 @@ class ByNamePickler(Pickler):
             return None
         found = find(module, name)
         if found is obj:
-            return NotImplemented
+            return NotImplemented if self._shared.had(obj) else None
         steps = _steps_to(obj, found)
         if steps is not None:
             return _follow, (module, name, steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,12 +37,25 @@ class Inherited:
     classes: set[type] = field(default_factory=known_classes)
     objects: dict[int, object] = field(default_factory=dict)
     prepare: Callable[[], object] = bool
+    _old: set[int] = field(default_factory=set)
 
     @classmethod
     def of(cls, call: Call, items: Sequence[Any], prepare: Callable[[], object] = bool) -> Inherited:
         """Return what workers have that are forked now."""
         functions = [call.function, *call.factories.values()]
         return cls(call, items, objects={id(each): each for each in functions}, prepare=prepare)
+
+    def had(self, obj: object) -> bool:
+        """Return whether an object was there before the fork; where this is the task, whether it may have been.
+
+        A template freezes what it has inherited (``gc.freeze``), so what the collector still lists was made since.
+        """
+        if _current is not self or id(obj) in self._old:
+            return True
+        if any(each is obj for each in gc.get_objects()):
+            return False
+        self._old.add(id(obj))
+        return True
 
     @contextmanager
     def shared(self) -> Iterator[None]:

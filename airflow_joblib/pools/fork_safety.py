@@ -36,6 +36,8 @@ _WATCHERS = frozenset(
     | {"execnet", "xdist", "pytest_timeout", "pytest_rerunfailures", "debugpy", "_pydevd_bundle"}
     | {"ipykernel", "IPython", "zmq"}
 )
+#: Of those, what runs on behalf of the user.
+_NO_WATCHERS = "airflow.providers."
 #: The kernel's names of native threads that belong to those.
 _WATCHERS_NATIVE = ("ZMQbg/",)
 #: ``airflow dags test`` has an API server in the task's process: its loop, and what that runs requests in. Workers ask
@@ -101,12 +103,16 @@ def _is_watcher(kind: str, frame: FrameType | None) -> bool:
 
 
 def _owners(kind: str, frame: FrameType | None) -> set[str]:
-    """Return the packages that a thread runs code of, from its outermost frame on."""
-    found = {kind.partition(".")[0]}
+    """Return the packages of a thread's class and of the function that it was started with.
+
+    Not those of what that function has called: a user's own thread may run code of any package.
+    """
+    modules = [kind]
     while frame is not None:
-        found.add(str(frame.f_globals.get("__name__", "")).partition(".")[0])
+        modules.append(str(frame.f_globals.get("__name__", "")))
         frame = frame.f_back
-    return found - _NO_OWNER
+    started = next((name for name in reversed(modules[1:]) if name.partition(".")[0] not in _NO_OWNER), "")
+    return {name.partition(".")[0] for name in (kind, started) if not name.startswith(_NO_WATCHERS)}
 
 
 def _unsafe_native(thread: int) -> str:

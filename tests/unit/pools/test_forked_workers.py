@@ -46,6 +46,31 @@ class TestState:
 
         assert task(same, backend="auto")([1, 2, 3], shared=shared) == [True] * 3
 
+    def test_names_that_are_set_in_a_worker(self) -> None:
+        """What an item binds to a global name is sent by value: the task has something else under that name."""
+        code = """
+from collections import namedtuple
+from airflow_joblib import parallel_task
+Late, LateError, helper = None, None, None
+def late(n):
+    global Late, LateError, helper
+    if Late is None:
+        Late = namedtuple("Late", "a")
+        def helper(n): return -n
+        class LateError(Exception): pass
+        LateError.__qualname__, helper.__qualname__ = "LateError", "helper"
+    if n == 3:
+        raise LateError("own")
+    return Late(n), helper
+if __name__ == "__main__":
+    print([(made.a, f(made.a)) for made, f in parallel_task(n_jobs=2)(late).map([1, 2])])
+    try:
+        parallel_task(n_jobs=2)(late).map([1, 2, 3])
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+        assert run_python(code).stdout.splitlines() == ["[(1, -1), (2, -2)]", "LateError own"]
+
     def test_items_are_inherited(self) -> None:
         """So are items that are known before the fork."""
         items = [[n] for n in range(9)]
@@ -280,6 +305,31 @@ class TestChoice:
             done.set()
             for thread in threads:
                 thread.join()
+
+    @pytest.mark.parametrize(
+        ("started", "calls", "safe"),
+        [
+            ("opentelemetry.sdk", "opentelemetry.sdk", True),
+            ("pipelines.prefetch", "tqdm.std", False),
+            ("pipelines.prefetch", "airflow.sdk", False),
+            ("airflow.providers.http.hooks.http", "airflow.providers.http.hooks.http", False),
+        ],
+    )
+    def test_whose_thread_it_is(self, started: str, calls: str, safe: bool) -> None:
+        """A thread belongs to who has started it, whatever it calls; what a hook runs in one is the user's."""
+        done, begun = threading.Event(), threading.Event()
+        inner: dict[str, Any] = {"__name__": calls, "done": done, "begun": begun}
+        exec("def wait():\n begun.set()\n done.wait()", inner)
+        outer: dict[str, Any] = {"__name__": started, "wait": inner["wait"]}
+        exec("def run():\n wait()", outer)
+        thread = threading.Thread(target=outer["run"], name="poller")
+        thread.start()
+        try:
+            assert begun.wait(30)
+            assert (fork_safety.other_threads() == []) == safe
+        finally:
+            done.set()
+            thread.join()
 
     def test_asked_for_all_the_same(self, caplog: pytest.LogCaptureFixture) -> None:
         """``backend="multiprocessing"`` forks whatever runs, with a warning that names the thread."""
