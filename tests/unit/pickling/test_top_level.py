@@ -15,7 +15,7 @@ from tests.unit.helpers import PROCESSES, run_python, task
 
 PAGE = Path(__file__).parents[3] / "docs/explanation/by-value.md"
 SOURCE = """
-import colorsys, decimal, logging, operator, pkgutil, socket, sqlite3, threading
+import colorsys, decimal, logging, operator, pkgutil, socket, sqlite3, threading, zlib
 
 
 class Base: ...
@@ -25,6 +25,7 @@ class Kind: ...
 
 LOCK = threading.Lock()
 CONFIG = {"rate": 7}
+HASHED, CHECKED = hash("a text"), zlib.crc32(b"a text")
 
 
 def parse(n):
@@ -116,6 +117,14 @@ def is_same_by_name(item):
     return globals()[item] is CONFIG
 
 
+def hashed(n):
+    return hash("a text") == HASHED
+
+
+def checked(n):
+    return zlib.crc32(b"a text") == CHECKED
+
+
 def state(n):
     return [module(n), patched(n), dispatched(n), registered(n), precision(n), process(n), level(n)]
 
@@ -146,6 +155,7 @@ for name, function, out, items, options in [
     ("subclasses", dag.subclasses, dag.subclasses_named, [1, 2], {}),
     ("looked_up", dag.looked_up, dag.looked_up_named, [1, 2], {}),
     ("locked", dag.locked, dag.locked_given, [1, 2], {"per_worker": {"lock": lambda: [threading.Lock()]}}),
+    ("hashed", dag.hashed, dag.checked, [1, 2], {}),
     ("is_same", dag.is_same, dag.is_same_by_name, [dag.CONFIG] * 2, {}),
 ]:
     named = ["CONFIG"] * 2 if name == "is_same" else items
@@ -166,6 +176,7 @@ ROWS: dict[str, tuple[str, Any, Any]] = {
     "a name that another module looks up": ("looked_up", 1, None),
     "a global that can't travel": ("locked", True, False),
     "an object of the file that is an item": ("is_same", True, False),
+    "the `hash()` of a text": ("hashed", True, False),
 }
 
 
