@@ -135,7 +135,7 @@ def left_waiting(engine: str, source: Source) -> list[Any]:
     module = source("""
 @parallel_task(**OPTIONS)
 def work(item):
-    from airflow_joblib.clusters import dask_worker
+    from airflow_joblib.clusters.dask import worker as dask_worker
     return list(dask_worker._waiting)
 """)
     return [request for item in module.work(range(4)) for request in item]

@@ -88,7 +88,7 @@ import time
 
 @parallel_task(**OPTIONS)
 def runs(item):
-    from airflow_joblib.clusters import remote
+    from airflow_joblib.clusters import worker as remote
     time.sleep(0.02)
     return len(remote._runs)
 """)

@@ -197,7 +197,7 @@ def test_local_cluster_of_a_killed_task(
 
 #: A process that starts a local cluster, having imported what that takes.
 STARTS = """
-import airflow_joblib.clusters.NAME_engine
+import airflow_joblib.clusters.NAME.engine
 from airflow_joblib.clusters.pool import connected
 
 print("starts", flush=True)

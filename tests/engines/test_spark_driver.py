@@ -172,7 +172,7 @@ session.sparkContext.setLogLevel("OFF")
 
 @parallel_task(backend="spark", n_jobs=2)
 def work(item, secret):
-    from airflow_joblib.clusters import remote
+    from airflow_joblib.clusters import worker as remote
     return len(remote._runs), gc.get_freeze_count() > 1000  # some are frozen from the start
 
 @parallel_task(backend="spark", n_jobs=2, batch_size=1)
