@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.clusters.dask.worker import OPERATION, Ask
+from airflow_joblib.clusters.requests import Known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -18,8 +19,6 @@ __all__ = ["asked"]
 
 #: Requests that are answered at a time; the supervisor takes one after another.
 _AT_A_TIME = 4
-#: Requests that are known to have come.
-_REMEMBERED = 100_000
 #: Tries to hand a worker its answer, and seconds between two.
 _TRIES, _PAUSE = 5, 1.0
 
@@ -55,7 +54,7 @@ class _Channel:
         self._key = key
         self._make_answer = answer
         self._threads = threads
-        self._known: dict[str, None] = {}
+        self._known = Known()
         self._tasks: set[asyncio.Task[object]] = set()
 
     def rung(self, event: tuple[float, Any]) -> None:
@@ -78,17 +77,9 @@ class _Channel:
         except Exception:  # noqa: BLE001 - the worker has gone; or rings again
             return False
         for number, request in waiting:
-            if self._is_new(number) and not self.closed:
+            # What a worker says that it waits for may be older than the answer that it has had.
+            if self._known.is_new(number) and not self.closed:
                 self._start(self._answer(address, number, request))
-        return True
-
-    def _is_new(self, number: str) -> bool:
-        """Take note of a request: what a worker says that it waits for may be older than the answer that it has had."""
-        if number in self._known:
-            return False
-        self._known[number] = None
-        if len(self._known) > _REMEMBERED:
-            del self._known[next(iter(self._known))]
         return True
 
     async def _answer(self, address: str, number: str, request: bytes) -> None:
@@ -97,4 +88,4 @@ class _Channel:
             if await self._exchange(address, (number, made)):
                 return
             await asyncio.sleep(_PAUSE)
-        self._known.pop(number, None)
+        self._known.forget(number)

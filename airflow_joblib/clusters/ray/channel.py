@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from airflow_joblib.clusters.ray.worker import NAMESPACE, Ask
+from airflow_joblib.clusters.requests import Known
 from airflow_joblib.clusters.sealed import ANSWERS, ASKS, seal, unseal
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ log = logging.getLogger("airflow_joblib")
 _AT_A_TIME = 4
 #: Requests that may wait at a time on the whole cluster.
 _MOST_WAITING = 10_000
-#: Requests that are known to have come.
-_REMEMBERED = 100_000
 #: Seconds of one wait for requests, and of a pause after one that failed.
 _WAIT = 1.0
 #: What only the head has, which no node's end takes away.
@@ -94,7 +93,7 @@ class _Channel:
         self._key = key
         self._make_answer = answer
         self._closed = threading.Event()
-        self._known: dict[str, None] = {}
+        self._known = Known()
         self._answering = ThreadPoolExecutor(_AT_A_TIME, "airflow-joblib answers")
         self._listening = threading.Thread(target=self._listen, name="airflow-joblib mailbox", daemon=True)
         self._listening.start()
@@ -107,20 +106,12 @@ class _Channel:
                     with suppress(TimeoutError):
                         coming.exception(_WAIT)
                 for number, request in () if self._closed.is_set() else coming.result():
-                    if self._is_new(number):
+                    # Whoever has the mailbox could bring one again.
+                    if self._known.is_new(number):
                         self._answering.submit(self._answer, number, request)
             except Exception as error:  # noqa: BLE001 - that the cluster is lost is for the run to see
                 log.debug("The mailbox gave no requests: %s", error)
                 self._closed.wait(_WAIT)
-
-    def _is_new(self, number: str) -> bool:
-        """Take note of a request: whoever has the mailbox could bring one again."""
-        if number in self._known:
-            return False
-        self._known[number] = None
-        if len(self._known) > _REMEMBERED:
-            del self._known[next(iter(self._known))]
-        return True
 
     def _answer(self, number: str, request: bytes) -> None:
         try:

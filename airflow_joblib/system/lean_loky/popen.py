@@ -64,7 +64,7 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
 
     def _start(self, process_obj: Any) -> None:
         self._needed: list[int] = []
-        data, trackers = self._pickled(process_obj)
+        data, tracked = self._pickled(process_obj)
         with ExitStack() as undo:
             ours, theirs = socket.socketpair()
             for end in (ours, theirs):
@@ -75,7 +75,7 @@ class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
                 undo.callback(os.close, self.sentinel)
                 files = {alive: alive}
                 undo.callback(_close_all, files)
-                files |= {number: os.dup(number) for number in {*self._needed, *trackers}}
+                files |= {number: os.dup(number) for number in {*self._needed, *tracked}}
                 environment = {**os.environ, **(getattr(process_obj, "env", None) or {})}
                 line = theirs.fileno()
                 told = "--process-name", str(process_obj.name), "--pipe", str(line)
