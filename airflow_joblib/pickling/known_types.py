@@ -202,7 +202,7 @@ _TABLE: dict[tuple[str, str], str] = {
     _VIEW: "memoryview _pickle.PickleBuffer pickle.PickleBuffer",
     _FRAME: "frame traceback",
     MADE_BY_LIBRARY: """
-        wrapt. _wrappers. pydantic._internal._validate_call.ValidateCallWrapper""",
+        wrapt. _wrappers. FunctionWrapper BoundFunctionWrapper pydantic._internal._validate_call.ValidateCallWrapper""",
 }
 
 #: Known when they fail, but made to be pickled where they can be.

@@ -126,6 +126,9 @@ def _make_cached_property(function: Callable[[Any], Any], name: str | None) -> f
 
 @functools.lru_cache(maxsize=4096)
 def is_function_wrapper(kind: type) -> bool:
-    """Return whether objects of a type are functions under a decorator of wrapt, which refuse to say their name."""
+    """Return whether objects of a type are functions under a decorator of wrapt, which refuse to say their name.
+
+    Releases differ in the module that they give for the class; up to 2.1 it is none, which Python takes for its own.
+    """
     names = ((base.__module__.partition(".")[0], base.__name__) for base in kind.__mro__)
-    return any(package in {"wrapt", "_wrappers"} and name == "FunctionWrapper" for package, name in names)
+    return any(package in {"wrapt", "_wrappers", "builtins"} and name == "FunctionWrapper" for package, name in names)

@@ -265,6 +265,11 @@ parallel_task(n_jobs=2, backend="auto")(work).map([1, 2])
         assert not worker_processes()
 
 
+def _threads_of_python() -> list[str]:
+    """Return those of the threads in the way that are Python's: BLAS, which other tests have used, has some too."""
+    return [name for name in fork_safety.other_threads() if name.startswith("Python's")]
+
+
 class TestChoice:
     """When workers are forked, and when they are fresh ones."""
 
@@ -298,13 +303,14 @@ class TestChoice:
         threads = [threading.Thread(target=done.wait, name=name) for name in names]
         try:
             threads[0].start()
-            assert fork_safety.other_threads() == ["Python's 'AnyIO worker thread'"]
+            assert _threads_of_python() == ["Python's 'AnyIO worker thread'"]
             threads[1].start()
-            assert fork_safety.other_threads() == []
+            assert _threads_of_python() == []
         finally:
             done.set()
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:
+                    thread.join()
 
     @pytest.mark.parametrize(
         ("started", "calls", "safe"),
@@ -326,7 +332,7 @@ class TestChoice:
         thread.start()
         try:
             assert begun.wait(30)
-            assert (fork_safety.other_threads() == []) == safe
+            assert (_threads_of_python() == []) == safe
         finally:
             done.set()
             thread.join()
