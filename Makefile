@@ -14,7 +14,7 @@ TEST_ENV = $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --keep-going  # of several parts every one runs, whatever came of those before it; the end is a failure
-.PHONY: help demo test test-unit test-docs test-airflow test-engines test-extras test-libraries nightly matrix check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
+.PHONY: help demo test test-unit test-docs test-airflow test-engines test-libraries nightly matrix check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
 
 help:
 	@echo "make demo      run the example DAGs under a real Airflow and print what they return (UI=1 leaves the UI up)"
@@ -68,10 +68,6 @@ test-airflow: $(TEST_ENV)
 
 test-engines: $(TEST_ENV)
 	$(PYTEST) --dist loadgroup tests/engines
-
-# Those alone that a machine with neither the engines nor a server has to skip.
-test-extras: MARKS = server and not nightly
-test-extras: test-docs test-airflow test-engines
 
 # The whole table of libraries with threads, which are large.
 test-libraries: MARKS = nightly or not nightly
