@@ -277,6 +277,7 @@ def parallel_task(
     item_timeout: float | timedelta | None = None,
     max_failures: float = 0,
     checkpoint: bool | str | os.PathLike[str] = False,
+    label: Callable[[Any], str] | None = None,
     **task_options: Any,
 ) -> _Decorating: ...
 
@@ -307,6 +308,8 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
         max_failures: Items that may fail for good before the task fails: a count, or a fraction below 1. Their results
             are None. Default: the first failure ends the run.
         checkpoint: True, or where: finished items are kept, and a retried or cleared task runs only the others.
+        label: Function of the item that returns a short text, which names it in logs, notes and failures. It runs in
+            the task's process, for items that are shown. Default: the item's ``repr``, cut short.
         **options: As above, and options of the Airflow task as for ``@task``: ``task_id``, ``retries``, ``pool``...
 
     Returns:

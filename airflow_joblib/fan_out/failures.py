@@ -13,6 +13,8 @@ from airflow_joblib.wire.shown import Shown
 from airflow_joblib.wire.tracebacks import put_together
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_joblib.options.host import Host
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.records import ItemError
@@ -36,18 +38,19 @@ class Failures:
         call: The call.
         most: How many are tolerated: a count, or a fraction of all items.
         host: What surrounds the run.
+        label: Names an item.
 
     Attributes:
         shown: Shows items and messages, secrets masked.
         records: One mapping each, as the XCom ``failures`` has it, in the order they failed.
     """
 
-    def __init__(self, call: Call, most: float, host: Host) -> None:
+    def __init__(self, call: Call, most: float, host: Host, label: Callable[[Any], str] | None = None) -> None:
         self._call = call
         self._name = function_name(call.function)
         self._most = most
         self._host = host
-        self.shown = Shown(host)
+        self.shown = Shown(host, label)
         self._first: list[BaseException] = []
         self.records: list[dict[str, Any]] = []
 

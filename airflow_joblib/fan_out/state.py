@@ -67,7 +67,7 @@ class Ledger:
         self.done = 0
         self.earlier = 0
         self.skipped = 0
-        self.failures = Failures(call, options.max_failures, host)
+        self.failures = Failures(call, options.max_failures, host, options.label)
         self.retries = Retries(options.item_retries, options.item_retry_delay)
 
     @property
@@ -168,8 +168,9 @@ class Ledger:
             if wait is not None:
                 error = failure.error
                 said = self.failures.shown.message(error, item)
-                what = (self.name, index, tries, self._most_tries, wait, type(error).__name__, said)
-                log.info("%s: item %d failed on try %d of %d and is tried again in %.1f s: %s: %s", *what)
+                which = self.failures.shown.named(index, item)
+                what = (self.name, which, tries, self._most_tries, wait, type(error).__name__, said)
+                log.info("%s: %s failed on try %d of %d and is tried again in %.1f s: %s: %s", *what)
                 return
         if not self._tolerant:
             raise self.failures.raised(failure, item, started, worker)

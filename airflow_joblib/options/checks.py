@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from datetime import timedelta
@@ -18,6 +19,7 @@ __all__ = [
     "check_checkpoint",
     "check_count",
     "check_factories",
+    "check_label",
     "check_max_failures",
     "check_n_jobs",
     "check_over",
@@ -92,6 +94,13 @@ def check_factories(factories: Mapping[str, object]) -> None:
                 f"{type(factory).__name__}. Pass the function itself, or a lambda around the value."
             )
             raise InvalidOptionError(msg)
+
+
+def check_label(value: object) -> None:
+    """Refuse what can't be called with an item."""
+    if value is not None and (not callable(value) or inspect.iscoroutinefunction(value)):
+        msg = f"label must be a function that takes an item and returns a short text, not {value!r}."
+        raise InvalidOptionError(msg)
 
 
 def check_count(name: str, value: object) -> None:

@@ -18,6 +18,7 @@ from airflow_joblib.options.checks import (
     check_checkpoint,
     check_count,
     check_factories,
+    check_label,
     check_max_failures,
     check_n_jobs,
     check_over,
@@ -144,6 +145,7 @@ class Options:
         item_timeout: Seconds that one try of one item may take, or None.
         max_failures: Items that may fail for good: a count, or a fraction below 1.
         checkpoint: Whether, or where, finished items are kept for another try.
+        label: Returns a short text that names an item; None for the item's repr.
     """
 
     n_jobs: int | None = None
@@ -157,6 +159,7 @@ class Options:
     item_timeout: float | None = None
     max_failures: float = 0
     checkpoint: bool | str = False
+    label: Callable[[Any], str] | None = None
 
     def __post_init__(self) -> None:
         """Check every option, and make loose input strict.
@@ -178,6 +181,7 @@ class Options:
             self._set(item_timeout=seconds("item_timeout", self.item_timeout))
         check_max_failures(self.max_failures)
         check_checkpoint(self.checkpoint)
+        check_label(self.label)
 
     def _set(self, **values: object) -> None:
         for name, value in values.items():

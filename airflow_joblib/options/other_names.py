@@ -15,6 +15,7 @@ _BACKEND = 'Use backend: "loky" for processes, "threading" for threads.'
 _SHOWN = "It isn't needed: progress is shown in the log, in a terminal and in a notebook."
 _ORDERED = "It isn't needed: the results are a list in the order of the items."
 _BY_NEED = "It isn't needed: items are drawn and sent as workers become free."
+_NAMED = "Use label, a function of the item that returns a short text."
 _PARAMETER = "Use over, the name of the parameter that takes the item."
 
 _TABLE = {
@@ -31,6 +32,7 @@ _TABLE = {
     _SHOWN: "verbose verbosity progress progress_bar progressbar show_progress desc",
     _ORDERED: "return_as ordered preserve_order return_generator",
     _BY_NEED: "pre_dispatch prefetch buffersize n_jobs_ahead max_tasks_per_child maxtasksperchild",
+    _NAMED: "item_name_function task_run_name map_index_name item_label label_function name_of",
     _PARAMETER: "item_name items_name map_over iterate_over",
 }
 

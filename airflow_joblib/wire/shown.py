@@ -5,6 +5,7 @@ A text that is cut before it is masked may keep the first half of a secret, whic
 
 from __future__ import annotations
 
+import logging
 import re
 import reprlib
 from collections.abc import Mapping
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.pickling.refusals import dotted_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from airflow_joblib.options.host import Host
 
 __all__ = ["Shown"]
+
+log = logging.getLogger("airflow_joblib")
 
 #: Characters of an item, and of an exception's message, that are shown.
 LONGEST_ITEM, LONGEST_MESSAGE = 300, 2000
@@ -33,19 +36,49 @@ _HIDDEN = "***"
 
 
 class Shown:
-    """Shows items and messages with the secrets masked that *host* knows, by their values and by their names."""
+    """Shows items and messages with the secrets masked that *host* knows, by their values and by their names.
 
-    def __init__(self, host: Host) -> None:
+    Args:
+        host: Knows what is a secret.
+        label: Names an item in the place of its repr.
+    """
+
+    def __init__(self, host: Host, label: Callable[[Any], object] | None = None) -> None:
         self._host = host
+        self._label = label
+        self._warned = False
         self._secrets: set[str] = set()
 
     def item(self, item: object) -> str:
         """Return an item as text, cut short."""
         self._learn(item)
+        if self._label is not None and (text := self._labelled(item, self._label)) is not None:
+            return text
         try:
             return _cut(_Repr(self).repr(item), LONGEST_ITEM)
         except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the item's own exception
             return f"<{dotted_name(type(item))}>"
+
+    def named(self, index: int, item: object) -> str:
+        """Return what an item is called within a sentence: its position, and its label where it has one."""
+        return f"item {index}" if self._label is None else f"item {index} ({self.item(item)})"
+
+    def _labelled(self, item: object, label: Callable[[Any], object]) -> str | None:
+        """Return an item's label; None, and one warning, where there is none to be had."""
+        try:
+            text = label(item)
+        except Exception as error:  # noqa: BLE001 - a label must not be why an item, or the run, fails
+            self._warn(f"raised {dotted_name(type(error))}")
+        else:
+            if isinstance(text, str):
+                return _cut(" ".join(self.masked(text).split()), LONGEST_ITEM)
+            self._warn(f"returned {dotted_name(type(text))}, which is no text")
+        return None
+
+    def _warn(self, what: str) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warning("The label function %s; items that it can't name are shown by their repr.", what)
 
     def message(self, error: BaseException, item: object = None) -> str:
         """Return what an exception says, cut short; *item* is what raised it, whose secrets it may have."""

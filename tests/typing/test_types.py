@@ -44,6 +44,7 @@ def over(folder: str, name: str) -> int:
     item_timeout=None,
     max_failures=0,
     checkpoint=False,
+    label=str,
     execution_timeout=timedelta(minutes=5),
 )
 def with_resource(item: int, conn: None = None) -> dict[str, int]:

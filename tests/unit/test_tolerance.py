@@ -47,6 +47,28 @@ class TestTolerance:
     """``max_failures``."""
 
     @local
+    def test_labels(self, backend: str, published: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+        """A label names a failed item in its record, its log line, its note and the line of its retry."""
+        secret = "the item's own text"
+
+        def fail_one(item: tuple[str, str]) -> str:
+            if item[0] == "b.png":
+                raise LookupError("gone")
+            return item[0]
+
+        caplog.set_level("INFO", logger="airflow_joblib")
+        items = [(name, secret) for name in ("a.png", "b.png")]
+        options: dict[str, Any] = {"backend": backend, "item_retries": 1, "label": lambda item: item[0]}
+        assert task(fail_one, max_failures=1, **options)(items) == ["a.png", None]
+        assert [record["item"] for record in published[-1]] == ["b.png"]
+        assert any("item 1 (b.png) failed on try 1 of 2" in message for message in caplog.messages)
+        assert any("item 1 (b.png) failed for good" in message for message in caplog.messages)
+        with pytest.raises(LookupError) as caught:
+            task(fail_one, **options)(items)
+        assert "item 1 (b.png) on try 2" in caught.value.__notes__[0]
+        assert secret not in caplog.text + caught.value.__notes__[0]
+
+    @local
     def test_tolerated(self, backend: str, published: list[Any]) -> None:
         """Failed positions are None, order is kept, and every failure has its record."""
 

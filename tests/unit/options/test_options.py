@@ -62,6 +62,9 @@ VALID: list[dict[str, Any]] = [
     {"max_failures": 0},
     {"max_failures": 0.0},
     {"checkpoint": False},
+    {"label": None},
+    {"label": str},
+    {"label": lambda item: item.name},
     {"retries": 3, "pool": "cpu", "task_id": "t", "execution_timeout": timedelta(minutes=1)},
     {"something_of_another_operator": 1},
 ]
@@ -125,6 +128,8 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"max_failures": 1.0}, r"max_failures must be a count"),
     ({"max_failures": True}, r"max_failures must be a count"),
     ({"checkpoint": 3}, r"checkpoint must be True, False or a path, not 3"),
+    ({"label": "name"}, r"label must be a function that takes an item and returns a short text, not 'name'"),
+    ({"item_label": str}, r"no option 'item_label' here\. Use label"),
     ({"n_job": 3}, r"There is no option 'n_job'\. Did you mean 'n_jobs'\?"),
     ({"njobs": 3}, r"Did you mean 'n_jobs'"),
     ({"bakend": "loky"}, r"Did you mean 'backend'"),

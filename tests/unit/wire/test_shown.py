@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from airflow_joblib.options.host import Host
 from airflow_joblib.wire.shown import LONGEST_ITEM, LONGEST_MESSAGE, Shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SECRET = "hunter2-" * 20
 
@@ -120,6 +123,38 @@ def test_message_is_bounded(shown: Shown) -> None:
     text = shown.message(ValueError("x" * (LONGEST_MESSAGE - 10) + SECRET + "y" * 10_000_000))
     assert len(text) == LONGEST_MESSAGE
     assert "hunter" not in text
+
+
+def test_label(shown: Shown) -> None:
+    """A label takes the place of the repr: one line, secrets masked, cut short; without one the position is enough."""
+    labelled = Shown(Airflow(), lambda item: f"order\n {item['id']} {SECRET}{item['more']}")
+    assert labelled.item({"id": 7, "more": ""}) == "order 7 ***"
+    assert labelled.named(3, {"id": 7, "more": ""}) == "item 3 (order 7 ***)"
+    assert shown.named(3, {"id": 7}) == "item 3"
+    text = labelled.item({"id": 7, "more": "y" * 1000})
+    assert len(text) == LONGEST_ITEM
+    assert "hunter" not in text
+
+
+def test_label_masks_what_its_item_hides() -> None:
+    """What an item has under a secret's name is masked in its label too."""
+    labelled = Shown(Airflow(), lambda item: f"{item['user']}:{item['password']}")
+    assert labelled.item({"user": "bob", "password": "swordfish-9"}) == "bob:***"
+
+
+@pytest.mark.parametrize(
+    ("label", "what"),
+    [
+        (lambda item: item["name"], "raised KeyError"),
+        (lambda item: item["id"], "returned int, which is no text"),
+    ],
+    ids=["raises", "no text"],
+)
+def test_label_that_fails(label: Callable[[Any], Any], what: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A label that can't be had leaves the repr, with one warning for all items."""
+    labelled = Shown(Airflow(), label)
+    assert [labelled.item({"id": number}) for number in range(3)] == ["{'id': 0}", "{'id': 1}", "{'id': 2}"]
+    assert caplog.messages == [f"The label function {what}; items that it can't name are shown by their repr."]
 
 
 def test_outside_airflow() -> None:
