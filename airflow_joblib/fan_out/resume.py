@@ -1,4 +1,4 @@
-"""Finished items that are kept for another try of the task: the checkpoint of a run, or nothing at all."""
+"""The checkpoint of a run, from which another try of its task takes the items that are finished; or none."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import inspect
 import logging
 import os
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_joblib.wire.call import function_name
+from airflow_joblib.worker.process import inside_worker
+from airflow_joblib.worker.worker import first_time
 
 if TYPE_CHECKING:
     from airflow_joblib.checkpoint import Checkpoint, Finished
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_joblib.wire.chunk import ItemChunk
     from airflow_joblib.wire.records import Report
 
-__all__ = ["Kept"]
+__all__ = ["RunCheckpoint", "without_inner_checkpoint"]
 
 log = logging.getLogger("airflow_joblib")
 
@@ -27,9 +30,22 @@ _USED = (
     "%s: this run took finished items from the checkpoint in %s, and so will the next try. If they are wrong now, "
     "remove that folder: every item runs then."
 )
+_NO_INNER_CHECKPOINT = (
+    "%s: keeps no checkpoint, since an item of another fan-out called it. Give that one a checkpoint, which keeps "
+    "whole items."
+)
 
 
-class Kept:
+def without_inner_checkpoint(options: Options, name: str) -> Options:
+    """Return the options, without a checkpoint where an item of another run called the function of this *name*."""
+    if options.checkpoint is False or not inside_worker():
+        return options
+    if first_time(f"checkpoint of {name}"):
+        log.warning(_NO_INNER_CHECKPOINT, name)
+    return replace(options, checkpoint=False)
+
+
+class RunCheckpoint:
     """The checkpoint of a run, where there is to be one. A context manager, which writes what is pending at the end."""
 
     def __init__(self, call: Call, options: Options, host: Host) -> None:
@@ -95,11 +111,11 @@ class Kept:
                 values = tuple(report.skip.error if place in skipped else value for place, value in enumerate(values))
             self._checkpoint.add(items, values, skipped, digests)
 
-    def beat(self, *, here: bool = False) -> None:
-        """Write what has been pending for a while; at once if *here*, in this thread, items run until the next beat."""
+    def beat(self, *, in_this_thread: bool = False) -> None:
+        """Write what has been pending for a while; at once where items run in this thread until the next beat."""
         if self._checkpoint is None:
             return
-        if here:
+        if in_this_thread:
             self._checkpoint.flush()
         else:
             self._checkpoint.beat()

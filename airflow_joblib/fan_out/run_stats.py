@@ -10,7 +10,7 @@ from airflow_joblib.options.backends import backend_named
 if TYPE_CHECKING:
     from airflow_joblib.wire.records import Report
 
-__all__ = ["Tally", "Times"]
+__all__ = ["RunStats", "Times"]
 
 log = logging.getLogger("airflow_joblib")
 
@@ -55,7 +55,7 @@ class Times(NamedTuple):
     sending: float
 
 
-class Tally:
+class RunStats:
     """Adds up what reports say of a run.
 
     Args:

@@ -21,18 +21,18 @@ from airflow_joblib.wire.chunk import ItemChunk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from airflow_joblib.fan_out.state import Ledger
+    from airflow_joblib.fan_out.state import RunState
     from airflow_joblib.wire.chunk import Packer, Sizes
     from airflow_joblib.wire.records import Report
 
-__all__ = ["Feed"]
+__all__ = ["Scheduler"]
 
 
-class Feed:
+class Scheduler:
     """Gives the chunks of a run, one by one.
 
     Args:
-        ledger: Takes what is drawn of a lazy input, and knows what is to be tried again.
+        state: Takes what is drawn of a lazy input, and knows what is to be tried again.
         sizes: How many items at a time.
         packer: Pickles items; None where the workers are threads.
 
@@ -40,9 +40,9 @@ class Feed:
         workers: How many share what is left.
     """
 
-    def __init__(self, ledger: Ledger, sizes: Sizes, packer: Packer | None) -> None:
+    def __init__(self, state: RunState, sizes: Sizes, packer: Packer | None) -> None:
         self.workers = 1
-        self._ledger = ledger
+        self._state = state
         self._sizes = sizes
         self._packer = packer
         self._again: list[tuple[int, ItemChunk]] = []
@@ -59,7 +59,7 @@ class Feed:
         """Return what is to run next; None if there is nothing now."""
         if self._again:
             return heapq.heappop(self._again)[1]
-        if (due := self._ledger.retries.due()) is not None:
+        if (due := self._state.retries.due()) is not None:
             index, item = due
             return ItemChunk([index], [item], self._packer)
         return self._fresh()
@@ -73,7 +73,7 @@ class Feed:
         """Take note of how long a chunk took, and see to what of it has not run."""
         ran = len(report.values)
         self._sizes.learn(ran, report.seconds)
-        if report.torn:
+        if report.unreadable:
             self.put_back(chunk.pieces(1))
         elif ran < len(chunk.indices):
             rest = chunk.part(ran)
@@ -86,9 +86,9 @@ class Feed:
         while rest is not None:
             items = list(itertools.islice(rest, self._sizes.fit(self._sizes.next(), self._packer)))
             if not items:
-                self._ledger.total = len(self._ledger.results)
+                self._state.total = len(self._state.results)
                 return
-            indices, todo = self._ledger.draw(items)
+            indices, todo = self._state.draw(items)
             if not todo:
                 self._sizes.learn(len(items), 0.0)
             else:

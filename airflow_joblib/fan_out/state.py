@@ -18,7 +18,7 @@ from airflow_joblib.wire.records import ItemError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from airflow_joblib.fan_out.resume import Kept
+    from airflow_joblib.fan_out.resume import RunCheckpoint
     from airflow_joblib.options.host import Host
     from airflow_joblib.options.options import Options
     from airflow_joblib.pools.watchdog import Dead, LostWorkersError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_joblib.wire.chunk import ItemChunk
     from airflow_joblib.wire.records import Report
 
-__all__ = ["Ledger"]
+__all__ = ["RunState"]
 
 log = logging.getLogger("airflow_joblib")
 
@@ -34,7 +34,7 @@ log = logging.getLogger("airflow_joblib")
 _KILLS = 2
 
 
-class Ledger:
+class RunState:
     """The items of one run and what became of them.
 
     Attributes:
@@ -45,12 +45,13 @@ class Ledger:
         skipped: Items that were skipped.
         failures: Items that failed for good.
         retries: Items that wait for another try.
+        checkpoint: Where finished items come from and go to.
     """
 
-    def __init__(self, call: Call, options: Options, host: Host, kept: Kept) -> None:
+    def __init__(self, call: Call, options: Options, host: Host, checkpoint: RunCheckpoint) -> None:
         self._call = call
         self._host = host
-        self._kept = kept
+        self.checkpoint = checkpoint
         self._limit = options.item_timeout or 0.0
         self._most_tries = 1 + options.item_retries
         self._tolerant = bool(options.max_failures)
@@ -60,7 +61,7 @@ class Ledger:
         self._skipped_item: object = None
         self._idle_losses = 0
         self._unfit = host.result_check(call)
-        self._told = False
+        self._logged_earlier = False
         self.name = function_name(call.function)
         self.results: list[Any] = []
         self.total: int | None = None
@@ -91,27 +92,27 @@ class Ledger:
         first = len(self.results)
         self.results.extend([None] * len(items))
         indices = range(first, first + len(items))
-        if not self._kept.any:
+        if not self.checkpoint.any:
             return indices, items
-        todo = [index for index, item in zip(indices, items, strict=True) if not self._take_kept(index, item)]
-        if self.earlier and not self._told and (todo or self.total is not None):
-            self._told = True
+        todo = [index for index, item in zip(indices, items, strict=True) if not self._take_restored(index, item)]
+        if self.earlier and not self._logged_earlier and (todo or self.total is not None):
+            self._logged_earlier = True
             total = f"{len(self.results):,}" if self.total is not None else f"the first {len(self.results):,}"
             log.info("%s: %s of %s items done by an earlier try", self.name, f"{self.earlier:,}", total)
         return todo, [items[index - first] for index in todo]
 
-    def _take_kept(self, index: int, item: object) -> bool:
-        kept = self._kept.take(index, item)
-        if kept is None:
+    def _take_restored(self, index: int, item: object) -> bool:
+        restored = self.checkpoint.take(index, item)
+        if restored is None:
             return False
-        if kept.skipped:
+        if restored.skipped:
             if self._skip is None:
-                self._skip, self._skipped_item = ItemError(index, kept.value), item
+                self._skip, self._skipped_item = ItemError(index, restored.value), item
         else:
-            self.results[index] = kept.value
+            self.results[index] = restored.value
         self.done += 1
         self.earlier += 1
-        self.skipped += kept.skipped
+        self.skipped += restored.skipped
         return True
 
     def take(self, chunk: ItemChunk, report: Report) -> None:
@@ -126,14 +127,14 @@ class Ledger:
         ran = len(report.values)
         if self._unfit is not None:
             self._refuse_unfit(chunk.indices, report, self._unfit)
-        self._keep_results(chunk.indices[:ran], report)
+        self._enter_results(chunk.indices[:ran], report)
         self.skipped += len(report.skipped)
         if self._skip is None and report.skip is not None:
             self._skip = report.skip
             self._skipped_item = chunk.items[chunk.indices.index(report.skip.index)]
         failed = {failure.index for failure in report.failures}
         self.done += ran - len(failed - {-1})
-        self._kept.add(chunk, report, failed)
+        self.checkpoint.add(chunk, report, failed)
         for failure in report.failures:
             self._fail(failure, chunk, report.worker)
 
@@ -146,7 +147,7 @@ class Ledger:
                 refused = ItemError(indices[place], TypeError(why), returned=True, verdict="fail")
                 report.failures.append(refused)
 
-    def _keep_results(self, indices: Sequence[int], report: Report) -> None:
+    def _enter_results(self, indices: Sequence[int], report: Report) -> None:
         if isinstance(indices, range) and indices:
             self.results[indices[0] : indices[-1] + 1] = report.values
         else:
@@ -271,7 +272,7 @@ class Ledger:
         self._publish()
         self.failures.check(len(self.results))
         if self._skip is not None and self.skipped == len(self.results):
-            self._kept.clear()
+            self.checkpoint.clear()
             raise self.failures.explained(self._skip, self._skipped_item, self._tries.get(self._skip.index, 0) + 1, 0)
         return self.results
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from airflow_joblib.options.backends import backend_named
 from airflow_joblib.pickling.inherited import Inherited
 from airflow_joblib.pools.fork_safety import fresh_workers_wanted, make_template
-from airflow_joblib.pools.worker_count import Workforce
+from airflow_joblib.pools.worker_count import WorkerCount
 from airflow_joblib.system import isolation, warning_filters
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ __all__ = ["CatchUp", "close_early", "early_template", "fork_early"]
 log = logging.getLogger("airflow_joblib")
 
 #: The template, and the process that it belongs to: a fork of the task has this variable too.
-_kept: tuple[Template, int] | None = None
+_early: tuple[Template, int] | None = None
 
 
 def fork_early(name: str, options: Options, defaults: Callable[[], Defaults]) -> None:
@@ -62,36 +62,36 @@ def _may_be_of_use(name: str, options: Options, defaults: Defaults) -> bool:
     ):  # backend="multiprocessing" asks for the task as it stands
         return False
     n_jobs = defaults.n_jobs if options.n_jobs is None else options.n_jobs
-    return Workforce(name, n_jobs, backend, options).asked() > 1
+    return WorkerCount(name, n_jobs, backend, options).asked() > 1
 
 
 def _fork() -> None:
-    global _kept  # noqa: PLW0603 - a process has one or it hasn't
+    global _early  # noqa: PLW0603 - a process has one or it hasn't
     template, threads = make_template(Inherited())
     if threads:
         template.close()
         return
-    _kept = template, os.getpid()
+    _early = template, os.getpid()
     util.Finalize(None, close_early, exitpriority=100)  # else an exit of the interpreter would wait for it
 
 
 @contextmanager
 def early_template() -> Iterator[Template | None]:
     """Lend the template of this process to one run, if there is one; it may have ended by now."""
-    global _kept  # noqa: PLW0603
-    lent, _kept = _kept, None  # so that a run within that run can't close it
+    global _early  # noqa: PLW0603
+    lent, _early = _early, None  # so that a run within that run can't close it
     try:
         yield lent[0] if lent is not None and lent[1] == os.getpid() else None
     finally:
-        _kept = lent
+        _early = lent
 
 
 def close_early() -> None:
     """End the template of this process, if there is one."""
-    global _kept
-    kept, _kept = _kept, None
-    if kept is not None and kept[1] == os.getpid():
-        kept[0].close()
+    global _early
+    early, _early = _early, None
+    if early is not None and early[1] == os.getpid():
+        early[0].close()
 
 
 class CatchUp(NamedTuple):

@@ -14,12 +14,12 @@ from airflow_joblib.system import cpu_count
 if TYPE_CHECKING:
     from airflow_joblib.options.options import Options
 
-__all__ = ["Workforce"]
+__all__ = ["WorkerCount"]
 
 log = logging.getLogger("airflow_joblib")
 
 
-class Workforce:
+class WorkerCount:
     """The workers of one run, in numbers.
 
     Args:

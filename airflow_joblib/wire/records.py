@@ -114,7 +114,7 @@ class Report:
         slowest_seconds: Time that one took.
         loading: Seconds that the worker took to load the call before its first chunk, where that is worth a word.
         loaded: The package that it imported the most of in that time.
-        torn: Whether the chunk, or its report, could not be loaded as a whole: its items must be sent one by one.
+        unreadable: Whether the chunk, or its report, could not be loaded as a whole: its items must be sent one by one.
         said: What the items said, for the task's log, where the worker has no other way to send that.
     """
 
@@ -133,7 +133,7 @@ class Report:
     slowest_seconds: float = 0.0
     loading: float = 0.0
     loaded: str = ""
-    torn: bool = False
+    unreadable: bool = False
     said: list[bytes] = field(default_factory=list)
 
 
@@ -142,8 +142,8 @@ def load_report(result: bytes, chunk: Chunk) -> Report:
     try:
         return loads(result)  # type: ignore[no-any-return]
     except Exception as error:  # noqa: BLE001 - loading runs code of the user
-        report = Report(chunk.indices[0], 0, torn=len(chunk.indices) > 1)
-        if not report.torn:
+        report = Report(chunk.indices[0], 0, unreadable=len(chunk.indices) > 1)
+        if not report.unreadable:
             report.values.append(None)
             report.failures.append(ItemError(report.first, error, verdict="fail"))
         return report

@@ -274,7 +274,7 @@ def unread(report: Report, error: Exception, items: int) -> Report:
         report.failures.append(ItemError(report.first, from_user(error), loading=True))
         report.values.append(None)
     else:
-        report.torn = True
+        report.unreadable = True
     return report
 
 

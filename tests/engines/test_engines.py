@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib import TooManyFailuresError
-from airflow_joblib.fan_out.resume import Kept
+from airflow_joblib.fan_out.resume import RunCheckpoint
 from tests.engines.helpers import MARKS
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def double(item):
     return item * 2, os.getpid()
 """)
     double = module.double.override(checkpoint=str(tmp_path))
-    monkeypatch.setattr(Kept, "clear", bool)  # as Airflow does it once the task has ended well
+    monkeypatch.setattr(RunCheckpoint, "clear", bool)  # as Airflow does it once the task has ended well
     first = double(range(6))
     assert [value for value, _ in first] == [2 * item for item in range(6)]
     assert double(range(6)) == first

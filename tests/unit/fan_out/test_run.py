@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from airflow_joblib import NotPicklableError, ParallelTaskError, WorkerLostError, parallel_task
 from airflow_joblib.fan_out import run as fan_out_run
+from airflow_joblib.fan_out import worker_pools
 from airflow_joblib.pools.loky import LokyPool
 from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, run_python, worker_processes
 
@@ -161,8 +162,8 @@ class TestEmptyAndOne:
     )
     def test_empty(self, items: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """No items give no results, and start no worker; an empty string is still a string."""
-        monkeypatch.setattr(fan_out_run, "LokyPool", None)
-        monkeypatch.setattr(fan_out_run, "ThreadPool", None)
+        monkeypatch.setattr(worker_pools, "LokyPool", None)
+        monkeypatch.setattr(worker_pools, "ThreadPool", None)
         for backend in LOCAL:
             if isinstance(items, str):
                 with pytest.raises(TypeError, match="can't be a str"):
@@ -227,7 +228,7 @@ class TestWorkers:
             started.append(n_jobs)
             return pool(payload, n_jobs, options)
 
-        monkeypatch.setattr(fan_out_run, "LokyPool", counted)
+        monkeypatch.setattr(worker_pools, "LokyPool", counted)
         assert task(square_or_repeat, backend="loky", n_jobs=50)([1, 2]) == [2, 4]
         assert started == [2]
         assert log.messages[0] == "square_or_repeat runs on 2 workers instead of 50: there are only 2 items."
@@ -241,7 +242,7 @@ class TestWorkers:
         for backend in ("loky", "multiprocessing", "threading"):
             made = task(square_or_repeat, n_jobs=n_jobs, backend=backend)
             _, call = made._signature.bind(([1],), {})
-            assert fan_out_run._Run(call, made.options, Defaults()).force.asked() == expected
+            assert fan_out_run._Run(call, made.options, Defaults()).worker_count.asked() == expected
 
     def test_all_cpus(self, log: pytest.LogCaptureFixture) -> None:
         """Asking for every CPU and having fewer items is worth no warning."""

@@ -11,7 +11,7 @@ import pytest
 from airflow_joblib import parallel_task
 from airflow_joblib.fan_out import progress
 from airflow_joblib.fan_out.progress import Progress
-from airflow_joblib.fan_out.run_stats import Tally, Times
+from airflow_joblib.fan_out.run_stats import RunStats, Times
 from airflow_joblib.wire.records import ItemError, Report
 from airflow_joblib.worker.loading import Loading
 from tests.unit.helpers import run_python
@@ -32,24 +32,24 @@ def report(worker: int, began: float, seconds: float, **more: Any) -> Report:
 
 def test_waits_for_a_retry_are_no_sending() -> None:
     """Time in which only items that failed were left, and had to wait, is named as that."""
-    tally = Tally("f", 0.0)
-    tally.add(report(1, 0.1, 0.9))
-    tally.add(report(2, 0.1, 0.9))
-    tally.wait_for_retry(20.0, under_way=0)
-    tally.add(report(1, 21.0, 1.0))
-    times = tally.times(2, 22.0)
+    stats = RunStats("f", 0.0)
+    stats.add(report(1, 0.1, 0.9))
+    stats.add(report(2, 0.1, 0.9))
+    stats.wait_for_retry(20.0, under_way=0)
+    stats.add(report(1, 21.0, 1.0))
+    times = stats.times(2, 22.0)
     assert times.retrying == pytest.approx(20.0)
     assert times.sending < 0.5
     assert sum(times[2:]) == pytest.approx(22.0)
-    assert "waiting for retries 20.00 s" in tally.sentence(2, times)
+    assert "waiting for retries 20.00 s" in stats.sentence(2, times)
 
 
 def test_waits_beside_running_items() -> None:
     """Where one of two workers runs an item, only the other one has waited."""
-    tally = Tally("f", 0.0)
-    tally.add(report(1, 0.0, 10.0))
-    tally.wait_for_retry(10.0, under_way=1)
-    assert tally.times(2, 10.0).retrying == pytest.approx(5.0)
+    stats = RunStats("f", 0.0)
+    stats.add(report(1, 0.0, 10.0))
+    stats.wait_for_retry(10.0, under_way=1)
+    assert stats.times(2, 10.0).retrying == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize("backend", ["sequential", "threading"])
@@ -75,12 +75,12 @@ def test_retries_in_a_run(backend: str, lines: pytest.LogCaptureFixture) -> None
 
 def test_slowest_item_that_failed_for_good() -> None:
     """All tries of an item count, be it done in the end or not."""
-    tally = Tally("f", 0.0)
-    tally.add(report(1, 0.0, 1.0, slowest=7, slowest_seconds=0.9))
+    stats = RunStats("f", 0.0)
+    stats.add(report(1, 0.0, 1.0, slowest=7, slowest_seconds=0.9))
     for began in (1.0, 2.0, 3.0):
         failures = [ItemError(3, ValueError(), seconds=0.5)]
-        tally.add(report(1, began, 0.5, failures=failures, slowest=3, slowest_seconds=0.5))
-    assert "the slowest item, 3, took 1.50 s" in tally.sentence(1, tally.times(1, 4.0))
+        stats.add(report(1, began, 0.5, failures=failures, slowest=3, slowest_seconds=0.5))
+    assert "the slowest item, 3, took 1.50 s" in stats.sentence(1, stats.times(1, 4.0))
 
 
 class Items:
@@ -109,9 +109,9 @@ def test_time_left_is_never_none(lines: pytest.LogCaptureFixture, monkeypatch: p
 
 
 def advice(backend: str, times: Times, cpu: float, waited: float) -> str:
-    tally = Tally("f", 0.0)
-    tally.add(report(1, times.start, times.running, cpu=cpu, waited=waited))
-    return tally._advice(backend, times)
+    stats = RunStats("f", 0.0)
+    stats.add(report(1, times.start, times.running, cpu=cpu, waited=waited))
+    return stats._advice(backend, times)
 
 
 def test_advice_agrees() -> None:
@@ -129,11 +129,11 @@ def test_advice_agrees() -> None:
 
 def test_long_start_is_explained() -> None:
     """What workers imported before their first item is named where it took a second or more."""
-    tally = Tally("f", 0.0)
-    tally.add(report(1, 10.0, 0.1, loading=9.2, loaded="airflow"))
-    times = tally.times(2, 10.2)
-    assert tally.sentence(2, times).endswith("; workers spent 9 s importing airflow")
-    assert "took 10.00 s (workers spent 9 s importing airflow)" in tally._advice("loky", times)
+    stats = RunStats("f", 0.0)
+    stats.add(report(1, 10.0, 0.1, loading=9.2, loaded="airflow"))
+    times = stats.times(2, 10.2)
+    assert stats.sentence(2, times).endswith("; workers spent 9 s importing airflow")
+    assert "took 10.00 s (workers spent 9 s importing airflow)" in stats._advice("loky", times)
 
 
 def test_loading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

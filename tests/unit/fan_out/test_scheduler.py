@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from airflow_joblib.fan_out.resume import Kept
-from airflow_joblib.fan_out.scheduler import Feed
-from airflow_joblib.fan_out.state import Ledger
+from airflow_joblib.fan_out.resume import RunCheckpoint
+from airflow_joblib.fan_out.scheduler import Scheduler
+from airflow_joblib.fan_out.state import RunState
 from airflow_joblib.options.host import Host
 from airflow_joblib.options.options import Options
 from airflow_joblib.pools.watchdog import Dead, LostWorkersError
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def made_ledger(**options: Any) -> Ledger:
+def made_state(**options: Any) -> RunState:
     call, given, host = Call(abs), Options(**options), Host()
-    return Ledger(call, given, host, Kept(call, given, host))
+    return RunState(call, given, host, RunCheckpoint(call, given, host))
 
 
 def made(
@@ -31,71 +31,71 @@ def made(
     workers: int = 2,
     batch_size: int | Literal["auto"] = "auto",
     away: bool = False,
-) -> Feed:
-    """Return a feed of items that are their own positions; on a cluster, if *away*."""
+) -> Scheduler:
+    """Return a scheduler of items that are their own positions; on a cluster, if *away*."""
     sizes = Sizes(batch_size, 1.6, 0.4) if away else Sizes(batch_size, 0.5)
-    feed = Feed(made_ledger(), sizes, None)
-    feed.start(list(cut(indices, indices, workers, sizes, None)), None)
-    feed.workers = workers
-    return feed
+    scheduler = Scheduler(made_state(), sizes, None)
+    scheduler.start(list(cut(indices, indices, workers, sizes, None)), None)
+    scheduler.workers = workers
+    return scheduler
 
 
-def ran(chunk: ItemChunk, seconds: float, count: int | None = None, *, torn: bool = False) -> Report:
-    return Report(chunk.first, 1, list(chunk.indices[:count]), seconds=seconds, torn=torn)
+def ran(chunk: ItemChunk, seconds: float, count: int | None = None, *, unreadable: bool = False) -> Report:
+    return Report(chunk.first, 1, list(chunk.indices[:count]), seconds=seconds, unreadable=unreadable)
 
 
-def all_of(feed: Feed, each: float) -> list[int]:
+def all_of(scheduler: Scheduler, each: float) -> list[int]:
     """Run all that there is, items that take *each* seconds, and return how many went at a time."""
     counts = []
-    while (chunk := feed.next()) is not None:
+    while (chunk := scheduler.next()) is not None:
         count = len(chunk.indices)
         counts.append(count)
-        feed.learn(chunk, ran(chunk, count * each))
+        scheduler.learn(chunk, ran(chunk, count * each))
     return counts
 
 
 def test_order() -> None:
     """What was begun goes before what was not, in the order of the input, and a retry between the two."""
-    feed = made(range(4), batch_size=1)
-    first, second = feed.next(), feed.next()
+    scheduler = made(range(4), batch_size=1)
+    first, second = scheduler.next(), scheduler.next()
     assert first is not None
     assert second is not None
-    feed._ledger.retries = made_ledger(item_retries=1, item_retry_delay=0.0).retries
-    feed._ledger.retries.plan(7, "item", 1)
-    feed.put_back([second, first])
-    given = [chunk.indices for _ in range(5) if (chunk := feed.next()) is not None]
+    scheduler._state.retries = made_state(item_retries=1, item_retry_delay=0.0).retries
+    scheduler._state.retries.plan(7, "item", 1)
+    scheduler.put_back([second, first])
+    given = [chunk.indices for _ in range(5) if (chunk := scheduler.next()) is not None]
     assert [list(indices) for indices in given] == [[0], [1], [7], [2], [3]]
-    assert feed.next() is None
+    assert scheduler.next() is None
 
 
 def test_rest_of_a_chunk() -> None:
     """What a worker hands back comes again in even pieces, each item once."""
-    feed = made(range(1000), workers=1)
-    chunk = feed.next()
+    scheduler = made(range(1000), workers=1)
+    chunk = scheduler.next()
     assert chunk is not None
     assert len(chunk.indices) == 125
-    feed.learn(chunk, ran(chunk, 0.5, 24))
-    again = [feed.next() for _ in range(8)]
+    scheduler.learn(chunk, ran(chunk, 0.5, 24))
+    again = [scheduler.next() for _ in range(8)]
     indices = [index for piece in again if piece is not None for index in piece.indices]
     assert indices == list(range(24, 125))
     assert {len(piece.indices) for piece in again if piece is not None} == {13, 10}
 
 
-def test_torn_chunk() -> None:
+def test_unreadable_chunk() -> None:
     """A chunk that could not be loaded as a whole comes again item by item."""
-    feed = made(range(100), workers=1)
-    chunk = feed.next()
+    scheduler = made(range(100), workers=1)
+    chunk = scheduler.next()
     assert chunk is not None
-    feed.learn(chunk, ran(chunk, 0.1, 0, torn=True))
-    assert [list(piece.indices) for _ in chunk.indices if (piece := feed.next())] == [[n] for n in chunk.indices]
+    scheduler.learn(chunk, ran(chunk, 0.1, 0, unreadable=True))
+    assert [list(piece.indices) for _ in chunk.indices if (piece := scheduler.next())] == [[n] for n in chunk.indices]
 
 
 @pytest.mark.parametrize("workers", [2, 10])
 @pytest.mark.parametrize("left", [10, 100])
 def test_few_items_left_of_many(left: int, workers: int) -> None:
     """On a cluster no worker gets more than a quarter of its share, however many items an earlier try has done."""
-    feed = made(range(5, 5000, 5000 // left), workers=workers, away=True)
-    first = feed.next()
+    scheduler = made(range(5, 5000, 5000 // left), workers=workers, away=True)
+    first = scheduler.next()
     assert first is not None
     assert len(first.indices) <= max(1, left // (4 * workers))
 
@@ -114,15 +114,15 @@ def test_lazy_items() -> None:
     """Nothing more is drawn of a lazy input than what is given out, and its end tells the total."""
     drawn = []
     source = (drawn.append(item) or item for item in range(10))  # type: ignore[func-returns-value]
-    feed = made(())
-    feed.start([], source)
-    first = feed.next()
+    scheduler = made(())
+    scheduler.start([], source)
+    first = scheduler.next()
     assert first is not None
     assert drawn == [0]
-    assert feed._ledger.total is None
-    feed.learn(first, ran(first, 1.0))
-    assert sum(all_of(feed, 1.0)) == 9
-    assert feed._ledger.total == 10
+    assert scheduler._state.total is None
+    scheduler.learn(first, ran(first, 1.0))
+    assert sum(all_of(scheduler, 1.0)) == 9
+    assert scheduler._state.total == 10
 
 
 @pytest.mark.parametrize(("backend", "most"), [("spark", 10), ("loky", 1)])
@@ -130,6 +130,6 @@ def test_chunk_of_a_lost_worker(backend: str, most: int) -> None:
     """Where each piece is a dispatch to a cluster, what may have ended a worker is looked for in eighths."""
     chunk = ItemChunk(range(20, 100), range(20, 100))
     lost = LostWorkersError(backend, [Dead(0, None, 20, whole=True)], [chunk], goes_on=True)
-    pieces = list(made_ledger().lose(lost))
+    pieces = list(made_state().lose(lost))
     assert [index for piece in pieces for index in piece.indices] == list(range(20, 100))
     assert {len(piece.indices) for piece in pieces} == {most}

@@ -289,7 +289,7 @@ def test_decorator_beats_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         task = parallel_task(**options)(handle)
         _, call = task._signature.bind(([1],), {})
         run = _Run(call, task.options, _defaults())
-        return run.backend, run.force.asked()
+        return run.pools.backend, run.worker_count.asked()
 
     monkeypatch.setenv("AIRFLOW__JOBLIB__N_JOBS", "3")
     monkeypatch.setenv("AIRFLOW__JOBLIB__BACKEND", "threading")

@@ -266,7 +266,7 @@ class TestProcess:
         assert isinstance(failure.error, pickle.UnpicklingError)
         assert failure.index == 7
         report = loads(worker.run_chunk(b"rubbish", [7, 8]))
-        assert (report.torn, report.values, report.failures) == (True, [], [])
+        assert (report.unreadable, report.values, report.failures) == (True, [], [])
 
     def test_call_that_cannot_load(self, started: Callable[[Call], None]) -> None:
         """A function that can't be loaded ends the run, whatever is tolerated of items."""

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.shared_pickle import Packed, Sent
 
-__all__ = ["Parcel"]
+__all__ = ["PickledCall"]
 
 
-class Parcel:
+class PickledCall:
     """The call on its way to the workers.
 
     Args:

@@ -1,0 +1,178 @@
+"""The workers of a run: which pool its backend asks for, and what each of the workers is given.
+
+::
+
+    threads ─────────────────────────────────► ThreadPool
+    a cluster ── connected ── services ──────► EnginePool
+    forked ── template ── services ──────────► ForkedPool
+    fresh ── pickled call ── services ─┬─────► LokyPool
+    a backend registered with joblib ──┘─────► ProcessPool
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.clusters.pool import EnginePool, connected
+from airflow_joblib.options.backends import Backend, backend_named
+from airflow_joblib.pickling import Dependencies, dependencies
+from airflow_joblib.pickling.inherited import Inherited
+from airflow_joblib.pools.loky import LokyPool
+from airflow_joblib.pools.processes import ProcessPool
+from airflow_joblib.pools.threads import ThreadPool
+from airflow_joblib.system import isolation, native_threads, warning_filters
+from airflow_joblib.wire.call import function_name
+from airflow_joblib.wire.pickled_call import PickledCall
+from airflow_joblib.wire.records import Payload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from airflow_joblib.clusters.engine import Engine
+    from airflow_joblib.options.host import Host
+    from airflow_joblib.options.options import Options
+    from airflow_joblib.pools.base import Workers
+    from airflow_joblib.pools.template import Template
+    from airflow_joblib.wire.call import Call
+    from airflow_joblib.wire.chunk import Packer
+    from airflow_joblib.wire.records import Rules
+
+    MakePool = Callable[[], AbstractContextManager[Workers]]
+
+__all__ = ["WorkerPools"]
+
+#: Options of joblib's for what forked workers inherit.
+_SENT_BY_US = ("max_nbytes", "mmap_mode", "temp_folder")
+
+
+class WorkerPools:
+    """Makes the pools of one run.
+
+    Args:
+        call: The function with everything but the item.
+        options: The decorator's options.
+        host: What surrounds the run.
+        backend: Name of the backend that is asked for.
+        packer: Pickles items; None where workers need no pickle.
+
+    Attributes:
+        backend: Name of the backend that the workers are of: fresh ones take the place of forked ones.
+        engine: The cluster, as long as the run is connected to one.
+        pickled: The call, for workers that can't have it otherwise.
+    """
+
+    def __init__(self, call: Call, options: Options, host: Host, backend: str, packer: Packer | None) -> None:
+        self.backend = backend
+        self.engine: Engine | None = None
+        self.pickled = PickledCall(call, options.backend_options, local=self.traits.starts, inherited=self.traits.forks)
+        self._name = function_name(call.function)
+        self._call = call
+        self._options = options
+        self._host = host
+        self._packer = packer
+        self._dependencies: Dependencies
+
+    @property
+    def traits(self) -> Backend:
+        """What the workers are."""
+        return backend_named(self.backend)
+
+    @contextmanager
+    def connected(self, workers: int) -> Iterator[Engine]:
+        """Connect to the cluster of the backend for the length of the run.
+
+        Raises:
+            FewerWorkersError: The run can't have it as long as another run has, which waits for this one.
+        """
+        options = dict(self._options.backend_options)
+        conn_id = options.pop("conn_id", None)
+        if conn_id is not None:
+            options = {**self._host.connection(self.backend, conn_id), **options}
+        with dependencies() as self._dependencies, connected(self.backend, options, workers) as self.engine:
+            yield self.engine
+
+    @contextmanager
+    def opened(self, workers: int, rules: Rules, head: Sequence[Any]) -> Iterator[MakePool]:
+        """Give a function that makes a pool, with what its workers need for the length of the run.
+
+        Args:
+            workers: How many.
+            rules: What they go by.
+            head: The first items, which forked workers inherit.
+        """
+        if self._packer is None:
+            yield lambda: ThreadPool(self._call, self.backend, workers, self._options.backend_options, rules)
+        elif self.engine is not None:
+            with self._of_cluster(self.engine, self._packer, workers, rules) as make:
+                yield make
+        else:
+            threads = native_threads.for_each_of(workers, self._options.backend_options) if self.traits.starts else None
+            with self._template(threads, head) as template:
+                if template is not None:
+                    opened = self._forked(template, self._packer, workers, rules, threads)
+                else:
+                    opened = self._fresh(self._packer, workers, rules, threads)
+                with opened as make:
+                    yield make
+
+    @contextmanager
+    def _of_cluster(self, engine: Engine, packer: Packer, workers: int, rules: Rules) -> Iterator[MakePool]:
+        resources = bool(self._call.factories)
+        engine.check(self._dependencies.needed, self._dependencies.perhaps)
+        visiting = self._host.visiting(engine.name, engine.asked)
+        with visiting as visit, self.pickled.sent(packer.classes) as (call, classes):
+            closed = engine.local and not isolation.open_to_others()
+            payload = Payload(call, classes, visit.prepare, rules=rules, closed=closed)
+            yield lambda: EnginePool(engine, payload, workers, resources=resources, take=visit.take)
+
+    @contextmanager
+    def _fresh(
+        self, packer: Packer, workers: int, rules: Rules, threads: native_threads.Bound | None
+    ) -> Iterator[MakePool]:
+        """Give a function that makes a pool of fresh processes, or of what joblib's backend makes."""
+        options, local = self._options.backend_options, self.traits.starts
+        with self._host.services() as prepare, self.pickled.sent(packer.classes) as (call, classes):
+            payload = Payload(call, classes, prepare, os.getpid(), local, rules, threads)
+            workers = max(workers, 2)  # for one joblib would start no process
+            if not local:
+                yield lambda: ProcessPool(payload, self.backend, workers, options)
+                return
+            method = multiprocessing.get_start_method(allow_none=True)
+            payload = payload._replace(filters=warning_filters.current(), start_method=method)
+            yield lambda: LokyPool(payload, workers, options)
+
+    @contextmanager
+    def _template(self, threads: native_threads.Bound | None, head: Sequence[Any]) -> Iterator[Template | None]:
+        """Fork a template for the length of the run, where its backend may and that is safe."""
+        if threads is None or not self.traits.forks:
+            yield None
+            return
+        from airflow_joblib.pools import choice  # late: other backends fork nothing
+
+        self._host.before_fork()
+        native_threads.find()
+        given = Inherited.of(self._call, head, partial(native_threads.apply, threads))
+        with choice.template(self._name, self.backend, given) as template:
+            self.backend = "loky" if template is None else "multiprocessing"
+            yield template
+
+    @contextmanager
+    def _forked(
+        self, template: Template, packer: Packer, workers: int, rules: Rules, threads: native_threads.Bound | None
+    ) -> Iterator[MakePool]:
+        """Give a function that makes a pool of workers forked from the template."""
+        from airflow_joblib.pools.forked import ForkedPool
+
+        given = packer.shared = template.given
+        sent = nullcontext((b"", b"")) if given.call else self.pickled.sent_by_name(given)
+        options = self._options.backend_options
+        # What joblib would do with these is done already.
+        options = {name: value for name, value in options.items() if name not in (native_threads.OPTION, *_SENT_BY_US)}
+        with self._host.services() as prepare, sent as (call, classes):
+            payload = Payload(call, classes, prepare, os.getpid(), local=True, rules=rules, threads=threads)
+            yield lambda: ForkedPool(template, payload, workers, options)
