@@ -13,10 +13,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
 from airflow_joblib.options.backends import backend_named
-from airflow_joblib.options.options import Defaults, Options, environment, option_names, unknown_option
-from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.options.options import Options, option_names, unknown_option
+from airflow_joblib.signature import ItemSignature
+from airflow_joblib.taskflow import surroundings
 from airflow_joblib.taskflow.airflow_internals import dag_is_being_defined, materialized
-from airflow_joblib.wire.call import ItemSignature, function_name
+from airflow_joblib.wire.call import function_name
 
 if TYPE_CHECKING:
     import inspect
@@ -138,17 +139,19 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         return self._map(args if items is _BY_NAME else (items, *args), kwargs)
 
     def _map(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Result_co]:
+        from airflow_joblib.fan_out.input_checks import check_items
         from airflow_joblib.fan_out.run import fan_out
 
         items, call = self._signature.bind(args, kwargs)
-        return fan_out(call, materialized(items), self.options, _defaults(), self.item)
+        items = check_items(materialized(items), self.item)
+        return fan_out(call, items, self.options, surroundings.defaults(), surroundings.host())
 
     def fork_early(self) -> None:
         """Fork what workers can come from if no fork is safe any more once a task's arguments are loaded."""
         from airflow_joblib.fan_out import run  # noqa: F401 - what it imports, each worker has
         from airflow_joblib.pools import early, forked  # noqa: F401
 
-        early.fork_early(self.__name__, self.options, _defaults)
+        early.fork_early(self.__name__, self.options, surroundings.defaults, lambda: surroundings.host().before_fork())
 
     def partial(self, **kwargs: Any) -> Any:
         """Fix arguments that all mapped instances share; ``.expand()`` of what it returns makes the mapped task.
@@ -201,7 +204,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
 
     def uses_processes(self) -> bool:
         """Tell whether its workers are processes, so that everything has to be pickled."""
-        return backend_named(self.options.backend or _defaults().backend).processes
+        return backend_named(self.options.backend or surroundings.defaults().backend).processes
 
     def check(self) -> None:
         """Check that the function, with everything it refers to, can reach a worker process.
@@ -371,16 +374,3 @@ def _taken_over(task: Any, task_options: Mapping[str, Any]) -> tuple[Any, dict[s
 
 def _described(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
-
-
-def _defaults() -> Defaults:
-    """Read ``[joblib]``: through Airflow where it is loaded, from the environment where it is not."""
-    if not airflow_internals.is_loaded():
-        return Defaults.read(environment)
-    from airflow_joblib.taskflow import configuration
-    from airflow_joblib.taskflow.task import host
-
-    defaults = Defaults.read(configuration.option)
-    if not host.inside_task():
-        return defaults
-    return replace(defaults, host=host.Task())

@@ -7,15 +7,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError
+from airflow_joblib.fan_out.shown import Shown
 from airflow_joblib.pickling.refusals import dotted_name
 from airflow_joblib.wire.call import function_name
-from airflow_joblib.wire.shown import Shown
 from airflow_joblib.wire.tracebacks import put_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_joblib.options.host import Host
+    from airflow_joblib.fan_out.host import Host
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.records import ItemError
 

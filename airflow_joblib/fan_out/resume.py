@@ -16,7 +16,7 @@ from airflow_joblib.worker.worker import first_time
 
 if TYPE_CHECKING:
     from airflow_joblib.checkpoint import Checkpoint, Finished
-    from airflow_joblib.options.host import Host
+    from airflow_joblib.fan_out.host import Host
     from airflow_joblib.options.options import Options
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.chunk import ItemChunk

@@ -16,7 +16,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.exceptions import NotPicklableError
-from airflow_joblib.fan_out.input_checks import check_items
 from airflow_joblib.fan_out.loop import Loop
 from airflow_joblib.fan_out.progress import Progress
 from airflow_joblib.fan_out.resume import RunCheckpoint, without_inner_checkpoint
@@ -39,6 +38,7 @@ from airflow_joblib.worker.worker import first_time
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from airflow_joblib.fan_out.host import Host
     from airflow_joblib.options.options import Defaults, Options
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.chunk import ItemChunk
@@ -48,7 +48,7 @@ __all__ = ["fan_out"]
 log = logging.getLogger("airflow_joblib")
 
 
-def fan_out(call: Call, items: object, options: Options, defaults: Defaults, item_name: str) -> list[Any]:
+def fan_out(call: Call, items: Iterable[Any], options: Options, defaults: Defaults, host: Host) -> list[Any]:
     """Run *call* on every item and return the results in input order.
 
     Args:
@@ -56,38 +56,37 @@ def fan_out(call: Call, items: object, options: Options, defaults: Defaults, ite
         items: A sized iterable, or a lazy one.
         options: The decorator's options.
         defaults: What holds where the options name no value.
-        item_name: The parameter that takes the item, for messages.
+        host: What surrounds the run.
 
     Raises:
-        TypeError: The items can't be taken one by one.
         NotPicklableError: Something can't reach a worker; nothing has run.
         WorkerLostError: An item ended two workers, or the workers ended before they ran any.
         TooManyFailuresError: More items failed than are tolerated.
         Exception: The first item's failure, as the item raised it, where none is tolerated.
     """
-    run = _Run(call, options, defaults)
-    with defaults.host.watched() as check:
-        return run.start(check_items(items, item_name), check)
+    run = _Run(call, options, defaults, host)
+    with host.watched() as check:
+        return run.start(items, check)
 
 
 class _Run:
     """One fan-out, from its items to its results."""
 
-    def __init__(self, call: Call, options: Options, defaults: Defaults) -> None:
+    def __init__(self, call: Call, options: Options, defaults: Defaults, host: Host) -> None:
         self.name = function_name(call.function)
         self.call = call
-        self.host = defaults.host
+        self.host = host
         self.options = options = without_inner_checkpoint(options, self.name)
         backend = options.backend or defaults.backend
         traits = backend_named(backend)
         budget = 0 if traits.forks else defaults.memory_budget << 20  # what is inherited need not be kept
         self.packer = Packer(budget) if traits.processes else None
-        self.pools = WorkerPools(call, options, self.host, backend, self.packer)
+        self.pools = WorkerPools(call, options, host, backend, self.packer)
         n_jobs = options.n_jobs if options.n_jobs is not None else defaults.n_jobs
         self.worker_count = WorkerCount(self.name, n_jobs, backend, options)
         self.needs_process = False
-        self.checkpoint = RunCheckpoint(call, options, self.host)
-        self.state = RunState(call, options, self.host, self.checkpoint)
+        self.checkpoint = RunCheckpoint(call, options, host)
+        self.state = RunState(call, options, host, self.checkpoint)
         self.rules = rules_for(options)
         self.sizes = Sizes(options.batch_size, self.rules.seconds)
 

@@ -18,8 +18,8 @@ from airflow_joblib.wire.records import ItemError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from airflow_joblib.fan_out.host import Host
     from airflow_joblib.fan_out.resume import RunCheckpoint
-    from airflow_joblib.options.host import Host
     from airflow_joblib.options.options import Options
     from airflow_joblib.pools.watchdog import Dead, LostWorkersError
     from airflow_joblib.wire.call import Call

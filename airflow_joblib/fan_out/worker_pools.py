@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from airflow_joblib.clusters.engine import Engine
-    from airflow_joblib.options.host import Host
+    from airflow_joblib.fan_out.host import Host
     from airflow_joblib.options.options import Options
     from airflow_joblib.pools.base import Workers
     from airflow_joblib.pools.template import Template

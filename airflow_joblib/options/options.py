@@ -25,7 +25,6 @@ from airflow_joblib.options.checks import (
     mapping,
     seconds,
 )
-from airflow_joblib.options.host import Host
 from airflow_joblib.options.other_names import OTHER_NAMES
 
 if TYPE_CHECKING:
@@ -89,13 +88,11 @@ class Defaults:
         n_jobs: Workers, joblib's meaning.
         backend: Name of the backend.
         memory_budget: Mebibytes of pickled items kept between their check and their dispatch.
-        host: What surrounds the run; no option of the section.
     """
 
     n_jobs: int = -1
     backend: str = "auto"
     memory_budget: int = 256
-    host: Host = field(default_factory=Host, compare=False)
 
     @classmethod
     def read(cls, get: Callable[[str], str | None]) -> Defaults:

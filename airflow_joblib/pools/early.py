@@ -40,16 +40,21 @@ log = logging.getLogger("airflow_joblib")
 _early: tuple[Template, int] | None = None
 
 
-def fork_early(name: str, options: Options, defaults: Callable[[], Defaults]) -> None:
+def fork_early(name: str, options: Options, defaults: Callable[[], Defaults], before_fork: Callable[[], None]) -> None:
     """Fork a template, unless workers of a task with these options are no forks anyway, or a fork isn't safe already.
 
     Whatever is wrong here the run will meet again, where it belongs into the task's log.
+
+    Args:
+        name: The function's name, for the log.
+        options: The decorator's options.
+        defaults: Reads what holds where the options name no value.
+        before_fork: Imports what workers need.
     """
     close_early()
     try:
-        found = defaults()
-        if _may_be_of_use(name, options, found):
-            found.host.before_fork()
+        if _may_be_of_use(name, options, defaults()):
+            before_fork()
             _fork()
     except Exception:
         log.debug("%s: no template was forked before the arguments are loaded.", name, exc_info=True)

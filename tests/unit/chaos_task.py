@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_joblib import parallel_task
-from airflow_joblib.options.host import Host
+from airflow_joblib.fan_out.host import Host
 
 ITEMS = 2000
 WORKERS = 4

@@ -61,7 +61,7 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> list[list[Mapping[str, Any]]]:
     """What runs make known of their failed items."""
-    from airflow_joblib.options.host import Host
+    from airflow_joblib.fan_out.host import Host
 
     found: list[list[Mapping[str, Any]]] = []
     monkeypatch.setattr(Host, "publish_failures", lambda _, records: found.append(records))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib import NotPicklableError, ParallelTaskError, TooManyFailuresError
-from airflow_joblib.options.host import Host
-from airflow_joblib.options.options import Defaults
+from airflow_joblib.fan_out.host import Host
+from airflow_joblib.taskflow import surroundings
 from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, task, worker_processes
 
 if TYPE_CHECKING:
@@ -389,11 +389,4 @@ def fails_on_two(item: int) -> int:
 
 def set_host(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     """Let runs have this host."""
-    read = Defaults.read.__func__  # type: ignore[attr-defined]
-    monkeypatch.setattr(
-        Defaults, "read", classmethod(lambda cls, get: Defaults(**{**_fields(read(cls, get)), "host": host}))
-    )
-
-
-def _fields(defaults: Defaults) -> dict[str, Any]:
-    return {name: getattr(defaults, name) for name in defaults.__dataclass_fields__}
+    monkeypatch.setattr(surroundings, "host", lambda: host)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.options.host import Visit
+from airflow_joblib.fan_out.host import Visit
 from airflow_joblib.system import plain_json
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_internals import (

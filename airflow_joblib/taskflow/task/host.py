@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.options.host import Host
+from airflow_joblib.fan_out.host import Host
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.relay import worker_setup
 from airflow_joblib.taskflow.relay.worker_setup import Steps
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from airflow_joblib.checkpoint import Folder
-    from airflow_joblib.options.host import Visit
+    from airflow_joblib.fan_out.host import Visit
     from airflow_joblib.wire.call import Call
 
 __all__ = ["Task", "inside_task"]

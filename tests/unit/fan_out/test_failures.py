@@ -10,7 +10,7 @@ import pytest
 
 from airflow_joblib import TooManyFailuresError
 from airflow_joblib.fan_out.failures import SHOWN, Failures
-from airflow_joblib.options.host import Host
+from airflow_joblib.fan_out.host import Host
 from airflow_joblib.wire.call import Call
 from airflow_joblib.wire.records import ItemError
 from airflow_joblib.wire.tracebacks import Place, Trace

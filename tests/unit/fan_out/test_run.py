@@ -236,13 +236,14 @@ class TestWorkers:
     @pytest.mark.parametrize(("n_jobs", "expected"), [(-1, 4), (-2, 3), (-4, 1), (-9, 1), (1, 1), (3, 3), (9, 9)])
     def test_counts(self, n_jobs: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """A negative number counts back from the CPUs that this process may use, and leaves at least one."""
+        from airflow_joblib.fan_out.host import Host
         from airflow_joblib.options.options import Defaults
 
         monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
         for backend in ("loky", "multiprocessing", "threading"):
             made = task(square_or_repeat, n_jobs=n_jobs, backend=backend)
             _, call = made._signature.bind(([1],), {})
-            assert fan_out_run._Run(call, made.options, Defaults()).worker_count.asked() == expected
+            assert fan_out_run._Run(call, made.options, Defaults(), Host()).worker_count.asked() == expected
 
     def test_all_cpus(self, log: pytest.LogCaptureFixture) -> None:
         """Asking for every CPU and having fewer items is worth no warning."""

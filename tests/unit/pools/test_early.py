@@ -190,5 +190,5 @@ class TestNone:
         def broken() -> Defaults:
             raise ParallelTaskError("no Airflow that is known")
 
-        early.fork_early("f", task(abs).options, broken)
+        early.fork_early("f", task(abs).options, broken, lambda: None)
         assert not worker_processes()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_joblib.fan_out.host import Host
 from airflow_joblib.fan_out.run import fan_out
-from airflow_joblib.options.host import Host
 from airflow_joblib.options.options import Defaults, Options
 from airflow_joblib.taskflow.task.termination import TaskKilledError, watched
 from airflow_joblib.wire.call import Call
@@ -92,7 +92,7 @@ def test_sigterm_before_the_first_worker(backend: str) -> None:
 
     ran: list[int] = []
     with pytest.raises(TaskKilledError):
-        fan_out(Call(ran.append), items(), Options(n_jobs=2, backend=backend), Defaults(host=Watched()), "item")
+        fan_out(Call(ran.append), items(), Options(n_jobs=2, backend=backend), Defaults(), Watched())
     assert not ran
 
 
@@ -107,5 +107,5 @@ def test_items_in_this_process_are_watched(monkeypatch: pytest.MonkeyPatch) -> N
             monkeypatch.setattr(os, "getppid", lambda: 1)
 
     with pytest.raises(TaskKilledError):
-        fan_out(Call(work), range(100), Options(backend="sequential"), Defaults(host=Watched()), "item")
+        fan_out(Call(work), range(100), Options(backend="sequential"), Defaults(), Watched())
     assert ran == [0, 1, 2, 3]

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from airflow_joblib import decorator, parallel_task
-from airflow_joblib.options.host import Host
-from airflow_joblib.options.options import Defaults
+from airflow_joblib import parallel_task
+from airflow_joblib.fan_out.host import Host
+from airflow_joblib.taskflow import surroundings
 from airflow_joblib.taskflow.logs import receiver as logs_receiver
 from airflow_joblib.taskflow.logs import records
 from airflow_joblib.taskflow.logs import sender as logs_sender
@@ -565,7 +565,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
             with Receiver(taken) as receiver:
                 yield Logs(receiver.address, receiver.key, os.getpid(), Levels())
 
-    monkeypatch.setattr(decorator, "_defaults", lambda: Defaults(host=Serving()))
+    monkeypatch.setattr(surroundings, "host", Serving)
     return taken
 
 
@@ -622,9 +622,9 @@ class TestRun:
         code = (
             "import os, signal, sys, time\nTASK = os.getpid()\n"
             "from contextlib import contextmanager\n"
-            "from airflow_joblib import decorator, parallel_task\n"
-            "from airflow_joblib.options.host import Host\n"
-            "from airflow_joblib.options.options import Defaults\n"
+            "from airflow_joblib import parallel_task\n"
+            "from airflow_joblib.taskflow import surroundings\n"
+            "from airflow_joblib.fan_out.host import Host\n"
             "from airflow_joblib.taskflow.logs.receiver import Receiver\n"
             f"{IMPORTS}"
             "class Serving(Host):\n"
@@ -632,7 +632,7 @@ class TestRun:
             "    def services(self):\n"
             "        with Receiver(lambda number, line: time.sleep(0.002)) as receiver:\n"
             "            yield Logs(receiver.address, receiver.key, os.getpid(), Levels())\n"
-            "decorator._defaults = lambda: Defaults(host=Serving())\n"
+            "surroundings.host = Serving\n"
             f"NOTE = {str(note)!r}\n"
             "def flood(number):\n"
             "    while number and not os.path.exists(NOTE): time.sleep(0.05)\n"

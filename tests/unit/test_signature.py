@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_joblib import InvalidOptionError, parallel_task
-from airflow_joblib.wire.call import Call, ItemSignature, function_name
+from airflow_joblib.signature import ItemSignature
+from airflow_joblib.wire.call import Call, function_name
 from tests.unit.helpers import named as name_of
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from airflow_joblib.options.host import Host
-from airflow_joblib.wire.shown import LONGEST_ITEM, LONGEST_MESSAGE, Shown
+from airflow_joblib.fan_out.host import Host
+from airflow_joblib.fan_out.shown import LONGEST_ITEM, LONGEST_MESSAGE, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from airflow_joblib.pickling.refusals import dotted_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from airflow_joblib.options.host import Host
+    from airflow_joblib.fan_out.host import Host
 
 __all__ = ["Shown"]
 

@@ -1,0 +1,213 @@
+"""How one item becomes a call of the user's function.
+
+A call ``thumbnail(paths, width=320)`` is bound once, in the task; what is left for a worker is a
+:class:`~airflow_joblib.wire.call.Call` that takes one item. Every parameter has one source: the items, an argument of
+the call, a resource of the worker, or the function's own default.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.exceptions import InvalidOptionError
+from airflow_joblib.wire.call import Call, function_name, parameters_by_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["ItemSignature"]
+
+_NAMED = {Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY}
+_ITEM = object()
+
+
+class ItemSignature:
+    """The signature of a function of one item, and the checks that it can be one.
+
+    Attributes:
+        full: The function's own signature.
+        public: The same without the parameters that a worker's resources fill in.
+        item: Name of the parameter that takes the item.
+    """
+
+    def __init__(self, function: Callable[..., Any], over: str | None, factories: Mapping[str, Any]) -> None:
+        """Raise TypeError for a function that can't handle items, InvalidOptionError for names it does not have."""
+        _check_plain(function)
+        self.function = function
+        self.full = _signature(function)
+        self.item = self._item_name(over)
+        self.factories = factories
+        for name, factory in factories.items():
+            self._check_resource(name)
+            self._check_factory(name, factory)
+        kept = [entry for name, entry in self.full.parameters.items() if name not in factories]
+        self.public = self.full.replace(parameters=kept, return_annotation=Signature.empty)
+
+    def _item_name(self, over: str | None) -> str:
+        parameters = self.full.parameters
+        if over is not None and over not in parameters:
+            msg = f"over={over!r} names no parameter of {function_name(self.function)}{self.full}."
+            raise InvalidOptionError(msg)
+        name = over or next(iter(parameters), None)
+        variable = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
+        if name is None or parameters[name].kind in variable:
+            msg = (
+                f"{function_name(self.function)}{self.full} has no parameter of its own that could take the item. "
+                "Let its first parameter take one item, or name another one with over=."
+            )
+            raise TypeError(msg)
+        return name
+
+    def _check_resource(self, name: str) -> None:
+        shown = f"{function_name(self.function)}{self.full}"
+        entry = self.full.parameters.get(name)
+        if entry is None or entry.kind not in _NAMED:
+            msg = f"per_worker[{name!r}] is no parameter that {shown} takes by name. Add it, or mend the name."
+            raise InvalidOptionError(msg)
+        starred = any(other.kind is Parameter.VAR_POSITIONAL for other in self.full.parameters.values())
+        if starred and entry.kind is not Parameter.KEYWORD_ONLY:
+            msg = f"per_worker[{name!r}] stands before the starred parameter of {shown}. Make it keyword-only."
+            raise InvalidOptionError(msg)
+        if name == self.item:
+            msg = f"per_worker[{name!r}] and the items are two sources for the same parameter of {shown}. Keep one."
+            raise InvalidOptionError(msg)
+
+    def _check_factory(self, name: str, factory: Callable[..., Any]) -> None:
+        kinds = inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction
+        if any(is_kind(factory) for is_kind in kinds):
+            msg = (
+                f"per_worker[{name!r}] is no plain function, so calling it makes nothing. Decorate it with "
+                "contextlib's contextmanager."
+            )
+            raise InvalidOptionError(msg)
+        if _is_asynchronous(factory):
+            msg = (
+                f"per_worker[{name!r}] makes an asynchronous context manager, which {function_name(self.function)}, a "
+                "plain function, can't enter. Use contextlib's contextmanager, or open the resource in the function, "
+                "as with asyncio.run(...)."
+            )
+            raise InvalidOptionError(msg)
+        shared = set(self.full.parameters) - {self.item} - set(self.factories)
+        needed = {key for key, entry in parameters_by_name(factory).items() if entry.default is Parameter.empty}
+        if unknown := sorted(needed - shared):
+            msg = (
+                f"per_worker[{name!r}] asks for {', '.join(map(repr, unknown))}, but a resource's function can only "
+                f"ask for arguments that all items share: {', '.join(sorted(shared)) or 'there are none'}."
+            )
+            raise InvalidOptionError(msg)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Call]:
+        """Split the arguments of a call into the items and the call of one item.
+
+        Raises:
+            TypeError: An argument is missing, unknown or given twice.
+        """
+        given = self.given(args, kwargs)
+        missing = [name for name, entry in self.public.parameters.items() if name not in given and _required(entry)]
+        if self.item not in given or missing:
+            what = f"missing a required argument: {(missing or [self.item])[0]!r}"
+            raise self._wrong(what)
+        items, given[self.item] = given[self.item], _ITEM
+        return items, self._call(given)
+
+    def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by the parameter that takes them; some may be missing.
+
+        Raises:
+            TypeError: An argument is unknown or given twice.
+        """
+        if twice := sorted(set(kwargs) & set(self.factories)):
+            what = f"got {twice[0]!r} from two sources: the call and per_worker. Keep one"
+            raise self._wrong(what)
+        try:
+            return dict(self.public.bind_partial(*args, **kwargs).arguments)
+        except TypeError as error:
+            raise self._wrong(str(error)) from None
+
+    def _wrong(self, what: str) -> TypeError:
+        return TypeError(
+            f"{function_name(self.function)}() {what}. It takes {self.public}, the items for {self.item!r}."
+        )
+
+    def _call(self, given: Mapping[str, Any]) -> Call:
+        """Pass by name whatever can be, since a resource may stand between two arguments."""
+        entries = self.full.parameters
+        leads = next(iter(entries)) == self.item
+        starred = any(entries[name].kind is Parameter.VAR_POSITIONAL for name in given)
+        labels: list[str] = []
+        args: list[Any] = []
+        shared: dict[str, Any] = {}
+        for name, value in given.items():
+            kind = entries[name].kind
+            if kind is Parameter.VAR_POSITIONAL:
+                labels += [f"*{name}[{place}]" for place in range(len(value))]
+                args += value
+            elif kind is Parameter.VAR_KEYWORD:
+                shared.update(value)
+            elif kind is Parameter.POSITIONAL_ONLY or (
+                kind is not Parameter.KEYWORD_ONLY and (starred or (leads and value is _ITEM))
+            ):
+                labels.append(name)
+                args.append(value)
+            else:
+                shared[name] = value
+        return self._split_at_item(args, labels, shared)
+
+    def _split_at_item(self, args: list[Any], labels: list[str], shared: dict[str, Any]) -> Call:
+        if shared.get(self.item) is _ITEM:
+            del shared[self.item]
+            return Call(self.function, tuple(args), self.item, (), shared, self.factories, tuple(labels))
+        place = labels.index(self.item)
+        before, after = tuple(args[:place]), tuple(args[place + 1 :])
+        del labels[place]
+        return Call(self.function, before, None, after, shared, self.factories, tuple(labels))
+
+
+def _required(entry: Parameter) -> bool:
+    return entry.default is Parameter.empty and entry.kind not in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
+
+
+def _signature(function: Callable[..., Any]) -> Signature:
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        msg = (
+            f"{function_name(function)} has no signature that Python can read. Decorate a function of your own that "
+            "takes one item and calls it."
+        )
+        raise TypeError(msg) from None
+
+
+def _check_plain(function: Callable[..., Any]) -> None:
+    plain: Any = function
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    call = plain if inspect.isroutine(plain) else _call_method(plain)
+    kinds = {
+        "an async function": inspect.iscoroutinefunction(call),
+        "a generator function": inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call),
+    }
+    for kind, found in kinds.items():
+        if found:
+            msg = (
+                f"{function_name(function)} is {kind}, whose call runs nothing. Decorate a plain function that "
+                "handles one item and returns its result."
+            )
+            raise TypeError(msg)
+
+
+def _call_method(instance: object) -> object:
+    return type(instance).__call__
+
+
+def _is_asynchronous(factory: Any) -> bool:
+    """Return whether what a resource's function makes can only be entered by ``async with``, as far as it shows."""
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    made = factory if isinstance(factory, type) else getattr(factory, "__annotations__", {}).get("return")
+    if isinstance(made, type) and hasattr(made, "__aenter__") and not hasattr(made, "__enter__"):
+        return True
+    return inspect.isroutine(factory) and inspect.isasyncgenfunction(inspect.unwrap(factory))
