@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.harness import AirflowInstance, DagRunResult
 
-__all__ = ["check_books", "result"]
+__all__ = ["AIRFLOW", "check_books", "result"]
+
+#: Major and minor version of the Airflow that is installed.
+AIRFLOW = tuple(map(int, version("apache-airflow").split(".")[:2]))
 
 STOCK = {"apples": 2000, "bread": 1000, "cheese": 500, "dates": 300}
 REFUSED = 12  # every fiftieth of 600

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.conftest import DAG_FILES
+from tests.integration.helpers import AIRFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,12 @@ def run(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> DagRunResult
     """One run of the DAG whose items say something."""
     airflow.api.post("variables", body={"key": "shop_password", "value": PASSWORD})
     return airflow.run_dag(add_dag("logs"))
+
+
+#: What an item logs that no level of a namespace keeps back, before Airflow 3.2, which brought those.
+SILENT = ("error", "shop.silent", "not of this logger")
+#: What Airflow 3.1 writes to standard error in a process that imports it.
+ALEMBIC = "alembic.runtime.plugins"
 
 
 def short(event: dict[str, Any]) -> tuple[str, str, str]:
@@ -85,7 +92,8 @@ def test_place_and_fields(said: Callable[[str], list[dict[str, Any]]], backend: 
     source = (DAG_FILES / "logs.py").read_text().splitlines()
     for name, call in (("first of 0", 'log.info("first of'), ("last of 0", 'log.warning("last of')):
         assert source[events[name]["lineno"] - 1].strip().startswith(call)
-    assert first["task_id"] == f"speak_{backend}"
+    if AIRFLOW >= (3, 2):  # which names the task in each line of its log
+        assert first["task_id"] == f"speak_{backend}"
     detail = events["caught"]["error_detail"][0]
     assert detail["exc_type"] == "ZeroDivisionError"
     assert detail["frames"][-1]["filename"].endswith("logs.py")
@@ -98,7 +106,7 @@ def test_structlog(said: Callable[[str], list[dict[str, Any]]], backend: str) ->
         own = [event for event in said(f"structlog_{backend}") if event.get("item") == item]
         assert [short(event) for event in own] == [
             ("info", "shop.structured", "bound"),
-            ("debug", "shop.loud.inner", "loud"),
+            ("debug", "shop.loud.inner", "loud") if AIRFLOW >= (3, 2) else SILENT,
             ("error", "shop.structured", "caught"),
         ]
         assert (own[0]["number"], own[0]["when"], own[0]["filename"]) == (number, {"a": 1}, "logs.py")
@@ -110,7 +118,8 @@ def test_after_airflow_was_imported(said: Callable[[str], list[dict[str, Any]]],
     """Airflow sets logging up anew in a worker that imports it, and all arrives still."""
     for item in range(2):
         own = [event for event in said(f"airflow_{backend}") if event.get("item") == item]
-        assert [short(event) for event in own if event["logger"] != "py.warnings"] == [
+        own = [event for event in own if event["logger"] != "py.warnings" and ALEMBIC not in event["event"]]
+        assert [short(event) for event in own] == [
             ("info", "shop.orders", "stdlib after Variable"),
             ("info", "shop.structured", "structlog after"),
             ("info", "task.stdout", "printed after"),

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import DAG, ExceptionRetryPolicy, RetryAction, RetryRule, task
+from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_joblib import parallel_task
 
 FOLDER = "{{ dag_run.conf['folder'] }}"
 SOON = timedelta(seconds=1)
-POLICY = ExceptionRetryPolicy([RetryRule(LookupError, RetryAction.FAIL, reason="no use")])
+RULES: dict[str, Any] = {}
+with suppress(ImportError):  # Airflow 3.3 and up
+    from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+
+    RULES["retry_policy"] = ExceptionRetryPolicy([RetryRule(LookupError, RetryAction.FAIL, reason="no use")])
 
 
 def note(folder: str, name: str, item: int) -> int:
@@ -64,7 +69,7 @@ def skips(item: int, above: int) -> int:
     return item
 
 
-@parallel_task(n_jobs=2, backend="multiprocessing", retries=1, retry_delay=SOON, retry_policy=POLICY)
+@parallel_task(n_jobs=2, backend="multiprocessing", retries=1, retry_delay=SOON, **RULES)
 def ruled(item: int, lookup: bool) -> int:
     """Raise what the rules name, or something else."""
     raise LookupError(item) if lookup else ConnectionError(item)
