@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.helpers import result
+from tests.integration.helpers import AIRFLOW, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-DAG_IDS = ("by_value", "early_fork", "forms", "own_error_ends_task", "patched", "start_methods")
+#: Airflow 3.1's own process that parses a file does not outlive this one.
+PATCHED = ("patched",) if AIRFLOW >= (3, 2) else ()
+DAG_IDS = ("by_value", "early_fork", "forms", "own_error_ends_task", *PATCHED, "start_methods")
 FIFTY = list(range(50))
 
 CLOSURE_OVER_CONNECTION = """
@@ -66,6 +68,7 @@ def test_everything_in_the_file_travels(airflow: AirflowInstance, run_of: Callab
     assert "item 3" in error["notes"]
 
 
+@pytest.mark.skipif(not PATCHED, reason="Airflow 3.1 can't parse the file.")
 def test_file_that_changes_the_process(airflow: AirflowInstance, run_of: Callable[[str], DagRunResult]) -> None:
     """Results, Variables and logs come where the file has replaced an encoder, ignores SIGCHLD, or set time-outs."""
     run = run_of("patched")
