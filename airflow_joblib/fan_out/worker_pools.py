@@ -7,6 +7,8 @@
     forked ── template ── services ──────────► ForkedPool
     fresh ── pickled call ── services ─┬─────► LokyPool
     a backend registered with joblib ──┘─────► ProcessPool
+
+Each pool's module is imported when a run needs it, which halves what a first run imports beside joblib.
 """
 
 from __future__ import annotations
@@ -17,13 +19,9 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.clusters.pool import EnginePool, connected
 from airflow_joblib.options.backends import Backend, backend_named
 from airflow_joblib.pickling import Dependencies, dependencies
 from airflow_joblib.pickling.inherited import Inherited
-from airflow_joblib.pools.loky import LokyPool
-from airflow_joblib.pools.processes import ProcessPool
-from airflow_joblib.pools.threads import ThreadPool
 from airflow_joblib.system import isolation, native_threads, warning_filters
 from airflow_joblib.wire.call import function_name
 from airflow_joblib.wire.pickled_call import PickledCall
@@ -89,6 +87,8 @@ class WorkerPools:
         Raises:
             FewerWorkersError: The run can't have it as long as another run has, which waits for this one.
         """
+        from airflow_joblib.clusters.pool import connected
+
         options = dict(self._options.backend_options)
         conn_id = options.pop("conn_id", None)
         if conn_id is not None:
@@ -106,6 +106,8 @@ class WorkerPools:
             head: The first items, which forked workers inherit.
         """
         if self._packer is None:
+            from airflow_joblib.pools.threads import ThreadPool
+
             yield lambda: ThreadPool(self._call, self.backend, workers, self._options.backend_options, rules)
         elif self.engine is not None:
             with self._of_cluster(self.engine, self._packer, workers, rules) as make:
@@ -122,6 +124,8 @@ class WorkerPools:
 
     @contextmanager
     def _of_cluster(self, engine: Engine, packer: Packer, workers: int, rules: Rules) -> Iterator[MakePool]:
+        from airflow_joblib.clusters.pool import EnginePool
+
         resources = bool(self._call.factories)
         engine.check(self._dependencies.needed, self._dependencies.perhaps)
         visiting = self._host.visiting(engine.name, engine.asked)
@@ -140,8 +144,12 @@ class WorkerPools:
             payload = Payload(call, classes, prepare, os.getpid(), local, rules, threads)
             workers = max(workers, 2)  # for one joblib would start no process
             if not local:
+                from airflow_joblib.pools.processes import ProcessPool
+
                 yield lambda: ProcessPool(payload, self.backend, workers, options)
                 return
+            from airflow_joblib.pools.loky import LokyPool
+
             method = multiprocessing.get_start_method(allow_none=True)
             payload = payload._replace(filters=warning_filters.current(), start_method=method)
             yield lambda: LokyPool(payload, workers, options)
@@ -152,7 +160,7 @@ class WorkerPools:
         if threads is None or not self.traits.forks:
             yield None
             return
-        from airflow_joblib.pools import choice  # late: other backends fork nothing
+        from airflow_joblib.pools import choice
 
         self._host.before_fork()
         native_threads.find()
