@@ -84,14 +84,21 @@ class Progress:
         said = f"{done:,} of {total:,} items done{bad}, {rate:,.1f} a second, {max(1.0, left):,.0f} s left"
         return f"{said}, {wait:,.0f} s of it until the last retry" if wait >= 1 else said
 
-    def finish(self, workers: int, seconds: float, more: str = "") -> None:
-        """Sum the run up in the log, in one line."""
+    def finish(self, workers: int, seconds: float, one_by_one: float) -> None:
+        """Sum the run up in the log, in one line.
+
+        Args:
+            workers: How many ran.
+            seconds: How long the run took.
+            one_by_one: Seconds that a plain loop would have taken.
+        """
         items = self._items
         plural = "worker" if workers == 1 else "workers"
         parts = (("by an earlier try", items.earlier), ("skipped", items.skipped), ("failed", items.failed))
         parted = ", ".join(f"{number:,} {what}" for what, number in parts if number)
         done = f"{items.done + items.failed:,} items{f' ({parted})' if parted else ''}"
-        log.info("%s: %s on %d %s in %.2f s%s", self._name, done, workers, plural, seconds, more)
+        faster = f", {one_by_one / seconds:.1f} times as fast as one by one" if workers > 1 and seconds else ""
+        log.info("%s: %s on %d %s in %.2f s%s", self._name, done, workers, plural, seconds, faster)
 
 
 def _watched() -> bool:

@@ -210,9 +210,7 @@ class _Run:
     def _sum_up(self, stats: RunStats, progress: Progress, workers: int, wall: float, results: list[Any]) -> None:
         """Log what the run came to."""
         times = stats.times(workers, wall)
-        size = self.host.size_of(self.call, results)
-        xcom = "" if size is None else f"; the XCom has about {size / 1024:,.0f} KiB"
-        progress.finish(workers, wall, stats.sentence(workers, times) + xcom)
+        progress.finish(workers, wall, times.one_by_one)
+        stats.log_breakdown(workers, times, self.host.size_of(self.call, results))
         if workers > 1 and self.state.undisturbed:  # what waits and restarts took is nobody's to save
             stats.warn(self.pools.backend, times)
-            stats.hint(self.pools.backend, times)

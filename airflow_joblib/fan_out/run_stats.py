@@ -1,4 +1,4 @@
-"""What a run came to: how fast it was, where its time went, and which option would help."""
+"""Where the time of a run went, and what would have saved some of it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ __all__ = ["RunStats", "Times"]
 
 log = logging.getLogger("airflow_joblib")
 
-#: Seconds that a fan-out must have lost against a plain loop to be worth a warning.
-_WORTH_SAYING = 0.1
-#: Seconds that a run must last to be worth a hint.
-_WORTH_HINTING = 0.5
+#: What a fan-out must have lost against a plain loop to be worth a warning: seconds, and a part of its time.
+_LOST_SECONDS, _LOST_PART = 1.0, 0.2
 #: Seconds from which on the slowest item is worth a word.
 _SLOW = 0.01
 #: Seconds from which on what workers load is worth a word.
@@ -28,8 +26,6 @@ _WORTH_PROCESSES = 2.0
 _WAITS = 0.8
 #: Share of the time beyond which threads run Python code all the time.
 _TURNS = 0.7
-#: Share of all work beyond which the first items of the workers say that each worker sets something up.
-_SETS_UP = 0.3
 
 
 class Times(NamedTuple):
@@ -56,7 +52,7 @@ class Times(NamedTuple):
 
 
 class RunStats:
-    """Adds up what reports say of a run.
+    """Adds up the times that reports have.
 
     Args:
         name: The function's name.
@@ -68,8 +64,6 @@ class RunStats:
         self._began = began
         self._first = float("inf")
         self._ends: dict[tuple[int, int], float] = {}
-        self._slow_starts = 0
-        self._set_up = 0.0
         self._seconds = 0.0
         self._cpu = 0.0
         self._waited = 0.0
@@ -81,9 +75,6 @@ class RunStats:
     def add(self, report: Report) -> None:
         """Take note of a chunk."""
         worker = report.worker, report.thread
-        if worker not in self._ends and report.slowest == report.first:
-            self._slow_starts += 1
-            self._set_up += report.slowest_seconds
         self._first = min(self._first, report.began)
         self._ends[worker] = report.began + report.seconds
         self._seconds += report.seconds
@@ -130,25 +121,34 @@ class RunStats:
             return self._cpu
         return self._cpu + self._waited
 
-    def sentence(self, workers: int, times: Times) -> str:
-        """Say it, as the rest of a sentence that names the items and the time."""
-        if not self._ends:
-            return ""
+    def log_breakdown(self, workers: int, times: Times, xcom_bytes: int | None) -> None:
+        """Log where the time went, at debug level.
+
+        Args:
+            workers: How many ran.
+            times: Where the time went.
+            xcom_bytes: Size of the results as an XCom; None where they will not be one.
+        """
+        if self._ends and log.isEnabledFor(logging.DEBUG):
+            size = "" if xcom_bytes is None else f"; the XCom has about {xcom_bytes / 1024:,.0f} KiB"
+            log.debug("%s: %s%s", self._name, self.breakdown(workers, times), size)
+
+    def breakdown(self, workers: int, times: Times) -> str:
+        """Return where the time went, as a text."""
         busy = 100 * times.running / times.wall if times.wall else 100.0
-        faster = times.one_by_one / times.wall if times.wall else 1.0
-        said = f": the workers were busy for {busy:.0f} % of it, {faster:.1f} times as fast as one by one"
+        text = f"the workers were busy for {busy:.0f} % of the time"
         if workers > 1:
             retrying = f"waiting for retries {times.retrying:.2f} s, " if times.retrying >= _SLOW else ""
-            said += (
+            text += (
                 f" (start {times.start:.2f} s, running {times.running:.2f} s, sending {times.sending:.2f} s, "
                 f"{retrying}waiting at the end {times.end:.2f} s)"
             )
         seconds, index = self._slowest
         if seconds >= _SLOW:
-            said += f"; the slowest item, {index}, took {seconds:.2f} s"
+            text += f"; the slowest item, {index}, took {seconds:.2f} s"
         if self._loading[0] >= _SLOW_LOADING:
-            said += f"; {self._loaded()}"
-        return said
+            text += f"; {self._loaded()}"
+        return text
 
     def _loaded(self) -> str:
         seconds, package = self._loading
@@ -157,50 +157,32 @@ class RunStats:
         )
 
     def warn(self, backend: str, times: Times) -> None:
-        """Say so where the fan-out lost against a plain loop, and what would help."""
-        if times.wall - times.one_by_one < _WORTH_SAYING:
-            return
-        log.warning(
-            "%s: the fan-out took %.2f s, and a plain loop would have taken about %.2f s. %s",
-            self._name,
-            times.wall,
-            times.one_by_one,
-            self._advice(backend, times),
-        )
+        """Log that a plain loop would have been faster, and what would help, where the difference is worth a line."""
+        if times.wall - times.one_by_one > max(_LOST_SECONDS, _LOST_PART * times.wall):
+            log.warning(
+                "%s: a plain loop would have taken about %.2f s, not %.2f s: %s.",
+                self._name,
+                times.one_by_one,
+                times.wall,
+                self._advice(backend, times),
+            )
 
     def _advice(self, backend: str, times: Times) -> str:
         threads = backend_named(backend).threads
         turns = times.running - times.one_by_one / max(1, len(self._ends))
         if turns > max(times.start, times.sending, times.end) and not threads:
             return (
-                f"Each worker waited {turns:.2f} s for a processor: use fewer n_jobs, or give the task more CPUs, "
-                "which others may be using now."
+                f"each worker waited {turns:.2f} s for a processor; use fewer n_jobs, or give the task more CPUs, "
+                "which others may be using now"
             )
         if times.start >= max(times.sending, times.end):
             why = f" ({self._loaded()})" if self._loading[0] >= _SLOW_LOADING else ""
             waits = self._waited > _WAITS * times.one_by_one and not threads
             instead = "backend='threading' or n_jobs=1" if waits else "n_jobs=1"
-            return f"Starting the workers took {times.start:.2f} s{why}. For so little work use {instead}."
+            return f"starting the workers took {times.start:.2f} s{why}; for so little work use {instead}"
         if times.end > times.sending:
-            return "Most workers had nothing to do at the end: use fewer n_jobs, or smaller items."
+            return "most workers had nothing to do at the end; use fewer n_jobs, or smaller items"
         if threads:
             instead = "a backend of processes, as 'loky'" if times.one_by_one >= _WORTH_PROCESSES else "n_jobs=1"
-            return f"Threads take turns at running Python code: use {instead}."
-        return "Sending took the most: let an item do more work, or set a larger batch_size."
-
-    def hint(self, backend: str, times: Times) -> None:
-        """Say which option would make a run faster that did not lose."""
-        if times.wall < _WORTH_HINTING or times.wall > times.one_by_one:
-            return
-        if self._slow_starts == len(self._ends) > 1 and self._set_up > _SETS_UP * self._seconds:
-            log.info(
-                "%s: the first item took each worker the longest: what it sets up for the others fits in per_worker.",
-                self._name,
-            )
-        elif self._waited > _WAITS * times.one_by_one and backend_named(backend).starts:
-            log.info(
-                "%s: the items waited for %.0f %% of their time: backend='threading' with more n_jobs starts at once "
-                "and waits for more of them together.",
-                self._name,
-                100 * self._waited / times.one_by_one,
-            )
+            return f"threads take turns at running Python code; use {instead}"
+        return "sending took the most; let an item do more work, or set a larger batch_size"

@@ -74,14 +74,16 @@ def test_nothing_done_yet(lines: pytest.LogCaptureFixture, monkeypatch: pytest.M
     assert lines.messages == ["resize: 0 of 10 items done"]
 
 
-@pytest.mark.parametrize(("workers", "plural"), [(1, "1 worker"), (3, "3 workers")])
-def test_summary(workers: int, plural: str, lines: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("workers", "shown_as", "faster"), [(1, "1 worker", ""), (3, "3 workers", ", 2.0 times as fast as one by one")]
+)
+def test_summary(workers: int, shown_as: str, faster: str, lines: pytest.LogCaptureFixture) -> None:
     """The run ends with one line that sums it up."""
     items = Items(1000)
     items.done = 1000
     with Progress("resize", items) as shown:
-        shown.finish(workers, 2.5)
-    assert lines.messages == [f"resize: 1,000 items on {plural} in 2.50 s"]
+        shown.finish(workers, 2.5, 5.0)
+    assert lines.messages == [f"resize: 1,000 items on {shown_as} in 2.50 s{faster}"]
 
 
 def test_a_run_logs_its_summary(lines: pytest.LogCaptureFixture) -> None:

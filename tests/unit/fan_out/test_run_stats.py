@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, logger="airflow_joblib")
+    caplog.set_level(logging.DEBUG, logger="airflow_joblib")
     return caplog
 
 
@@ -41,7 +41,7 @@ def test_waits_for_a_retry_are_no_sending() -> None:
     assert times.retrying == pytest.approx(20.0)
     assert times.sending < 0.5
     assert sum(times[2:]) == pytest.approx(22.0)
-    assert "waiting for retries 20.00 s" in stats.sentence(2, times)
+    assert "waiting for retries 20.00 s" in stats.breakdown(2, times)
 
 
 def test_waits_beside_running_items() -> None:
@@ -80,7 +80,7 @@ def test_slowest_item_that_failed_for_good() -> None:
     for began in (1.0, 2.0, 3.0):
         failures = [ItemError(3, ValueError(), seconds=0.5)]
         stats.add(report(1, began, 0.5, failures=failures, slowest=3, slowest_seconds=0.5))
-    assert "the slowest item, 3, took 1.50 s" in stats.sentence(1, stats.times(1, 4.0))
+    assert "the slowest item, 3, took 1.50 s" in stats.breakdown(1, stats.times(1, 4.0))
 
 
 class Items:
@@ -132,7 +132,7 @@ def test_long_start_is_explained() -> None:
     stats = RunStats("f", 0.0)
     stats.add(report(1, 10.0, 0.1, loading=9.2, loaded="airflow"))
     times = stats.times(2, 10.2)
-    assert stats.sentence(2, times).endswith("; workers spent 9 s importing airflow")
+    assert stats.breakdown(2, times).endswith("; workers spent 9 s importing airflow")
     assert "took 10.00 s (workers spent 9 s importing airflow)" in stats._advice("loky", times)
 
 
