@@ -141,6 +141,7 @@ class TestManyRequests:
         assert [said for _, said in found] == [told(n) for n in range(1000)]
         assert len({pid for pid, _ in found}) == workers
 
+    @pytest.mark.nightly
     def test_added_time(self, airflow: AirflowInstance, many: DagRunResult, capsys: pytest.CaptureFixture[str]) -> None:
         """The way by the task's process adds less than 2 ms to a request: the quickest of each, whatever else runs."""
         found = result(airflow, many, "timing")

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_joblib import parallel_task
+
+try:
+    from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import AirflowFailException, AirflowSkipException
 
 FOLDER = "{{ dag_run.conf['folder'] }}"
 SOON = timedelta(seconds=1)

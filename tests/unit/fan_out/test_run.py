@@ -25,8 +25,7 @@ from hypothesis import strategies as st
 
 from airflow_joblib import NotPicklableError, ParallelTaskError, WorkerLostError, parallel_task
 from airflow_joblib.fan_out import run as fan_out_run
-from airflow_joblib.fan_out import worker_pools
-from airflow_joblib.pools.loky import LokyPool
+from airflow_joblib.pools import loky, threads
 from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, run_python, worker_processes
 
 if TYPE_CHECKING:
@@ -162,8 +161,8 @@ class TestEmptyAndOne:
     )
     def test_empty(self, items: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """No items give no results, and start no worker; an empty string is still a string."""
-        monkeypatch.setattr(worker_pools, "LokyPool", None)
-        monkeypatch.setattr(worker_pools, "ThreadPool", None)
+        monkeypatch.setattr(loky, "LokyPool", None)
+        monkeypatch.setattr(threads, "ThreadPool", None)
         for backend in LOCAL:
             if isinstance(items, str):
                 with pytest.raises(TypeError, match="can't be a str"):
@@ -222,13 +221,13 @@ class TestWorkers:
     def test_never_more_than_items(self, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture) -> None:
         """There are never more workers than items, and the log says so where a number was asked for."""
         started: list[int] = []
-        pool = LokyPool
+        pool = loky.LokyPool
 
         def counted(payload: Any, n_jobs: int, options: Any) -> Any:
             started.append(n_jobs)
             return pool(payload, n_jobs, options)
 
-        monkeypatch.setattr(worker_pools, "LokyPool", counted)
+        monkeypatch.setattr(loky, "LokyPool", counted)
         assert task(square_or_repeat, backend="loky", n_jobs=50)([1, 2]) == [2, 4]
         assert started == [2]
         assert log.messages[0] == "square_or_repeat runs on 2 workers instead of 50: there are only 2 items."
