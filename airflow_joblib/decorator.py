@@ -12,6 +12,7 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
+from airflow_joblib.options import every_run
 from airflow_joblib.options.backends import backend_named
 from airflow_joblib.options.options import Options, option_names, unknown_option
 from airflow_joblib.signature import ItemSignature
@@ -142,9 +143,11 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         from airflow_joblib.fan_out.input_checks import check_items
         from airflow_joblib.fan_out.run import fan_out
 
+        host = surroundings.host()
+        kwargs = host.completed(self.__signature__, functools.partial(self.given, args, kwargs), kwargs)
         items, call = self._signature.bind(args, kwargs)
         items = check_items(materialized(items), self.item)
-        return fan_out(call, items, self.options, surroundings.defaults(), surroundings.host())
+        return fan_out(call, items, every_run.in_force(self.options), surroundings.defaults(), host)
 
     def fork_early(self) -> None:
         """Fork what workers can come from if no fork is safe any more once a task's arguments are loaded."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_joblib.exceptions import InvalidOptionError
 
 if TYPE_CHECKING:
+    import inspect
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
@@ -76,6 +77,25 @@ class Host:
         """Return the size in bytes that the results will have as an XCom; None where they will not be one."""
         del call, values
         return None
+
+    def completed(
+        self,
+        signature: inspect.Signature,  # noqa: ARG002 - a unit test fills in what this has
+        given: Callable[[], Mapping[str, Any]],  # noqa: ARG002 - as above
+        kwargs: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        """Return the keyword arguments of a call, with what the host fills in besides.
+
+        Args:
+            signature: Of the call.
+            given: Returns the arguments of the call by the parameter that takes them.
+            kwargs: Its keyword arguments.
+        """
+        return kwargs
+
+    def take_results(self, call: Call, values: list[Any]) -> None:
+        """Take the results of a run that has succeeded."""
+        del call, values
 
     def publish_failures(self, records: list[Mapping[str, Any]]) -> None:
         """Make the records of the failed items known."""

@@ -66,7 +66,9 @@ def fan_out(call: Call, items: Iterable[Any], options: Options, defaults: Defaul
     """
     run = _Run(call, options, defaults, host)
     with host.watched() as check:
-        return run.start(items, check)
+        results = run.start(items, check)
+    host.take_results(call, results)
+    return results
 
 
 class _Run:

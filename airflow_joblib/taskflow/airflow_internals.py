@@ -32,7 +32,9 @@ from airflow_joblib.taskflow.airflow_names import (
     NO_DATABASE,
     REQUESTS,
     TASK_RUNNER,
+    TESTING,
     places,
+    places_for_testing,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ __all__ = [
     "REQUESTS",
     "TASK_RUNNER",
     "check",
+    "check_for_testing",
     "dag_is_being_defined",
     "is_loaded",
     "lend_context",
@@ -60,7 +63,9 @@ __all__ = [
     "log_levels",
     "materialized",
     "message",
+    "module_with",
     "places",
+    "places_for_testing",
     "reply",
     "set_context",
     "set_supervisor",
@@ -96,6 +101,17 @@ def check(*, load: bool = False) -> None:
     for found in tuple(_unchecked):
         if _is_there(found, load=load):
             _unchecked.remove(found)
+
+
+def check_for_testing() -> None:
+    """Check that Airflow has what a unit test needs besides.
+
+    Raises:
+        ParallelTaskError: It lacks a name; the message has that and both versions.
+    """
+    check(load=True)
+    for found in places_for_testing():
+        _is_there(found, load=True)
 
 
 def _is_there(found: tuple[str, ...], *, load: bool) -> bool:
@@ -147,13 +163,13 @@ def __getattr__(name: str) -> Any:
     """Look up one of the names in the table, in the Airflow that is installed."""
     if name in LATER:
         return _object(LATER[name])
-    if name not in NAMES:
+    if (places_of := NAMES.get(name) or TESTING.get(name)) is None:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    for place in NAMES[name]:
+    for place in places_of:
         if (found := _object(place)) is not None:
             return found
-    raise _gone(NAMES[name][0])
+    raise _gone(places_of[0])
 
 
 def _object(place: str) -> Any:
@@ -189,7 +205,7 @@ def set_supervisor(comms: object) -> None:
     Raises:
         ParallelTaskError: Airflow would not look for it there.
     """
-    runner: Any = _module_with(f"{TASK_RUNNER}:SUPERVISOR_COMMS")
+    runner: Any = module_with(f"{TASK_RUNNER}:SUPERVISOR_COMMS")
     runner.SUPERVISOR_COMMS = comms
 
 
@@ -209,13 +225,13 @@ def set_context(context: list[Any]) -> None:
     Raises:
         ParallelTaskError: Airflow would not look for it there.
     """
-    module: Any = _module_with(f"{CONTEXT}:_CURRENT_CONTEXT")
+    module: Any = module_with(f"{CONTEXT}:_CURRENT_CONTEXT")
     module._CURRENT_CONTEXT[:] = context  # noqa: SLF001
 
 
 def lend_supervisor(find: Callable[[], Any]) -> tuple[ModuleType, str, Any]:
     """Return what to set to what, so that the connection to the supervisor is what *find* returns, if not None."""
-    runner = _module_with(f"{TASK_RUNNER}:SUPERVISOR_COMMS")
+    runner = module_with(f"{TASK_RUNNER}:SUPERVISOR_COMMS")
     before = vars(runner).get("__getattr__")
 
     def lookup(name: str) -> Any:
@@ -231,7 +247,7 @@ def lend_supervisor(find: Callable[[], Any]) -> tuple[ModuleType, str, Any]:
 
 def lend_context(find: Callable[[], Any]) -> tuple[ModuleType, str, Any]:
     """Return what to set to what, so that the current context is what *find* returns, if not None."""
-    module: Any = _module_with(f"{CONTEXT}:_get_current_context")
+    module: Any = module_with(f"{CONTEXT}:_get_current_context")
     before = module._get_current_context  # noqa: SLF001
 
     def current() -> Any:
@@ -241,7 +257,12 @@ def lend_context(find: Callable[[], Any]) -> tuple[ModuleType, str, Any]:
     return module, "_get_current_context", current
 
 
-def _module_with(place: str) -> ModuleType:
+def module_with(place: str) -> ModuleType:
+    """Return the module, which must be loaded, of a name that is written as in the table.
+
+    Raises:
+        ParallelTaskError: It lacks the name.
+    """
     module, _, name = place.partition(":")
     found = sys.modules[module]
     if not has(found, name):

@@ -26,6 +26,6 @@ def host() -> Host:
     """Return the host of a run: the task that this process runs, if it runs one."""
     if not airflow_internals.is_loaded():
         return Host()
-    from airflow_joblib.taskflow.task.host import Task, inside_task
+    from airflow_joblib.taskflow.task.host import inside_task, of_this_process
 
-    return Task() if inside_task() else Host()
+    return of_this_process() if inside_task() else Host()

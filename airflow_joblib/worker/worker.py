@@ -33,7 +33,15 @@ if TYPE_CHECKING:
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.records import Verdict
 
-__all__ = ["Worker", "close_after_failure", "current_item", "first_time", "from_user", "mark_thread"]
+__all__ = [
+    "Worker",
+    "close_after_failure",
+    "current_item",
+    "first_time",
+    "from_user",
+    "mark_thread",
+    "put_around_items",
+]
 
 log = logging.getLogger("airflow_joblib")
 
@@ -71,6 +79,15 @@ def first_time(what: str) -> bool:
     known = what in told
     told.add(what)
     return not known
+
+
+#: What is put around the function of one item in this process: nothing, but in unit tests.
+_around_items: list[Callable[[Callable[[Any], Any]], Callable[[Any], Any]]] = []
+
+
+def put_around_items(wrap: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]) -> None:
+    """Have every worker that begins in this process from now on run what *wrap* makes of the function of one item."""
+    _around_items.append(wrap)
 
 
 class Worker:
@@ -177,7 +194,8 @@ class Worker:
                     break
                 entered[name] = made
             else:
-                self._function = time_limit.limited(self._call.of_item(entered), self._rules.timeout)
+                function = functools.reduce(lambda inner, wrap: wrap(inner), _around_items, self._call.of_item(entered))
+                self._function = time_limit.limited(function, self._rules.timeout)
         if self._refused is not None:
             report.failures.append(self._refused)
         return self._refused is None

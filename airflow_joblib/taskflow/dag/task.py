@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.taskflow.dag.types import Parallel
 
-__all__ = ["airflow_task", "make_task", "mapped_task"]
+__all__ = ["STAYING", "airflow_task", "make_task", "mapped_task"]
 
 _STAY = "It belongs to the process of the task."
 _VALUES = (
@@ -27,7 +27,7 @@ _VALUES = (
 _CURRENT = "get_current_context(), called in the function,"
 
 #: Context parameters that can't travel to a worker process, with the way out.
-_STAYING = {
+STAYING = {
     **dict.fromkeys(("ti", "task_instance"), f"{_VALUES}; {_CURRENT} has `try_number` and `map_index` too."),
     **dict.fromkeys(("dag", "task"), f"{_VALUES}, or pass what you need as a shared argument."),
     "conn": "Use Connection.get() or a hook in the function instead: a worker process may ask for itself.",
@@ -100,9 +100,9 @@ def _check_literal(items: Any, name: str) -> None:
 
 def _refuse_staying(parallel: Parallel, given: Collection[str]) -> None:
     culprits = [
-        Culprit(f"{parallel.__name__} → parameter {name!r}", f"context[{name!r}]", _STAY, _STAYING[name])
+        Culprit(f"{parallel.__name__} → parameter {name!r}", f"context[{name!r}]", _STAY, STAYING[name])
         for name in parallel.__signature__.parameters
-        if name in _STAYING and name not in given
+        if name in STAYING and name not in given
     ]
     if culprits:
         raise NotPicklableError(culprits)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_joblib.fan_out.host import Visit
     from airflow_joblib.wire.call import Call
 
-__all__ = ["Task", "inside_task"]
+__all__ = ["Task", "inside_task", "of_this_process", "use"]
 
 
 def inside_task() -> bool:
@@ -116,6 +116,20 @@ class Task(Host):
         from airflow_joblib.taskflow.task import cluster_connection
 
         return cluster_connection.options_of(backend, conn_id)
+
+
+_of_test: Task | None = None
+
+
+def use(host: Task | None) -> None:
+    """Have runs of this process find this host from now on; None for the task's own. For unit tests."""
+    global _of_test  # noqa: PLW0603 - a process runs one test at a time
+    _of_test = host
+
+
+def of_this_process() -> Task:
+    """Return what a run in this process asks: the task."""
+    return Task() if _of_test is None or inside_worker() else _of_test
 
 
 def _context() -> dict[str, bytes] | None:

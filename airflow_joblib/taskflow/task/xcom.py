@@ -19,6 +19,7 @@ __all__ = [
     "check_of",
     "is_whole_task",
     "publish_failures",
+    "serialized_by_airflow",
     "size",
     "stored_elsewhere",
     "when_succeeded",
@@ -57,10 +58,10 @@ def check_of(function: object) -> Callable[[int, object], str | None] | None:
 
     It takes the item's position in the input and its result, and returns None for one that can.
     """
-    return unfit if are_xcom(function) and _serialized_by_airflow() else None
+    return unfit if are_xcom(function) and serialized_by_airflow() else None
 
 
-def _serialized_by_airflow() -> bool:
+def serialized_by_airflow() -> bool:
     """Tell whether XComs are stored in the way of Airflow itself; a backend of one's own may do as it likes."""
     own: bool = airflow_internals.XCom.serialize_value is airflow_internals.BaseXCom.serialize_value
     return own or stored_elsewhere()

@@ -1,0 +1,37 @@
+"""The test kit: a fan-out in a unit test as it runs in a task, without a database, a server or a scheduler.
+
+::
+
+    with task(variables=...) as run:     a stand-in supervisor, a made-up DAG run, a captured log
+        price.map(items)                 real workers, relay, log channel and masks
+    run.logs, run.xcoms                  what the task would have logged and pushed
+
+Importing this package imports neither Airflow nor pytest: public names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_joblib.testing.dag_file import load_dag_file
+    from airflow_joblib.testing.task_run import TaskRun, task
+
+__all__ = ["TaskRun", "load_dag_file", "task"]
+
+_MODULES = {"TaskRun": "task_run", "load_dag_file": "dag_file", "task": "task_run"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,170 @@
+"""The log of the task in a unit test: Airflow's own set-up, whose end is a list instead of a socket."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+import threading
+import warnings
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+
+from airflow_joblib.taskflow import airflow_internals, airflow_restored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["TaskLog", "captured"]
+
+
+class TaskLog(io.RawIOBase):
+    """Takes what a task sends to its supervisor for the log, and does with it what that does: parse and mask it."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._begun = b""
+        self._turn = threading.Lock()
+
+    def writable(self) -> bool:
+        """Return that it can be written to."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Take lines of JSON; one may come in parts."""
+        with self._turn:
+            *lines, self._begun = (self._begun + bytes(data)).split(b"\n")
+        for line in filter(None, lines):
+            self.add(json.loads(line))
+        return len(data)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add a record, with the secrets masked that are known by now."""
+        error = record.pop("exception", None)
+        if error:
+            record["error_detail"] = error
+        self.records.append(airflow_internals.redact(record))
+
+
+class _Stream(io.TextIOBase):
+    """Writes to a standard stream, and to the log as the supervisor does it with what a task prints."""
+
+    def __init__(self, log: TaskLog, stream: Any, logger: str, level: str) -> None:
+        self._log, self._stream = log, stream
+        self._names = {"level": level, "logger": logger}
+        self._begun = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._log.add({"timestamp": _now(), "event": line.rstrip(), **self._names})
+        return int(self._stream.write(text))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return int(self._stream.fileno())
+
+    def isatty(self) -> bool:
+        return False
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+@contextmanager
+def captured() -> Iterator[TaskLog]:
+    """Give the log of the task that runs in this block; all of logging is as it was afterwards.
+
+    Handlers that were there before, those of pytest and of the user, go on to see what is logged.
+    """
+    log = TaskLog()
+    with ExitStack() as stack:
+        stack.enter_context(_logging_restored())
+        stack.enter_context(_structlog_restored())
+        stack.enter_context(_configured(log))
+        stack.enter_context(redirect_stdout(_Stream(log, sys.stdout, "task.stdout", "info")))
+        stack.enter_context(redirect_stderr(_Stream(log, sys.stderr, "task.stderr", "error")))
+        yield log
+
+
+@contextmanager
+def _configured(log: TaskLog) -> Iterator[None]:
+    """Set logging up as in a task; the loggers that this makes take all levels afterwards, as new ones do."""
+    known = set(_loggers())
+    _configure(log)
+    made = set(_loggers()) - known
+    try:
+        yield
+    finally:
+        for logger in made:
+            logger.setLevel(logging.NOTSET)
+
+
+def _configure(log: TaskLog) -> None:
+    before = [one for one in logging.root.handlers if not isinstance(one.formatter, ProcessorFormatter)]
+    airflow_internals.configure_logging.__wrapped__(  # which remembers by its arguments that it was called
+        json_output=True, output=log, cache_logger_on_first_use=False, sending_to_supervisor=True
+    )
+    for handler in before:
+        logging.root.addHandler(handler)
+
+
+@contextmanager
+def _logging_restored() -> Iterator[None]:
+    """Put back every logger, and keep the handlers that there are from being closed: a new set-up closes all."""
+    state = [(logger, *_state(logger)) for logger in _loggers()]
+    handlers: list[Any] = vars(logging).get("_handlerList", [])
+    by_name: Any = vars(logging).get("_handlers", {})
+    known, names = list(handlers), dict(by_name)
+    handlers.clear()
+    disabled = logging.root.manager.disable
+    hook, show = sys.excepthook, warnings.showwarning
+    try:
+        with airflow_restored.warnings_restored():
+            yield
+    finally:
+        sys.excepthook, warnings.showwarning = hook, show
+        logging.disable(disabled)
+        handlers[:] = known
+        by_name.clear()
+        by_name.update(names)
+        for logger, level, own, propagate, off in state:
+            logger.setLevel(level)
+            logger.handlers[:], logger.propagate, logger.disabled = own, propagate, off
+
+
+def _loggers() -> list[logging.Logger]:
+    known = logging.root.manager.loggerDict.values()
+    return [logging.root, *(each for each in known if isinstance(each, logging.Logger))]
+
+
+def _state(logger: logging.Logger) -> tuple[int, list[logging.Handler], bool, bool]:
+    return logger.level, list(logger.handlers), logger.propagate, logger.disabled
+
+
+@contextmanager
+def _structlog_restored() -> Iterator[None]:
+    configured, before = structlog.is_configured(), structlog.get_config()
+    levels: Any = airflow_internals.log_levels()
+    known = dict(levels.items()) if levels is not None else {}
+    try:
+        yield
+    finally:
+        if configured:
+            structlog.configure(**before)
+        else:
+            structlog.reset_defaults()
+        if levels is not None:
+            levels.clear()
+            levels.update(known)

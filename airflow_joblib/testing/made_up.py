@@ -1,0 +1,107 @@
+"""A made-up DAG run, and the real context that Airflow makes of it for a task."""
+
+from __future__ import annotations
+
+import difflib
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, BaseOperator, Context
+
+from airflow_joblib.taskflow import airflow_internals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Run", "made_up_task"]
+
+_DATE = datetime(2026, 1, 1, tzinfo=UTC)
+#: What can be given besides what a context has.
+_MORE = ("conf", "dag_id", "map_index", "task_id", "try_number")
+_IDS = uuid.UUID("5e1f7e57-0000-4000-8000-000000000000")
+
+
+class Run:
+    """A DAG run that was started by hand, of which no database knows.
+
+    Args:
+        given: What a test wants the context to have; the rest is made up.
+
+    Raises:
+        TypeError: A context has nothing of that name.
+    """
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        _check_names(given)
+        self._given = given
+        self.date: datetime | None = given.get("logical_date", _DATE)
+        self.run_id = str(given.get("run_id") or f"manual__{(self.date or _DATE).isoformat()}")
+        self.map_index = int(given.get("map_index", -1))
+
+    def task_instance(self, task: Any, map_index: int | None = None) -> Any:
+        """Return what Airflow has for a task while it runs."""
+        try_number = int(self._given.get("try_number", 1))
+        return airflow_internals.RuntimeTaskInstance.model_construct(
+            id=uuid.uuid5(_IDS, f"{task.dag_id} {self.run_id} {task.task_id} {map_index}"),
+            task_id=task.task_id,
+            dag_id=task.dag_id,
+            run_id=self.run_id,
+            try_number=try_number,
+            map_index=self.map_index if map_index is None else map_index,
+            dag_version_id=_IDS,
+            hostname="localhost",
+            task=task,
+            bundle_instance=None,
+            _ti_context_from_server=self._from_server(task.dag_id, try_number),
+            max_tries=try_number,
+            start_date=datetime.now(UTC),
+            state="running",
+        )
+
+    def _from_server(self, dag_id: str, try_number: int) -> Any:
+        date = self.date
+        run = {
+            "dag_id": dag_id,
+            "run_id": self.run_id,
+            "logical_date": date,
+            "data_interval_start": self._given.get("data_interval_start", date),
+            "data_interval_end": self._given.get("data_interval_end", date),
+            "run_after": date or _DATE,
+            "start_date": date or _DATE,
+            "end_date": None,
+            "run_type": "manual",
+            "state": "running",
+            "conf": {**(self._given.get("params") or {}), **(self._given.get("conf") or {})},
+            "consumed_asset_events": [],
+            "partition_key": self._given.get("partition_key"),
+        }
+        model = airflow_internals.DagRunModel
+        dag_run = model.model_validate({name: run[name] for name in run if name in model.model_fields})
+        return airflow_internals.TIRunContext(dag_run=dag_run, max_tries=try_number, should_retry=False)
+
+    def context(self, ti: Any) -> Any:
+        """Return the context of a task instance: Airflow's own, with what the test gives on top."""
+        context = ti.get_template_context()
+        given = {name: value for name, value in self._given.items() if name not in _MORE}
+        if "params" in given:  # those that the DAG has of its own are there too
+            given["params"] = {**context["params"], **given["params"]}
+        context.update(given)
+        return context
+
+
+def made_up_task(given: Mapping[str, Any]) -> Any:
+    """Return the task that a test is in which runs none of its own."""
+    params: Any = dict(given.get("params") or {})
+    dag = DAG(str(given.get("dag_id", "unit_test")), schedule=None, params=params)
+    return BaseOperator(task_id=str(given.get("task_id", "task")), dag=dag)
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    known = sorted({*Context.__annotations__, *_MORE})
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}."
+            msg = f"The context of a task has no {name!r}. {hint}"
+            raise TypeError(msg)
