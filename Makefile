@@ -14,7 +14,7 @@ TEST_ENV = $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --keep-going  # of several parts every one runs, whatever came of those before it; the end is a failure
-.PHONY: help demo test test-unit test-docs test-airflow test-engines test-libraries nightly matrix check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
+.PHONY: help demo test test-unit test-kit test-docs test-airflow test-engines test-libraries nightly matrix check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
 
 help:
 	@echo "make demo      run the example DAGs under a real Airflow and print what they return (UI=1 leaves the UI up)"
@@ -54,11 +54,15 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m tests.harness.demo $(if $(UI),--ui)
 
 # Processes of their own, since unit tests import no Airflow.
-test: test-unit test-docs test-airflow test-engines
+test: test-unit test-kit test-docs test-airflow test-engines
 
 test-unit test-docs: PROCESSES = 4  # these wait for most of their time
 test-unit: $(TEST_ENV)
 	$(PYTEST) --dist worksteal tests/unit
+
+# Imports Airflow, and starts none.
+test-kit: $(TEST_ENV)
+	$(PYTEST) --dist worksteal tests/kit
 
 test-docs: $(TEST_ENV)
 	$(PYTEST) --dist worksteal tests/docs tests/typing tests/benchmarks tests/libraries

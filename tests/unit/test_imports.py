@@ -82,10 +82,10 @@ print((between - began) / (time.process_time() - between))
 
 
 def test_only_taskflow_names_airflow() -> None:
-    """Airflow is imported by ``taskflow/`` alone."""
+    """Airflow is imported by ``taskflow/``, and by what stands in for it in unit tests, alone."""
     package = Path(airflow_joblib.__path__[0])
     for file in package.rglob("*.py"):
-        if "taskflow" not in file.relative_to(package).parts:
+        if not {"taskflow", "testing"} & set(file.relative_to(package).parts):
             assert not _airflow_imports(file), file
 
 

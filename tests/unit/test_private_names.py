@@ -55,6 +55,7 @@ GUARDED = {
     "system/lean_loky/start.py",
     "system/lean_loky/trackers.py",
     "taskflow/airflow_internals.py",
+    "taskflow/airflow_restored.py",
     "taskflow/cluster/worker_logs.py",
 }
 #: Of these, those that catch the AttributeError instead.
