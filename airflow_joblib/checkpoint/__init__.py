@@ -14,7 +14,9 @@ whoever may change the DAG files may be able to write where the files are.
 from __future__ import annotations
 
 from airflow_joblib.checkpoint.digests import call_key, digest
-from airflow_joblib.checkpoint.folders import Folder, LocalFolder, RemoteFolder, outside_airflow
+from airflow_joblib.checkpoint.folders import Folder, outside_airflow
+from airflow_joblib.checkpoint.local_folder import LocalFolder
+from airflow_joblib.checkpoint.remote_folder import RemoteFolder
 from airflow_joblib.checkpoint.store import Checkpoint, Finished
 
 __all__ = [

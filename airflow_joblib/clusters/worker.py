@@ -25,7 +25,7 @@ from airflow_joblib.system.time_limits import GRACE, LEAVING
 from airflow_joblib.wire.chunk import load_items
 from airflow_joblib.wire.records import ItemError, Report
 from airflow_joblib.wire.shared_pickle import receive
-from airflow_joblib.worker import process
+from airflow_joblib.worker import reports
 from airflow_joblib.worker.worker import Worker, mark_thread
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class _Run:
         try:
             if payload.classes:
                 self.classes.update(receive(payload.classes))
-            process.known.update(self.classes)
+            reports.known.update(self.classes)
             self.call = receive(payload.call)
         except BaseException:
             self._forget()
@@ -86,7 +86,7 @@ class _Run:
 
     def _forget(self) -> None:
         self.guest.leave()
-        process.known.difference_update(self.classes)
+        reports.known.difference_update(self.classes)
 
 
 class _Lane:
@@ -118,13 +118,13 @@ class _Lane:
             report.said = self._guest.said()
         finally:
             self._busy = False
-        return process.pack(report, indices)
+        return reports.pack(report, indices)
 
     def _report(self, data: bytes, indices: Sequence[int]) -> Report:
         try:
             items = load_items(data)
         except Exception as error:  # noqa: BLE001 - an error of unpickling must name itself
-            return process.unread(Report(indices[0], os.getpid()), error, len(indices))
+            return reports.unread(Report(indices[0], os.getpid()), error, len(indices))
         return self._worker.run(items, indices, self._must_end)
 
     def _must_end(self) -> bool:
@@ -167,7 +167,7 @@ def run_chunk(run: str, payload: Payload | Callable[[], Payload], data: bytes, i
         lane = _run_of(run, payload).lane()
     except Exception as error:  # noqa: BLE001 - an error of unpickling must name itself, not break the engine
         report = Report(indices[0], os.getpid(), failures=[ItemError(-1, error, loading=True, verdict="end")])
-        return process.pack(report, indices)
+        return reports.pack(report, indices)
     return lane.run(data, indices)
 
 

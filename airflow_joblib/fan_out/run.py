@@ -16,6 +16,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.exceptions import NotPicklableError
+from airflow_joblib.fan_out.chunk_size import Sizes
+from airflow_joblib.fan_out.items import cut, draw
 from airflow_joblib.fan_out.loop import Loop
 from airflow_joblib.fan_out.progress import Progress
 from airflow_joblib.fan_out.resume import RunCheckpoint, without_inner_checkpoint
@@ -31,7 +33,7 @@ from airflow_joblib.pools.base import FewerWorkersError, ThisThread
 from airflow_joblib.pools.worker_count import WorkerCount
 from airflow_joblib.system import clock
 from airflow_joblib.wire.call import function_name
-from airflow_joblib.wire.chunk import Packer, Sizes, cut, draw
+from airflow_joblib.wire.chunk import Packer
 from airflow_joblib.worker.process import inside_worker
 from airflow_joblib.worker.worker import first_time
 

@@ -21,8 +21,9 @@ from airflow_joblib.wire.chunk import ItemChunk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from airflow_joblib.fan_out.chunk_size import Sizes
     from airflow_joblib.fan_out.state import RunState
-    from airflow_joblib.wire.chunk import Packer, Sizes
+    from airflow_joblib.wire.chunk import Packer
     from airflow_joblib.wire.records import Report
 
 __all__ = ["Scheduler"]

@@ -20,6 +20,7 @@ from airflow_joblib.system.lean_loky import start, trackers
 from airflow_joblib.system.process_start import safe_path
 from airflow_joblib.system.time_limits import GRACE, WATCH
 from airflow_joblib.worker import process as worker_process
+from airflow_joblib.worker.end_with_task import Starter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -59,7 +60,7 @@ class LokyPool(ProcessPool):
                 raise FewerWorkersError(why)
             self._settings = {
                 "initializer": worker_process.start,
-                "initargs": (self._payload, worker_process.Starter()),
+                "initargs": (self._payload, Starter()),
             }
             _here.loky = True
             try:

@@ -17,26 +17,21 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from dataclasses import replace
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskError
-from airflow_joblib.pickling.by_name import dumps_by_name
 from airflow_joblib.pickling.inherited import current
 from airflow_joblib.pickling.own_modules import made
-from airflow_joblib.pickling.pickler import dumps, loads
-from airflow_joblib.pickling.refusals import dotted_name
-from airflow_joblib.system import clock, isolation, native_threads, warning_filters
+from airflow_joblib.system import isolation, native_threads, warning_filters
 from airflow_joblib.system.process_start import forget_safe_path
-from airflow_joblib.system.time_limits import LOOK
 from airflow_joblib.wire.chunk import load_items
 from airflow_joblib.wire.records import ItemError, Payload, Report
 from airflow_joblib.wire.shared_pickle import receive
 from airflow_joblib.wire.status_board import RESOURCES, Held, Slot
-from airflow_joblib.wire.tracebacks import taken_apart
 from airflow_joblib.worker import signals
+from airflow_joblib.worker.end_with_task import Starter, end_with
 from airflow_joblib.worker.loading import Loading
+from airflow_joblib.worker.reports import known, pack, unread
 from airflow_joblib.worker.worker import Worker, from_user, inside_thread
 
 if TYPE_CHECKING:
@@ -46,59 +41,71 @@ if TYPE_CHECKING:
     from airflow_joblib.wire.call import Call
 
 __all__ = [
-    "Starter",
     "close",
     "inside_worker",
-    "known",
     "leave",
-    "pack",
     "run_chunk",
     "run_chunk_anywhere",
     "run_inherited",
     "start",
-    "unread",
 ]
 
 
-_ALONE = "Return plain data, or set batch_size=1."
+class _State:
+    """What this process has as a worker.
 
-_worker: Worker | None = None
-_payload: Payload | None = None
-_slot = Slot()
-_loading = Loading()
-#: Classes that the task has, so that results refer to them by key.
-known: set[type] = set()
-_running = False
-_closing = False
-_asked_to_leave = False
+    Attributes:
+        payload: What every worker of the run is given; None in a process that is no worker.
+        worker: Runs the items; None until the first chunk comes.
+        slot: Where the task sees which item runs.
+        loading: How long it took to load what the items need.
+        running: Whether a chunk runs now.
+        closing: Whether resources are being left now.
+        asked_to_leave: Whether SIGTERM has come.
+    """
+
+    def __init__(self) -> None:
+        self.payload: Payload | None = None
+        self.worker: Worker | None = None
+        self.slot = Slot()
+        self.loading = Loading()
+        self.running = False
+        self.closing = False
+        self.asked_to_leave = False
+
+    def begin(self, payload: Payload) -> None:
+        """Make this process a worker of a run."""
+        self.payload, self.worker, self.slot, self.loading = payload, None, Slot(payload.board), Loading()
+
+
+_state = _State()
 _local = threading.local()
 
 
 def inside_worker() -> bool:
     """Tell whether this code runs in a worker of a fan-out, as a process or as a thread."""
-    return _payload is not None or inside_thread()
+    return _state.payload is not None or inside_thread()
 
 
 def start(payload: Payload, starter: Starter | None = None) -> None:
     """Make this process a worker, before anything of the user is loaded in it."""
-    global _payload, _worker, _slot, _loading
     forget_safe_path()
     if payload.local and payload.closed:
         isolation.close_to_others()
-    _payload, _worker, _slot, _loading = payload, None, Slot(payload.board), Loading()
+    _state.begin(payload)
     util.Finalize(None, _close_for_good, exitpriority=100)
     signals.set_up(_leave)
     if payload.local and current() is None:
         made.begin()
         multiprocessing.set_start_method(payload.start_method, force=True)  # in the place of loky's
-        _end_with(payload.task, own=starter is None or starter.own)
+        end_with(payload.task, own=starter is None or starter.own)
     if payload.threads is not None:
         native_threads.apply(payload.threads)
     _seed()
     if payload.filters:
         warning_filters.apply(payload.filters)
     if payload.prepare is not None:
-        with _loading.measured():
+        with _state.loading.measured():
             payload.prepare()
     if payload.local and current() is None:
         gc.freeze()  # modules stay: no collection has to look through them, as loky's first one would for 20 ms
@@ -116,77 +123,33 @@ def leave() -> None:
     _close_for_good()
 
 
-class Starter:
-    """Who starts a worker: as it is pickled for one, it takes note whether that is the run's own thread."""
-
-    def __init__(self) -> None:
-        self._thread = threading.get_ident()
-        self.own = True
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"own": threading.get_ident() == self._thread}
-
-
-def _end_with(parent: int, *, own: bool) -> None:
-    """End this process as soon as the task's does, whatever it is doing: nobody waits for its items any more.
-
-    The kernel kills it (Linux, ``prctl(2)``): when the *thread* ends that started it, so only where that is the run's
-    *own*. Where it is another, as loky's is that replaces a worker whose memory has grown and that ends before its
-    workers, where there is no such call, or where a fork server stands between the two, a thread looks.
-    """
-    task = multiprocessing.parent_process()
-    if os.getppid() == parent:
-        if not (own and isolation.end_with_parent()):
-            threading.Thread(target=_outlast_parent, args=(parent,), daemon=True).start()
-        gone = os.getppid() != parent
-    else:  # loky, which has no fork server, knows no sentinel
-        gone = task is None or task.sentinel is None or not task.is_alive()
-        if not gone:
-            threading.Thread(target=_outlast, args=(task,), daemon=True).start()
-    if gone:  # it was faster
-        os._exit(128 + signal.SIGKILL)
-
-
-def _outlast_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        clock.pause(LOOK)
-    os._exit(128 + signal.SIGKILL)
-
-
-def _outlast(task: Any) -> None:
-    task.join()
-    os._exit(128 + signal.SIGKILL)
-
-
 def _leave(_signal: int, _frame: FrameType | None) -> None:
     """Unwind an item, so that ``finally`` blocks run; then, or between two chunks, leave the resources and end.
 
     Asked again, neither is cut short. Between two chunks no exception is raised: the pool would catch and print it.
     """
-    global _asked_to_leave
-    again, _asked_to_leave = _asked_to_leave, True
-    if _closing:
+    again, _state.asked_to_leave = _state.asked_to_leave, True
+    if _state.closing:
         return
-    if not _running:
+    if not _state.running:
         _exit()
     if not again:
         sys.exit(128 + signal.SIGTERM)
 
 
 def _halted() -> bool:
-    return _asked_to_leave or _slot.halted
+    return _state.asked_to_leave or _state.slot.halted
 
 
 def close() -> None:
     """Leave the resources of this process's worker."""
-    global _worker, _closing  # noqa: PLW0603 - a worker process is what this module's state describes
-    before, _closing = _closing, True  # first, so that no signal takes the worker from here
+    before, _state.closing = _state.closing, True  # first, so that no signal takes the worker from here
     try:
-        worker, _worker = _worker, None
+        worker, _state.worker = _state.worker, None
         if worker is not None:
             worker.close()
     finally:
-        _closing = before
+        _state.closing = before
 
 
 def _close_for_good() -> None:
@@ -194,15 +157,14 @@ def _close_for_good() -> None:
 
     Where that fails nobody is left to take the exception: it is printed, and the task finds it on the board.
     """
-    global _closing  # noqa: PLW0603
-    _closing = True
+    _state.closing = True
     try:
         close()
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     _flush()
-    if _slot.row[RESOURCES] != Held.FAILED:
-        _slot.row[RESOURCES] = Held.LEFT  # also where no chunk has come this way
+    if _state.slot.row[RESOURCES] != Held.FAILED:
+        _state.slot.row[RESOURCES] = Held.LEFT  # also where no chunk has come this way
 
 
 def _flush() -> None:
@@ -225,16 +187,15 @@ def run_chunk(data: bytes, indices: Sequence[int]) -> bytes:
 
 
 def _run(load: Callable[[], list[Any]], indices: Sequence[int]) -> bytes:
-    global _running  # noqa: PLW0603
-    _running = True
+    _state.running = True
     try:
         report = _report(load, indices)
-        with _slot.with_chunk(indices[0]):
+        with _state.slot.with_chunk(indices[0]):
             return pack(report, indices)
     finally:
-        _running = False
+        _state.running = False
         signals.restore()
-        if _asked_to_leave:  # the pool would catch SystemExit and go on
+        if _state.asked_to_leave:  # the pool would catch SystemExit and go on
             _exit()
 
 
@@ -245,48 +206,39 @@ def _exit() -> None:
 
 
 def _report(load: Callable[[], list[Any]], indices: Sequence[int]) -> Report:
-    global _worker  # noqa: PLW0603
     report = Report(indices[0], os.getpid())
     try:
-        if _worker is None:
-            assert _payload is not None  # noqa: S101 - start() ran first
-            with _loading.measured():
+        if _state.worker is None:
+            assert _state.payload is not None  # noqa: S101 - start() ran first
+            with _state.loading.measured():
                 call = _receive()
-            _worker = Worker(call, _payload.rules, catch=BaseException, slot=_slot, halt=_slot.halt)
+            _state.worker = Worker(
+                call, _state.payload.rules, catch=BaseException, slot=_state.slot, halt=_state.slot.halt
+            )
     except BaseException as error:  # an error of unpickling must name itself, not break the pool
-        if _asked_to_leave:
+        if _state.asked_to_leave:
             raise
         report.failures.append(ItemError(-1, from_user(error), loading=True, verdict="end"))
         return report
     try:
-        with _slot.with_chunk(indices[0]):
+        with _state.slot.with_chunk(indices[0]):
             items = load()
     except Exception as error:  # noqa: BLE001
         return unread(report, error, len(indices))
-    report = _worker.run(items, indices, _halted)
-    report.loading, report.loaded = _loading.seconds, _loading.package
-    return report
-
-
-def unread(report: Report, error: Exception, items: int) -> Report:
-    """Say that a chunk can't be loaded: it is that one item's failure, or has to come again item by item."""
-    if items == 1:
-        report.failures.append(ItemError(report.first, from_user(error), loading=True))
-        report.values.append(None)
-    else:
-        report.unreadable = True
+    report = _state.worker.run(items, indices, _halted)
+    report.loading, report.loaded = _state.loading.seconds, _state.loading.package
     return report
 
 
 def _receive() -> Call:
     """Load the call and the classes once; classes are kept, so that what comes later by key finds them."""
-    assert _payload is not None  # noqa: S101 - start() ran first
+    assert _state.payload is not None  # noqa: S101 - start() ran first
     given = current()
     if given is not None and given.call is not None:
         return given.call
-    known.update(receive(_payload.classes))
-    call: Call = receive(_payload.call)
-    if _payload.local:
+    known.update(receive(_state.payload.classes))
+    call: Call = receive(_state.payload.call)
+    if _state.payload.local:
         gc.freeze()  # nor through shared arguments, which may be millions of objects
     return call
 
@@ -295,7 +247,7 @@ def run_chunk_anywhere(payload: Payload, data: bytes, indices: Sequence[int]) ->
     """Run a chunk on a backend that can't be told to call :func:`start` in its workers."""
     if os.getpid() == payload.task:  # its workers are in the task's own process, whose signals are not ours
         return pack(_worker_of_thread(payload).run(load_items(data), indices), indices)
-    if _payload != payload:
+    if _state.payload != payload:
         close()
         start(payload)
     return run_chunk(data, indices)
@@ -305,55 +257,3 @@ def _worker_of_thread(payload: Payload) -> Worker:
     if getattr(_local, "payload", None) != payload:
         _local.payload, _local.worker = payload, Worker(receive(payload.call), payload.rules, catch=BaseException)
     return _local.worker  # type: ignore[no-any-return]
-
-
-def pack(report: Report, indices: Sequence[int]) -> bytes:
-    """Pickle a report; where that fails, find the values that can't be sent and report them instead."""
-    report.failures = [_sendable(failure) for failure in report.failures]
-    report.skip = report.skip and _sendable(report.skip)
-    try:
-        return _dumps(report, verify=True)
-    except Exception:  # noqa: BLE001 - pickling runs code of the user
-        return _dumps(_without_culprits(report, indices))
-
-
-def _dumps(obj: object, *, verify: bool = False) -> bytes:
-    """Pickle for the task, by name where this process is a fork of it."""
-    given = current()
-    return dumps(obj, known, verify=verify) if given is None else dumps_by_name(obj, given, verify=verify)
-
-
-def _without_culprits(report: Report, indices: Sequence[int]) -> Report:
-    from airflow_joblib.pickling.culprits.search import find_culprits
-
-    found = False
-    for offset, value in enumerate(report.values):
-        try:
-            _dumps(value, verify=True)
-        except Exception:  # noqa: BLE001
-            index, found = indices[offset], True
-            error = NotPicklableError(find_culprits(value, f"result of item {index}"))
-            report.failures.append(ItemError(index, error, verdict="fail"))
-            report.values[offset] = None
-    if not found:
-        path = f"results from item {report.first} on"
-        culprit = Culprit(path, "list", "each can be pickled, but not all together.", _ALONE)
-        report.failures.append(ItemError(report.first, NotPicklableError([culprit]), verdict="end"))
-        report.values = [None]
-    report.failures.sort(key=lambda failure: failure.index)
-    return report
-
-
-def _sendable(failure: ItemError) -> ItemError:
-    """Add the traceback, which pickling drops; replace an exception that would not arrive."""
-    return replace(failure, error=_travelling(failure.error), trace=taken_apart(failure.error, _travelling))
-
-
-def _travelling(error: BaseException) -> BaseException:
-    """Return an exception, or where it would not arrive one that says the same."""
-    try:
-        loads(_dumps(error))
-    except Exception:  # noqa: BLE001 - pickling runs code of the user
-        said = traceback.TracebackException.from_exception(error)  # str(error) may raise
-        return ParallelTaskError(f"{dotted_name(type(error))}: {said} (the exception itself could not be pickled)")
-    return error

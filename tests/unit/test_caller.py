@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from airflow_joblib import ItemTimeoutError
+from airflow_joblib.fan_out.items import draw
 from airflow_joblib.system import warning_filters
-from airflow_joblib.wire.chunk import draw
 from tests.unit.helpers import LOCAL, task
 
 if TYPE_CHECKING:

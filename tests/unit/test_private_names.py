@@ -21,7 +21,7 @@ import airflow_joblib
 from airflow_joblib import ClusterError, ParallelTaskError, clusters
 from airflow_joblib.clusters import private_names as of_engines
 from airflow_joblib.pickling.class_parts import parts_of_class
-from airflow_joblib.pickling.own_modules.dependencies import submodules
+from airflow_joblib.pickling.own_modules.modules_of import submodules
 from airflow_joblib.pickling.own_modules.own_parts import parts_of_function
 from airflow_joblib.system.lean_loky import start, trackers
 from airflow_joblib.system.private_names import gone, has

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_joblib.exceptions import Culprit
-    from airflow_joblib.pickling.culprits.parts import Child
+    from airflow_joblib.pickling.culprits.containers import Child
 
 __all__ = ["find_elsewhere"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.exceptions import Culprit
 from airflow_joblib.pickling.by_value import instance_dict
 from airflow_joblib.pickling.culprits.advice import WAY_OUT, Failure, advise
+from airflow_joblib.pickling.culprits.containers import Child
 from airflow_joblib.pickling.culprits.elsewhere import find_elsewhere
-from airflow_joblib.pickling.culprits.parts import Child
 from airflow_joblib.pickling.culprits.search import find_all_culprits
 from airflow_joblib.pickling.refusals import dotted_name
 

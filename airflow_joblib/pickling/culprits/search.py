@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.exceptions import Culprit
 from airflow_joblib.pickling.culprits.advice import Failure, advise, is_known, known_object, too_deep
-from airflow_joblib.pickling.culprits.parts import PLAIN, Child, children_of
+from airflow_joblib.pickling.culprits.containers import PLAIN, Child
+from airflow_joblib.pickling.culprits.parts import children_of
 from airflow_joblib.pickling.pickler import Pickler
 from airflow_joblib.pickling.refusals import dotted_name, is_refused
 

@@ -12,25 +12,22 @@ What is known of the names grows as functions are met, so an object is pickled a
 
 from __future__ import annotations
 
-import importlib
 import sys
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from types import CellType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.pickling.by_value import findable_part, is_own, sent_by_value
 from airflow_joblib.pickling.own_modules import rebuilt
 from airflow_joblib.pickling.own_modules.bytecode import absolute_name, imports_of, names_of
+from airflow_joblib.pickling.own_modules.modules_of import from_elsewhere, held_by, imported, module_of
 from airflow_joblib.pickling.own_modules.own_parts import parts_of_function, rest_of
-from airflow_joblib.system.private_names import gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from airflow_joblib.pickling.own_modules.bytecode import Import
-
-__all__ = ["Dependencies", "collecting", "current", "no_dependencies", "submodules"]
+__all__ = ["Dependencies", "collecting", "current", "no_dependencies"]
 
 _current: ContextVar[Dependencies | None] = ContextVar("airflow_joblib_dependencies", default=None)
 
@@ -147,7 +144,7 @@ class Dependencies:
         """
         code, closure, attributes, state, set_state = parts_of_function(reduced)
         imported = self.imported_by(function)
-        self._learn(function, [*imported, *_held(function, state)])
+        self._learn(function, [*imported, *held_by(function, state)])
         used = state["__globals__"]
         rest = self._rest(rest_of(function, used)) if whole and not self._trying else {}
         given = set_state, (attributes, {**state, "__globals__": {**rest, **used}}), imported
@@ -166,7 +163,7 @@ class Dependencies:
     def _travels_alone(self, value: object) -> bool:
         """Return whether a value can be sent, and needs no more of installed packages than what is sent anyway."""
         self._tried.clear()
-        if _from_elsewhere(value) and _module_of(value).partition(".")[0] not in _SEEN_TO:
+        if from_elsewhere(value) and module_of(value).partition(".")[0] not in _SEEN_TO:
             return False
         return self._travels(value) and self._tried <= self.needed.keys()
 
@@ -203,7 +200,7 @@ class Dependencies:
             if name is None:
                 continue
             if is_own(name.partition(".")[0]):
-                found.update(_imported(name, each))
+                found.update(imported(name, each))
             elif not each.optional:
                 owner = function.__qualname__.rpartition(".")[0]
                 method = owner and not owner.endswith("<locals>")
@@ -238,7 +235,7 @@ class Dependencies:
             name: value
             for name, value in list(vars(module).items())
             if name in must
-            or (name in may and not (name.startswith("__") or _from_elsewhere(value)) and self._travels(value))
+            or (name in may and not (name.startswith("__") or from_elsewhere(value)) and self._travels(value))
         }
 
     def _travels(self, value: object) -> bool:
@@ -250,67 +247,3 @@ class Dependencies:
         finally:
             self._trying = False
         return True
-
-
-def submodules(state: Mapping[str, Any]) -> Iterable[ModuleType]:
-    """Return the submodules that cloudpickle has found a function to use, from the function's state.
-
-    Raises:
-        ParallelTaskError: This cloudpickle doesn't say.
-    """
-    if "_cloudpickle_submodules" not in state:
-        raise gone("cloudpickle", "'_cloudpickle_submodules' in the state of a function")
-    found: Iterable[ModuleType] = state["_cloudpickle_submodules"]
-    return found
-
-
-def _held(function: FunctionType, state: Mapping[str, Any]) -> list[ModuleType]:
-    """Return the modules among a function's globals, in its closure and under those."""
-    values = [*state.get("__globals__", {}).values(), *submodules(state)]
-    values += [_contents(cell) for cell in function.__closure__ or ()]
-    return [value for value in values if type(value) is ModuleType]
-
-
-def _contents(cell: CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is not filled yet
-        return None
-
-
-def _from_elsewhere(value: object) -> bool:
-    """Tell whether a module only has *value* because it has imported it from an installed package."""
-    named = type(value) in {ModuleType, FunctionType} or issubclass(type(value), type)
-    return named and not is_own(_module_of(value))
-
-
-def _module_of(value: Any) -> str:
-    return value.__name__ if type(value) is ModuleType else getattr(value, "__module__", None) or ""
-
-
-def _imported(name: str, found: Import) -> dict[str, ModuleType]:
-    """Import one of the user's own modules here, and return it by name with all that the statement brings along.
-
-    What can't be imported here is left out: it can't be there either, and that is the item's to find out.
-    """
-    parts = name.split(".")
-    names = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
-    modules: dict[str, ModuleType] = {}
-    try:
-        for each in names:
-            modules[each] = importlib.import_module(each)
-    except Exception:  # noqa: BLE001 - the module's own code runs
-        return {}
-    for member in found.members:
-        if not hasattr(modules[name], member) and hasattr(modules[name], "__path__"):
-            _try_import(f"{name}.{member}")
-        if isinstance(submodule := sys.modules.get(f"{name}.{member}"), ModuleType):
-            modules[f"{name}.{member}"] = submodule
-    return modules
-
-
-def _try_import(name: str) -> None:
-    try:
-        importlib.import_module(name)
-    except Exception:  # noqa: BLE001 - as above
-        return

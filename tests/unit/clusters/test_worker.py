@@ -7,7 +7,7 @@ import pickle
 from airflow_joblib.clusters import worker
 from airflow_joblib.pickling import dumps
 from airflow_joblib.wire.records import Payload
-from airflow_joblib.worker import process
+from airflow_joblib.worker import reports
 
 
 class Item:
@@ -19,5 +19,5 @@ def test_call_that_does_not_load() -> None:
     payload = Payload(b"no pickle", dumps([Item]))
     report = pickle.loads(worker.run_chunk("a run", payload, b"", [0]))
     assert [type(failure.error) for failure in report.failures] == [pickle.UnpicklingError]
-    assert Item not in process.known
+    assert Item not in reports.known
     assert not worker.visited()

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from airflow_joblib.fan_out.chunk_size import Sizes
 from airflow_joblib.fan_out.host import Host
+from airflow_joblib.fan_out.items import cut
 from airflow_joblib.fan_out.resume import RunCheckpoint
 from airflow_joblib.fan_out.scheduler import Scheduler
 from airflow_joblib.fan_out.state import RunState
 from airflow_joblib.options.options import Options
 from airflow_joblib.pools.watchdog import Dead, LostWorkersError
 from airflow_joblib.wire.call import Call
-from airflow_joblib.wire.chunk import ItemChunk, Sizes, cut
+from airflow_joblib.wire.chunk import ItemChunk
 from airflow_joblib.wire.records import Report
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_joblib.pickling.culprits.containers import Child
 from airflow_joblib.pickling.culprits.elsewhere import find_elsewhere
-from airflow_joblib.pickling.culprits.parts import Child
 from tests.unit.helpers import task, worker_processes
 
 if TYPE_CHECKING:

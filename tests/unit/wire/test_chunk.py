@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_joblib import NotPicklableError
-from airflow_joblib.wire.chunk import ItemChunk, Packer, Sizes, cut, draw, load_items
+from airflow_joblib.fan_out.chunk_size import Sizes
+from airflow_joblib.fan_out.items import cut, draw
+from airflow_joblib.wire.chunk import ItemChunk, Packer, load_items
 
 if TYPE_CHECKING:
     from pathlib import Path

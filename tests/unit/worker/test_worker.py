@@ -19,6 +19,7 @@ from airflow_joblib.wire.records import ItemError, Payload, Report
 from airflow_joblib.wire.status_board import RESOURCES, Held, Slot
 from airflow_joblib.wire.tracebacks import Place, Trace
 from airflow_joblib.worker import process as worker
+from airflow_joblib.worker import reports
 from airflow_joblib.worker.worker import Worker, mark_thread
 
 if TYPE_CHECKING:
@@ -38,11 +39,9 @@ def fail_on_three(item: int) -> int:
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this process no worker again, whatever a test made of it."""
-    monkeypatch.setattr(worker, "_worker", None)
-    monkeypatch.setattr(worker, "_payload", None)
-    monkeypatch.setattr(worker, "known", set())
-    for name in ("_running", "_closing", "_asked_to_leave"):
-        monkeypatch.setattr(worker, name, False)
+    monkeypatch.setattr(worker, "_state", worker._State())
+    monkeypatch.setattr(reports, "known", known := set[type]())
+    monkeypatch.setattr(worker, "known", known)
 
 
 @pytest.fixture
@@ -278,22 +277,22 @@ class TestProcess:
         """The call is unpickled at the first chunk, not again."""
         started(Call(double))
         worker.run_chunk(dumps([1]), [0])
-        first = worker._worker
+        first = worker._state.worker
         worker.run_chunk(dumps([2]), [1])
-        assert worker._worker is first
+        assert worker._state.worker is first
 
     def test_anywhere(self, started: Callable[[Call], None]) -> None:
         """Where a worker can't be told to start, its first chunk starts it, and one of another run starts it anew."""
         one, other = [Payload(dumps(Call(function)), dumps([])) for function in (double, hex)]
         assert loads(worker.run_chunk_anywhere(one, dumps([1]), [0])).values == [2]
-        first = worker._worker
+        first = worker._state.worker
         assert loads(worker.run_chunk_anywhere(one, dumps([2]), [0])).values == [4]
-        assert worker._worker is first
+        assert worker._state.worker is first
         assert loads(worker.run_chunk_anywhere(other, dumps([1]), [0])).values == ["0x1"]
 
     def test_asked_to_leave(self) -> None:
         """SIGTERM unwinds an item once; asked again, the item is left to its ``finally`` blocks."""
-        worker._running = True
+        worker._state.running = True
         with pytest.raises(SystemExit):
             worker._leave(signal.SIGTERM, None)
         worker._leave(signal.SIGTERM, None)
@@ -311,8 +310,8 @@ class TestProcess:
 
         monkeypatch.setattr(os, "_exit", ended.append)
         slot = Slot()
-        worker._worker = Worker(Call(lambda item, a: item, factories={"a": resource}), slot=slot)
-        worker._worker.run([1], [0])
+        worker._state.worker = Worker(Call(lambda item, a: item, factories={"a": resource}), slot=slot)
+        worker._state.worker.run([1], [0])
         with pytest.raises(SystemExit):  # only since the process goes on here
             worker._leave(signal.SIGTERM, None)
         assert ended == [128 + signal.SIGTERM]
@@ -329,8 +328,8 @@ class TestProcess:
             worker._leave(signal.SIGTERM, None)
             left.append(1)
 
-        worker._worker = Worker(Call(lambda item, a: item, factories={"a": resource}))
-        worker._worker.run([1], [0])
+        worker._state.worker = Worker(Call(lambda item, a: item, factories={"a": resource}))
+        worker._state.worker.run([1], [0])
         worker.close()
         assert left == [1]
 
@@ -339,7 +338,7 @@ class TestProcess:
         monkeypatch.setattr(worker.signal, "signal", lambda *_: None)  # type: ignore[attr-defined]
         monkeypatch.setattr(worker.util, "Finalize", lambda *_, **__: None)  # type: ignore[attr-defined]
         prepared: list[object] = []
-        worker.start(Payload(dumps(Call(double)), dumps([]), lambda: prepared.append(worker._worker)))
+        worker.start(Payload(dumps(Call(double)), dumps([]), lambda: prepared.append(worker._state.worker)))
         assert prepared == [None]
 
 
