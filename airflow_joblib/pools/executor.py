@@ -263,10 +263,14 @@ def work(tasks_descriptor: int, line_descriptor: int, *shared: int) -> None:
         start, leave = pickle.loads(line.recv_bytes())  # noqa: S301 - the task made it
         start(*shared)
         line.send_bytes(_TICKET.pack(_READY))
+        worker = os.getpid()
         while (message := _next(tasks)) is not None:
             ticket, task = message
             line.send_bytes(_TICKET.pack(ticket))
-            line.send_bytes(task())
+            result = task()
+            if os.getpid() != worker:
+                os._exit(0)  # a process that an item has forked, and that came back from it: the worker answers
+            line.send_bytes(result)
         leave()
 
 
