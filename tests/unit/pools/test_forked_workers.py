@@ -136,7 +136,6 @@ print(parallel_task(n_jobs=2, backend="auto", batch_size=1)(look).map([1, 2])[0]
 
         assert task(inner, backend="auto")([1, 2]) == [[1, 1], [2, 2]]
 
-    @pytest.mark.parametrize("backend", ["auto", "loky"])
     @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
     def test_what_an_item_has_forked_does_not_answer(self) -> None:
         """A process that an item has forked, and that comes back from the item, ends: the worker answers, once."""
@@ -150,6 +149,8 @@ print(parallel_task(n_jobs=2, backend="auto", batch_size=1)(look).map([1, 2])[0]
 
         assert task(split, backend="auto", batch_size=1)([1, 2, 3]) == [(1, True), (2, True), (3, True)]
 
+    @pytest.mark.parametrize("backend", ["auto", "loky"])
+    @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
     def test_what_an_item_has_forked_can_be_ended(self, backend: str) -> None:
         """SIGTERM ends a process that an item has forked at any time, before it has run at all too."""
 
