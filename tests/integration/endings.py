@@ -86,8 +86,8 @@ def begun(airflow: AirflowInstance, dag_id: str, folder: Path) -> Running:
     pids = sorted({int(trace.read_text()) for trace in folder.glob("*.began")})
     workers = [psutil.Process(pid) for pid in pids]
     backend = dag_id.rpartition("_")[2]
-    between = 1 if backend == "multiprocessing" else 0  # what workers are forked from
-    task = workers[0].parents()[between] if backend in PROCESSES else workers[0]
+    between = 0 if backend == "loky" else 1  # what workers are forked from
+    task = workers[0].parents()[between] if backend in {*PROCESSES, "early"} else workers[0]
     assert task is not None
     supervisor = task.parent()
     assert supervisor is not None

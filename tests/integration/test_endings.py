@@ -48,7 +48,7 @@ class Ending(NamedTuple):
     log: str = ""
     reported: bool = True
     noticed: bool = False
-    backends: tuple[str, ...] = PROCESSES
+    backends: tuple[str, ...] = (*PROCESSES, "early")
 
 
 def mark_failed(running: Running, airflow: AirflowInstance) -> None:

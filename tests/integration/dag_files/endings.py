@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from datetime import timedelta
@@ -52,6 +53,18 @@ def wait_for_go(item: int, folder: str, name: str) -> int:
 def empty(folder: str) -> None:
     """Do nothing but wait."""
     wait_for_go(0, folder, "empty")
+
+
+def use_threads(value: str) -> str:
+    """Start a thread that is none of Python's, which a fork would lose."""
+    libc = ctypes.CDLL(None)
+    libc.pthread_create(ctypes.byref(ctypes.c_ulong()), None, ctypes.cast(libc.pause, ctypes.c_void_p), None)
+    return value
+
+
+# Workers are forked from what the task was before its arguments were loaded.
+with DAG("endings_early", schedule=None, default_args=QUEUE, user_defined_macros={"use_threads": use_threads}):
+    slow.override(backend="auto")(list(range(40)), folder="{{ use_threads(dag_run.conf['folder']) }}")
 
 
 with DAG("endings_slots", schedule=None):
