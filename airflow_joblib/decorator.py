@@ -12,7 +12,7 @@ import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
 
-from airflow_joblib.options import every_run
+from airflow_joblib.options import collected, every_run
 from airflow_joblib.options.backends import backend_named
 from airflow_joblib.options.options import Options, option_names, unknown_option
 from airflow_joblib.signature import ItemSignature
@@ -194,7 +194,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         Raises:
             InvalidOptionError: An option has a value it can't have, or is misspelt.
         """
-        own, others = _split(options)
+        own, others = _split(collected.sound(options))
         return type(self)(self.function, replace(self.options, **own), {**self.task_options, **others})
 
     def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -326,7 +326,7 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
         TypeError: What is decorated can't handle one item: it is asynchronous, a generator function, a class, or has
             no parameter for the item.
     """
-    own, task_options = _split(options)
+    own, task_options = _split(collected.sound(options))
     record = Options(**own)
     return _Decorator(record, task_options) if function is None else _decorate(function, record, task_options)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from airflow_joblib.checkpoint.digests import digest
 from airflow_joblib.checkpoint.local_folder import LocalFolder
@@ -17,7 +17,7 @@ from airflow_joblib.system.credentials import without_credentials
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Folder", "make", "outside_airflow", "safe_name"]
+__all__ = ["Folder", "make", "outside_airflow", "safe_name", "shown_name"]
 
 #: Longest name of a folder, in characters; file systems take 255 bytes.
 _LONGEST = 200
@@ -61,6 +61,12 @@ def safe_name(text: str) -> str:
     if len(quoted) > _LONGEST:
         return f"{quoted[: _LONGEST - 40]}=={digest(text).hex()}"  # nothing that was quoted has two = in a row
     return quoted or "=="
+
+
+def shown_name(name: str) -> str:
+    """Return the text that :func:`safe_name` has made a folder's name of; of a long one its beginning."""
+    text, cut, _ = name.partition("==")
+    return unquote(text.replace("=", "%")) + ("…" if cut and text else "")
 
 
 def make(where: str | os.PathLike[str], names: list[str], remote: Callable[[str], Any]) -> Folder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from typing import Any
 
 from airflow_joblib.system.credentials import without_credentials
@@ -32,6 +33,14 @@ class RemoteFolder:
 
     def __str__(self) -> str:
         return self.shown
+
+    def below(self, parts: tuple[str, ...]) -> RemoteFolder:
+        """Return a folder below this one, whose own folders are those of *parts*."""
+        folder = copy.copy(self)
+        folder.shown = "/".join([self.shown.rstrip("/"), *parts])
+        folder.path = "/".join([self.path, *parts])
+        folder.depth = len(parts)
+        return folder
 
     def check(self) -> None:
         """Check nothing: who may write there is the storage's own affair."""

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from airflow_joblib.checkpoint.digests import FUNCTION_DIGITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from airflow_joblib.checkpoint.folders import Folder
 
-__all__ = ["Segments"]
+__all__ = ["Segments", "finished_items", "is_segment", "newest"]
 
 #: Files of one tier that are merged into one of the next.
 TIER = 16
@@ -111,6 +111,21 @@ class Segments:
             if found and (others or found["key"] == self.key):
                 self.folder.remove(name)
         self.folder.remove_empty()
+
+
+def is_segment(name: str) -> bool:
+    """Return whether a file of this name is one of a checkpoint."""
+    return _NAME.fullmatch(name) is not None
+
+
+def finished_items(names: Iterable[str]) -> int:
+    """Return how many finished items the files of these names hold."""
+    return sum(map(_items, names))
+
+
+def newest(names: Iterable[str]) -> float:
+    """Return when the last of the files of these names was written, in seconds since 1970."""
+    return max(int(_order(name).split("-")[0], 16) for name in names) / 1e9
 
 
 def _order(name: str) -> str:

@@ -56,6 +56,7 @@ __all__ = [
     "TASK_RUNNER",
     "check",
     "check_for_testing",
+    "configuration_with_sources",
     "dag_is_being_defined",
     "is_loaded",
     "lend_context",
@@ -192,6 +193,13 @@ def dag_is_being_defined() -> bool:
 def materialized(items: Any) -> Any:
     """Take what a mapped task upstream returned in one request instead of one for each item."""
     return items[:] if type(items).__name__ == "LazyXComSequence" else items
+
+
+def configuration_with_sources(section: str) -> dict[str, tuple[str, str]]:
+    """Return the options of a section, each with its value and with Airflow's word for where that comes from."""
+    core = __getattr__("core_conf")
+    found = core.as_dict(display_source=True, display_sensitive=False)
+    return dict(found.get(section, {}))
 
 
 def supervisor() -> Any:

@@ -11,12 +11,13 @@ __all__ = ["get_provider_info"]
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the provider's declaration: the ``@task.parallel`` decorator and the ``[joblib]`` section."""
+    """Return the provider's declaration: the ``@task.parallel`` decorator, the command and the ``[joblib]`` section."""
     return {
         "package-name": "airflow-joblib",
         "name": "Joblib",
         "description": "Run a TaskFlow function over many items in parallel with joblib, inside one task.",
         "task-decorators": [{"name": "parallel", "class-name": "airflow_joblib.parallel_task"}],
+        "cli": ["airflow_joblib.cli.airflow_commands.get_commands"],
         "config": {"joblib": {"description": "Defaults of ``@parallel_task``.", "options": _options()}},
     }
 

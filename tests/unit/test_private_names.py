@@ -38,7 +38,7 @@ CLASSES: dict[str, list[ast.ClassDef]] = {}
 for _node in (node for tree in FILES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
     CLASSES.setdefault(_node.name, []).append(_node)
 #: The modules of Airflow that others than `airflow_internals.py` may import.
-PUBLIC = {"airflow.sdk", "airflow.providers.standard.operators.python"}
+PUBLIC = {"airflow.sdk", "airflow.providers.standard.operators.python", "airflow.cli.cli_config"}
 #: Files that may use private names of other libraries, each of which looks whether they are there.
 GUARDED = {
     "checkpoint/digests.py",  # of the standard library's pickle, without which its own sort of sets is left out

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_joblib.exceptions import Culprit, NotPicklableError
 from airflow_joblib.fan_out.input_checks import check_items
+from airflow_joblib.options.collected import made_task, tolerated
 from airflow_joblib.taskflow.airflow_internals import task_decorator_factory
 from airflow_joblib.taskflow.dag.mapped import Mapped
 from airflow_joblib.taskflow.dag.operator import ParallelOperator
@@ -47,9 +48,12 @@ def airflow_task(parallel: Parallel, given: Collection[str] = ()) -> Any:
     Raises:
         NotPicklableError: The function, or something it refers to, can't reach a worker process.
     """
+    made_task(parallel)
     if parallel.uses_processes():
-        _refuse_staying(parallel, given)
-        parallel.check()
+        with tolerated(parallel):
+            _refuse_staying(parallel, given)
+        with tolerated(parallel):
+            parallel.check()
     return task_decorator_factory(
         cast("Any", parallel),  # which can be called
         multiple_outputs=False,  # TaskFlow would infer it from the annotation of one item's result

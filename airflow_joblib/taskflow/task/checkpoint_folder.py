@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.checkpoint.folders import Folder
 
-__all__ = ["folder"]
+__all__ = ["folder", "object_storage"]
 
 
 def folder(where: str | os.PathLike[str] | None = None) -> Folder:
@@ -26,7 +26,7 @@ def folder(where: str | os.PathLike[str] | None = None) -> Folder:
         ParallelTaskError: This is a worker process, which has no task instance.
         Exception: What Airflow raises for a URL or connection that it doesn't know.
     """
-    return make(where or option("checkpoint_path") or default_path(), _names(), _object_storage)
+    return make(where or option("checkpoint_path") or default_path(), _names(), object_storage)
 
 
 def _names() -> list[str]:
@@ -38,7 +38,7 @@ def _names() -> list[str]:
     return [ti.dag_id, ti.run_id, ti.task_id, mapped]
 
 
-def _object_storage(url: str) -> Any:
+def object_storage(url: str) -> Any:
     """Return Airflow's path for a URL; fsspec's own for a scheme that Airflow doesn't know, without a connection."""
     from airflow.sdk import ObjectStoragePath
 

@@ -1,0 +1,86 @@
+"""The checkpoints below a folder: whose each is and how much it holds, by the names of files alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_joblib.checkpoint.folders import Folder, shown_name
+from airflow_joblib.checkpoint.local_folder import LocalFolder
+from airflow_joblib.checkpoint.remote_folder import RemoteFolder
+from airflow_joblib.checkpoint.segments import Segments, finished_items, is_segment, newest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Kept", "kept_below", "remove"]
+
+#: Folders of a checkpoint of a task: DAG, run, task, map index.
+_OF_TASK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One checkpoint.
+
+    Attributes:
+        folder: Where it is.
+        names: Names of the folders that lead to it: a DAG's, a run's, a task's and a map index, or a function's.
+        items: Finished items in it.
+        added: When the last of them was added, in seconds since 1970.
+    """
+
+    folder: Folder
+    names: tuple[str, ...]
+    items: int
+    added: float
+
+    @property
+    def owner(self) -> str:
+        """Whose it is, in words."""
+        if len(self.names) != _OF_TASK:
+            return f"function {' / '.join(self.names)}"
+        dag, run, task, mapped = self.names
+        return f"{dag} / {run} / {task}{'' if mapped == 'single' else f' [{mapped}]'}"
+
+
+def kept_below(root: Folder) -> Iterator[Kept]:
+    """Yield the checkpoints below a folder, those of a task by DAG, run, task and map index.
+
+    Args:
+        root: The folder that an option names. Links in it are not followed.
+    """
+    found = _remote(root) if isinstance(root, RemoteFolder) else _local(root)
+    for folder, parts, files in sorted(found, key=lambda each: each[1]):
+        segments = [name for name in files if is_segment(name)]
+        if segments and parts:
+            yield Kept(folder, tuple(map(shown_name, parts)), finished_items(segments), newest(segments))
+
+
+def _local(root: Any) -> Iterator[tuple[Folder, tuple[str, ...], list[str]]]:
+    for path, _, files in os.walk(root.path):
+        parts = Path(path).relative_to(root.path).parts
+        yield LocalFolder(Path(path), len(parts)), parts, files
+
+
+def _remote(root: RemoteFolder) -> Iterator[tuple[Folder, tuple[str, ...], list[str]]]:
+    for path, _, files in root.files.walk(root.path):
+        parts = tuple(str(path).rstrip("/").removeprefix(root.path).strip("/").split("/"))
+        yield root.below(parts), parts, _names(files)
+
+
+def _names(files: Iterable[str]) -> list[str]:
+    return [str(name).rpartition("/")[2] for name in files]
+
+
+def remove(kept: Kept) -> None:
+    """Remove the files of a checkpoint, then folders that are empty. What else is there stays.
+
+    Raises:
+        InvalidOptionError: The folder is another user's, or others may write to it.
+        OSError: A file can't be removed; a remote storage may raise others.
+    """
+    kept.folder.check()
+    Segments(kept.folder, "").clear(others=True)

@@ -1,0 +1,61 @@
+"""Which files are checked, and the DAGs folder that each belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from airflow_joblib.taskflow import airflow_internals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["DagFile", "dag_files", "dags_folder"]
+
+
+@dataclass(frozen=True, slots=True)
+class DagFile:
+    """A file that may define DAGs.
+
+    Attributes:
+        path: Absolute path.
+        folder: The DAGs folder that it belongs to, which Airflow has on ``sys.path``.
+    """
+
+    path: str
+    folder: str
+
+
+def dags_folder() -> Path:
+    """Return the folder that Airflow is configured to have its DAGs in."""
+    return Path(airflow_internals.conf.get("core", "dags_folder")).expanduser().absolute()
+
+
+def dag_files(paths: Iterable[Path]) -> Iterator[DagFile]:
+    """Yield the Python files that may define DAGs, as Airflow finds them: ``.airflowignore`` and its guess by content.
+
+    Args:
+        paths: Files, which need not be named ``.py``, and folders.
+    """
+    configured = dags_folder()
+    seen = set()
+    for path in (each.absolute() for each in paths):
+        for found in _found(path):
+            if found not in seen and found.endswith(".py"):  # what is in an archive has no lines to point at
+                seen.add(found)
+                yield DagFile(found, str(_folder_of(Path(found), path, configured)))
+
+
+def _found(path: Path) -> list[str]:
+    if path.is_dir():
+        return sorted(airflow_internals.list_py_file_paths(str(path), safe_mode=True))
+    return [str(path)] if airflow_internals.might_contain_dag(str(path), safe_mode=True) else []
+
+
+def _folder_of(file: Path, given: Path, configured: Path) -> Path:
+    """Return the DAGs folder of a file: the configured one, one named so, the one that was given, or its own."""
+    if configured in file.parents:
+        return configured
+    named = [folder for folder in file.parents if folder.name == "dags"]
+    return named[-1] if named else (given if given.is_dir() else file.parent)

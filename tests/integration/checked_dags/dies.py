@@ -1,0 +1,5 @@
+import os  # AJ901
+
+import airflow  # a DAG
+
+os._exit(0)

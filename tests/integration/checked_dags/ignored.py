@@ -1,0 +1,1 @@
+raise RuntimeError("This file of a DAG is named in .airflowignore, which Airflow heeds.")

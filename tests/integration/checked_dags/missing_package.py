@@ -1,0 +1,2 @@
+from airflow.sdk import dag
+import no_such_package  # AJ901
