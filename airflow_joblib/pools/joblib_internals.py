@@ -1,7 +1,7 @@
 """Every private name of joblib, loky and multiprocessing by which pools of processes are watched and ended.
 
 Looked for when a pool has started: a backend whose pool lacks one is an error of one sentence, and the others go on.
-How loky's processes are started is in :mod:`airflow_joblib.system.lean_loky`, which does without what is not as known.
+How loky's processes are started is in :mod:`airflow_joblib.system.private_start`.
 """
 
 from __future__ import annotations

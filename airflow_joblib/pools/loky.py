@@ -14,9 +14,9 @@ from airflow_joblib.exceptions import ParallelTaskError
 from airflow_joblib.pools import joblib_internals
 from airflow_joblib.pools.base import FewerWorkersError
 from airflow_joblib.pools.processes import ProcessPool
-from airflow_joblib.pools.shutdown import check_resources, end, have_left, kill, offspring
+from airflow_joblib.pools.shutdown import end, have_left
 from airflow_joblib.system import clock
-from airflow_joblib.system.lean_loky import start, trackers
+from airflow_joblib.system.private_start import start, trackers
 from airflow_joblib.system.process_start import safe_path
 from airflow_joblib.system.time_limits import GRACE, WATCH
 from airflow_joblib.worker import process as worker_process
@@ -45,9 +45,10 @@ class LokyPool(ProcessPool):
     """
 
     _by_path = False
+    _silent = False
 
     def __init__(self, payload: Payload, n_jobs: int, backend_options: Mapping[str, Any]) -> None:
-        self._lean = False
+        self._private = False
         self._late: list[Any] = []
         self._closing: threading.Thread | None = None
         super().__init__(payload, "loky", n_jobs, backend_options)
@@ -71,7 +72,7 @@ class LokyPool(ProcessPool):
     def _start(self) -> None:
         trackers.tracker()  # else joblib would start it, with all of the environment for others to see
         super()._start()
-        self._lean = start.lean(joblib_internals.executor(self._backend))
+        self._private = start.privately(joblib_internals.executor(self._backend))
 
     def _check_names(self) -> None:
         try:
@@ -85,7 +86,7 @@ class LokyPool(ProcessPool):
 
     def _submit(self, ticket: int, task: Callable[[], Any], chunk: Chunk | None = None) -> None:
         try:
-            with nullcontext() if self._lean else safe_path():
+            with nullcontext() if self._private else safe_path():
                 super()._submit(ticket, task, chunk)
         except BrokenExecutor:
             raise self._lost() from None
@@ -107,33 +108,18 @@ class LokyPool(ProcessPool):
         """End workers whose item is overdue; loky tells of those that are gone."""
         self._watch.look(self._processes, self.under_way)
 
-    def _stop(self, failed: type[BaseException] | None) -> None:
-        """End every worker: ask, so that it leaves its resources and runs ``finally``, then kill.
-
-        After a good run loky's own message asks them, and resources get the time that they take; else SIGTERM does.
-        """
-        self._meet_workers()
-        workers = list(self._processes.values())
-        started = offspring(workers)
+    def _ask_to_end(self, workers: list[Any], stopping: threading.Thread, failed: type[BaseException] | None) -> None:
+        """Ask by loky's own message after a good run, when resources get the time that they take; else by SIGTERM."""
         workers = self._without_late_ones(workers)
-        stopping = threading.Thread(target=self._end_backend, daemon=True)
-        try:
-            left = failed is None and self._have_left(workers)
-            joblib_internals.disown(self._backend)
-            # loky would take workers that leave for an accident, and look into it for 0.25 s; but workers with chunks
-            # must not find a closed pipe when they send.
-            if not self.under_way:
-                stopping.start()
-                stopping.join(WATCH / 10)
-            if not left:
-                end(workers, self._board)
-        except BaseException:  # what interrupts this, such as the task's timeout, doesn't wait for resources
-            kill(workers)
-            raise
-        finally:
-            kill((*workers, *started, *self._late))
-            self._wait_for_end(stopping, workers)
-        check_resources(self._board, failed)
+        left = failed is None and self._have_left(workers)
+        joblib_internals.disown(self._backend)
+        # loky would take workers that leave for an accident, and look into it for 0.25 s; but workers with chunks
+        # must not find a closed pipe when they send.
+        if not self.under_way:
+            stopping.start()
+            stopping.join(WATCH / 10)
+        if not left:
+            end(workers, self._board)
 
     def _have_left(self, workers: list[Any]) -> bool:
         """Have each worker leave its resources; return whether all have, each by itself."""
@@ -157,12 +143,11 @@ class LokyPool(ProcessPool):
             os.kill(process.pid, signal.SIGCONT)
         return [process for process in workers if process not in self._late]
 
-    def _wait_for_end(self, stopping: threading.Thread, workers: list[Any]) -> None:
+    def _wait_for_end(self, workers: list[Any], stopping: threading.Thread) -> None:
         """Wait for the workers' end, and for loky's threads."""
         if stopping.ident is None:
             stopping.start()
-        for process in (*workers, *self._late):
-            process.join(WATCH)
+        super()._wait_for_end(workers, stopping)
         until = clock.now() + GRACE
         for thread in (stopping, self._closing):
             if thread is not None:

@@ -40,6 +40,8 @@ class ProcessPool(Pool):
 
     #: Whether workers must find the board by its path, as they can't be given a descriptor.
     _by_path = True
+    #: Whether resources that were not left are no error, since the backend may end its workers by itself.
+    _silent = True
 
     def __init__(self, payload: Payload, backend: str, n_jobs: int, backend_options: Mapping[str, Any]) -> None:
         self._payload = payload
@@ -96,20 +98,33 @@ class ProcessPool(Pool):
         return LostWorkersError(self._name, dead, self.unfinished)
 
     def _stop(self, failed: type[BaseException] | None) -> None:
-        """Have the backend end its workers; kill those that it doesn't."""
+        """End every worker: ask it, so that it leaves its resources and runs ``finally``, then kill it."""
         self._meet_workers()
         workers = list(self._processes.values())
         started = offspring(workers)
         stopping = threading.Thread(target=self._end_backend, daemon=True)
         try:
-            stopping.start()
-            stopping.join(GRACE)  # a pool whose worker died with a lock would wait for ever
-            end(workers, self._board)
-        finally:
+            self._ask_to_end(workers, stopping, failed)
+        finally:  # what interrupts this, such as the task's timeout, doesn't wait for resources
             kill((*workers, *started))
-            for process in workers:
-                process.join(WATCH)
-        check_resources(self._board, failed, silent=True)
+            self._wait_for_end(workers, stopping)
+        check_resources(self._board, failed, silent=self._silent)
+
+    def _ask_to_end(
+        self,
+        workers: list[Any],
+        stopping: threading.Thread,
+        failed: type[BaseException] | None,  # noqa: ARG002 - loky's workers are asked otherwise after a good run
+    ) -> None:
+        """Have the backend end its workers, in the thread *stopping*, and wait until they have left their resources."""
+        stopping.start()
+        stopping.join(GRACE)  # a pool whose worker died with a lock would wait for ever
+        end(workers, self._board)
+
+    def _wait_for_end(self, workers: list[Any], stopping: threading.Thread) -> None:  # noqa: ARG002 - it may wait for ever
+        """Wait for the end of workers that were killed."""
+        for process in workers:
+            process.join(WATCH)
 
     def _end_backend(self) -> None:
         # What it could complain about, workers that are gone, is what was asked for.

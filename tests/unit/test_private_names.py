@@ -23,8 +23,8 @@ from airflow_joblib.clusters import private_names as of_engines
 from airflow_joblib.pickling.class_parts import parts_of_class
 from airflow_joblib.pickling.own_modules.modules_of import submodules
 from airflow_joblib.pickling.own_modules.own_parts import parts_of_function
-from airflow_joblib.system.lean_loky import start, trackers
 from airflow_joblib.system.private_names import gone, has
+from airflow_joblib.system.private_start import start, trackers
 from tests.unit.helpers import run_python, task
 
 if TYPE_CHECKING:
@@ -51,15 +51,15 @@ GUARDED = {
     "clusters/spark/driver.py",
     "clusters/spark/engine.py",
     "pools/joblib_internals.py",
-    "system/lean_loky/popen.py",
-    "system/lean_loky/start.py",
-    "system/lean_loky/trackers.py",
+    "system/private_start/popen.py",
+    "system/private_start/start.py",
+    "system/private_start/trackers.py",
     "taskflow/airflow_internals.py",
     "taskflow/airflow_restored.py",
     "taskflow/cluster/worker_logs.py",
 }
 #: Of these, those that catch the AttributeError instead.
-CATCH = {"checkpoint/digests.py", "system/lean_loky/start.py", "system/lean_loky/trackers.py"}
+CATCH = {"checkpoint/digests.py", "system/private_start/start.py", "system/private_start/trackers.py"}
 OWN = {"wire/chunk.py": {"_packer"}, "taskflow/relay/server.py": {"_forget"}}
 STANDARD = {
     "_asdict",
@@ -74,7 +74,7 @@ STANDARD = {
     "_value_",
 }
 #: Files that list names for other files of their room.
-TABLES = ("clusters/private_names.py", "system/lean_loky/start.py", "taskflow/airflow_names.py")
+TABLES = ("clusters/private_names.py", "system/private_start/start.py", "taskflow/airflow_names.py")
 LIBRARIES = ("airflow.", "cloudpickle", "dask", "distributed", "joblib", "pyspark", "ray", "structlog")
 
 
@@ -300,7 +300,7 @@ PLACES = [(module, name) for module, names in start.PLACES.items() for name in n
 
 @pytest.mark.parametrize(("module", "name"), PLACES)
 def test_missing_name_of_loky(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> None:
-    """Where loky lacks what lean processes need, its own are started instead."""
+    """Where loky lacks what private processes need, its own are started instead."""
     loky: Any = importlib.import_module("joblib.externals.loky")
     executor = loky.ProcessPoolExecutor(1)
     owner: Any = importlib.import_module(module)
@@ -310,11 +310,11 @@ def test_missing_name_of_loky(monkeypatch: pytest.MonkeyPatch, module: str, name
     for each in (owner, *type(owner).__mro__, *getattr(owner, "__mro__", ())):
         if last in vars(each):
             monkeypatch.delattr(each, last)
-    start._lean_process.cache_clear()
+    start._private_process.cache_clear()
     try:
-        assert not start.lean(executor)
+        assert not start.privately(executor)
     finally:
-        start._lean_process.cache_clear()
+        start._private_process.cache_clear()
 
 
 class _Declared:

@@ -20,7 +20,7 @@ from airflow_joblib.clusters.engine import Engine, Options, check_software, soft
 from airflow_joblib.clusters.local_folder import OwnFolder
 from airflow_joblib.clusters.private_names import check_object
 from airflow_joblib.system.daemon_thread import OwnThread
-from airflow_joblib.system.lean_loky import trackers
+from airflow_joblib.system.private_start import trackers
 from airflow_joblib.system.process_start import SAFE_PATH
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_joblib.system import isolation
-from airflow_joblib.system.lean_loky import process
+from airflow_joblib.system.private_start import process
+from airflow_joblib.system.private_start.handover import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,17 +89,7 @@ def _send(line: socket.socket, data: bytes) -> None:
 
 
 def _receive(line: socket.socket) -> bytes:
-    return _read(line, int.from_bytes(_read(line, _LENGTH), "big"))
-
-
-def _read(line: socket.socket, size: int) -> bytes:
-    found = bytearray()
-    while len(found) < size:
-        part = line.recv(size - len(found))
-        if not part:
-            raise EOFError
-        found += part
-    return bytes(found)
+    return read(line, int.from_bytes(read(line, _LENGTH), "big"))
 
 
 class _Loader(pickle.Unpickler):

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from joblib.externals.loky.backend import popen_loky_posix, reduction, resource_tracker, spawn
 
-from airflow_joblib.system.lean_loky import handover, process, trackers
+from airflow_joblib.system.private_start import handover, process, trackers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LeanPopen"]
+__all__ = ["PrivatePopen"]
 
 #: What the new process runs.
-_PROGRAM = "airflow_joblib.system.lean_loky.loky_worker"
+_PROGRAM = "airflow_joblib.system.private_start.loky_worker"
 
 
 def _close_all(files: Mapping[int, int]) -> None:
@@ -40,7 +40,7 @@ class _Given:
         return self._number
 
 
-class LeanPopen(popen_loky_posix.Popen):  # type: ignore[misc]
+class PrivatePopen(popen_loky_posix.Popen):  # type: ignore[misc]
     """Starts a worker that gets what it needs when nobody else can look into it any more.
 
     Attributes:

@@ -10,9 +10,9 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from airflow_joblib.system.lean_loky import process
-from airflow_joblib.system.lean_loky.reachable import reachable
 from airflow_joblib.system.private_names import gone
+from airflow_joblib.system.private_start import process
+from airflow_joblib.system.private_start.reachable import reachable
 
 __all__ = ["tracker"]
 

@@ -1,7 +1,7 @@
 """The task's side: have loky start its processes as this library does.
 
-Nothing of loky's is changed for anybody else, and nothing where it is not as it is known here: then False is the
-answer, and loky goes on by itself.
+Nothing of loky's is changed for anybody else. Where loky is not as it is known here nothing is changed at all: loky
+starts its processes by itself.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import importlib
 from functools import cache
 from typing import Any
 
-from airflow_joblib.system.lean_loky.reachable import reachable
 from airflow_joblib.system.private_names import has
+from airflow_joblib.system.private_start.reachable import reachable
 
-__all__ = ["PLACES", "lean"]
+__all__ = ["PLACES", "privately"]
 
 #: What of loky's :mod:`.popen` relies on, by module: its processes start by themselves where a name is another.
 PLACES = {
@@ -28,11 +28,11 @@ PLACES = {
 }
 
 
-def lean(executor: Any) -> bool:
+def privately(executor: Any) -> bool:
     """Have an executor of loky start workers that nobody can look into, and return whether it will."""
     try:
         context, known = executor._context, not executor._processes  # noqa: SLF001
-        process = _lean_process(context.Process)
+        process = _private_process(context.Process)
     except (AttributeError, ImportError, TypeError):
         return False
     if not known or process is None or not reachable():
@@ -43,23 +43,23 @@ def lean(executor: Any) -> bool:
 
 
 @cache
-def _lean_process(kind: Any) -> Any:
-    """Return the class of a lean worker in the place of loky's; None where that is another one than is known."""
+def _private_process(kind: Any) -> Any:
+    """Return a class of processes that takes the place of loky's; None where loky's is not as known."""
     from joblib.externals.loky.backend.process import LokyProcess
 
     if kind is not LokyProcess or not _known():
         return None
-    from airflow_joblib.system.lean_loky.popen import LeanPopen
+    from airflow_joblib.system.private_start.popen import PrivatePopen
 
-    class LeanProcess(LokyProcess):  # type: ignore[misc]
+    class PrivateProcess(LokyProcess):  # type: ignore[misc]
         def __reduce__(self) -> Any:
             return object.__new__, (LokyProcess,), vars(self)
 
         @staticmethod
         def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
-            return LeanPopen(process_obj)
+            return PrivatePopen(process_obj)
 
-    return LeanProcess
+    return PrivateProcess
 
 
 def _known() -> bool:

@@ -23,12 +23,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_joblib.system import isolation
-from airflow_joblib.system.lean_loky.process import CLOSED
+from airflow_joblib.system.private_start.process import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["hand_over", "take_over"]
+__all__ = ["hand_over", "read", "take_over"]
 
 _LENGTH = 8
 
@@ -73,7 +73,7 @@ def take_over(number: int, how: str) -> None:
     try:
         line.sendall(b"r")
         length, files, _, _ = socket.recv_fds(line, _LENGTH, 250)
-        environment, numbers = marshal.loads(_read(line, int.from_bytes(length, "big")))  # noqa: S302 - from the task
+        environment, numbers = marshal.loads(read(line, int.from_bytes(length, "big")))  # noqa: S302 - from the task
     finally:
         line.detach()
     os.environ.clear()
@@ -81,12 +81,17 @@ def take_over(number: int, how: str) -> None:
     _place(files, numbers, number)
 
 
-def _read(line: socket.socket, size: int) -> bytes:
+def read(line: socket.socket, size: int) -> bytes:
+    """Read so many bytes.
+
+    Raises:
+        EOFError: The other side has ended before.
+    """
     found = bytearray()
     while len(found) < size:
         part = line.recv(size - len(found))
         if not part:
-            raise EOFError("the task has ended")
+            raise EOFError("the other side has ended")
         found += part
     return bytes(found)
 

@@ -26,7 +26,7 @@ def main(how: str, whose: str, pipe: int) -> None:
         pipe: What this process is told by.
     """
     from airflow_joblib.system import isolation
-    from airflow_joblib.system.lean_loky import process
+    from airflow_joblib.system.private_start import process
 
     if how == process.CLOSED:
         isolation.close_to_others()
