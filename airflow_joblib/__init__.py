@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         TooManyFailuresError,
         WorkerLostError,
     )
+    from airflow_joblib.fan_out.record.outcome import Run
     from airflow_joblib.split_join import join, split
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __all__ = [
     "NotPicklableError",
     "ParallelTask",
     "ParallelTaskError",
+    "Run",
     "TooManyFailuresError",
     "WorkerLostError",
     "join",
@@ -36,7 +38,13 @@ __all__ = [
     "split",
 ]
 
-_MODULES = {"ParallelTask": "decorator", "parallel_task": "decorator", "join": "split_join", "split": "split_join"}
+_MODULES = {
+    "ParallelTask": "decorator",
+    "Run": "fan_out.record.outcome",
+    "join": "split_join",
+    "parallel_task": "decorator",
+    "split": "split_join",
+}
 
 
 def __getattr__(name: str) -> object:

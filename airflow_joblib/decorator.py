@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec,
 
 from airflow_joblib.options import collected, every_run
 from airflow_joblib.options.backends import backend_named
-from airflow_joblib.options.options import Options, option_names, unknown_option
+from airflow_joblib.options.options import Defaults, Options, option_names, unknown_option
 from airflow_joblib.signature import ItemSignature
 from airflow_joblib.taskflow import surroundings
 from airflow_joblib.taskflow.airflow_internals import dag_is_being_defined, materialized
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import timedelta
 
+    from airflow_joblib.fan_out.host import Host
+    from airflow_joblib.fan_out.record.outcome import Run
     from airflow_joblib.taskflow.dag.types import Upstream, XComArg
+    from airflow_joblib.wire.call import Call
 
 __all__ = ["ParallelTask", "parallel_task"]
 
@@ -139,15 +142,37 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         """
         return self._map(args if items is _BY_NAME else (items, *args), kwargs)
 
+    def run(self, items: Iterable[Item] = _BY_NAME, /, *args: Params.args, **kwargs: Params.kwargs) -> Run[Result_co]:
+        """Do what :meth:`map` does, and return the results with what can be seen of the run. A notebook draws that.
+
+        Args:
+            items: One item for each call of the function. Like any argument they may be given by name instead.
+            *args: Arguments that all items share.
+            **kwargs: Arguments that all items share, by name.
+
+        Raises:
+            Exception: What :meth:`map` raises.
+        """
+        from airflow_joblib.fan_out.run import recorded_fan_out
+
+        return recorded_fan_out(*self._bound(args if items is _BY_NAME else (items, *args), kwargs))
+
     def _map(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Result_co]:
-        from airflow_joblib.fan_out.input_checks import check_items
         from airflow_joblib.fan_out.run import fan_out
+
+        return fan_out(*self._bound(args, kwargs))
+
+    def _bound(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Call, Iterable[Any], Options, Defaults, Host]:
+        """Return what a run here and now is made of."""
+        from airflow_joblib.fan_out.input_checks import check_items
 
         host = surroundings.host()
         kwargs = host.completed(self.__signature__, functools.partial(self.given, args, kwargs), kwargs)
         items, call = self._signature.bind(args, kwargs)
         items = check_items(materialized(items), self.item)
-        return fan_out(call, items, every_run.in_force(self.options), surroundings.defaults(), host)
+        return call, items, every_run.in_force(self.options), surroundings.defaults(), host
 
     def fork_early(self) -> None:
         """Fork what workers can come from if no fork is safe any more once a task's arguments are loaded."""

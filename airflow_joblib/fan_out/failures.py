@@ -43,6 +43,7 @@ class Failures:
     Attributes:
         shown: Shows items and messages, secrets masked.
         records: One mapping each, as the XCom ``failures`` has it, in the order they failed.
+        ended: The same of the failure that ended the run, where none was to be tolerated.
     """
 
     def __init__(self, call: Call, most: float, host: Host, label: Callable[[Any], str] | None = None) -> None:
@@ -53,6 +54,7 @@ class Failures:
         self.shown = Shown(host, label)
         self._first: list[BaseException] = []
         self.records: list[dict[str, Any]] = []
+        self.ended: dict[str, Any] | None = None
 
     def add(self, failure: ItemError, item: object, tries: int, worker: int) -> None:
         """Take note of one that may be tolerated."""
@@ -62,12 +64,13 @@ class Failures:
         if len(self.records) < SHOWN:
             self._first.append(self.explained(failure, item, tries, worker))
             self._log(failure, text, said)
-        kind = dotted_name(type(failure.error))
-        self.records.append({"index": failure.index, "item": text, "error_type": kind, "message": said, "tries": tries})
+        self.records.append(_record(failure, text, said, tries))
 
     def raised(self, failure: ItemError, item: object, tries: int, worker: int) -> BaseException:
         """Return the exception of a failure that ends the run, logged where nobody would see its notes."""
         error = self.explained(failure, item, tries, worker)
+        what = self.shown.item(item) if failure.index >= 0 else failure.resource
+        self.ended = _record(failure, what, self.shown.message(failure.error, item), tries)
         if not self._host.shows_notes():
             self._log(failure, self.shown.item(item), self.shown.message(error))
         return error
@@ -109,6 +112,11 @@ class Failures:
             raise TooManyFailuresError(len(self.records), total, tolerated) from BaseExceptionGroup(
                 message, self._first
             )
+
+
+def _record(failure: ItemError, item: str, message: str, tries: int) -> dict[str, Any]:
+    kind = dotted_name(type(failure.error))
+    return {"index": failure.index, "item": item, "error_type": kind, "message": message, "tries": tries}
 
 
 def _what(failure: ItemError, item: str) -> str:

@@ -6,7 +6,7 @@ The run asks its host and never asks Airflow; :mod:`airflow_joblib.taskflow` put
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from airflow_joblib.exceptions import InvalidOptionError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.call import Call
 
-__all__ = ["Host", "Visit"]
+__all__ = ["Figures", "Host", "RunDisplay", "Visit"]
 
 
 def _nothing(worker: object, lines: Sequence[bytes]) -> None:
@@ -34,6 +34,35 @@ class Visit(NamedTuple):
 
     prepare: Callable[[], Any] | None = None
     take: Callable[[Any, Sequence[bytes]], None] = _nothing
+
+
+class Figures(NamedTuple):
+    """A run in numbers.
+
+    Attributes:
+        function: The function's name.
+        backend: What the workers were of.
+        workers: How many there were.
+        state: ``success`` or ``failed``.
+        items: What became of how many items: ``total``, ``done``, ``failed``, ``skipped``, ``earlier``, ``retried``.
+        seconds: How long the run took.
+        durations: About how many seconds tries of items took, and how many did.
+    """
+
+    function: str
+    backend: str
+    workers: int
+    state: str
+    items: Mapping[str, int]
+    seconds: float
+    durations: Sequence[tuple[float, int]]
+
+
+class RunDisplay(Protocol):
+    """Shows the record of one run. Called from a thread of its own, and does not raise."""
+
+    def __call__(self, record: Mapping[str, Any], /, *, over: bool) -> None:
+        """Show how the run stands now, or that it is over."""
 
 
 class Host:
@@ -99,6 +128,13 @@ class Host:
 
     def publish_failures(self, records: list[Mapping[str, Any]]) -> None:
         """Make the records of the failed items known."""
+
+    def run_display(self) -> RunDisplay | None:
+        """Return what shows the record of a run that begins now; None where nothing does."""
+        return None
+
+    def measure(self, figures: Figures) -> None:
+        """Send the figures of a run that is over to where those of many runs are watched."""
 
     def hides(self, name: str) -> bool:
         """Return whether what goes by *name* is a secret: nothing is, where no Airflow says so."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from airflow_joblib.fan_out.progress import Progress
-    from airflow_joblib.fan_out.run_stats import RunStats
+    from airflow_joblib.fan_out.record.live import LiveRecord
     from airflow_joblib.fan_out.scheduler import Scheduler
     from airflow_joblib.fan_out.state import RunState
     from airflow_joblib.pools.base import Workers
@@ -29,7 +29,7 @@ class Loop:
     Args:
         scheduler: Gives the chunks.
         state: What became of the items.
-        stats: How long everything takes.
+        record: What can be seen of the run.
         progress: Shows how far the run is.
         check: Called now and then; raises when the run must end.
     """
@@ -38,13 +38,13 @@ class Loop:
         self,
         scheduler: Scheduler,
         state: RunState,
-        stats: RunStats,
+        record: LiveRecord,
         progress: Progress,
         check: Callable[[], None],
     ) -> None:
         self._scheduler = scheduler
         self._state = state
-        self._stats = stats
+        self._record = record
         self._progress = progress
         self._check = check
 
@@ -66,6 +66,7 @@ class Loop:
             LostWorkersError: A worker ended, and its pool with it.
         """
         self._scheduler.workers = workers
+        self._record.start()
         while True:
             while pool.has_room and (chunk := self._scheduler.next()) is not None:
                 pool.submit(chunk)
@@ -89,7 +90,7 @@ class Loop:
             return self._next_report(pool)
         finally:
             if pool.has_room and self._state.retries.next_due is not None:
-                self._stats.wait_for_retry(clock.now() - began, pool.under_way)
+                self._record.recorder.stats.wait_for_retry(clock.now() - began, pool.under_way)
 
     def _next_report(self, pool: Workers) -> tuple[ItemChunk, Report] | None:
         if not pool.has_room:  # a retry that is due would have to wait as well
@@ -110,7 +111,10 @@ class Loop:
 
     def _take(self, chunk: ItemChunk, report: Report, workers: int) -> None:
         """Enter a report."""
-        self._stats.add(report)
-        self._state.take(chunk, report)
+        self._record.add_times(report)
+        try:
+            self._state.take(chunk, report)
+        finally:  # which may find a failure that ends the run
+            self._record.add(chunk, report)
         self._state.checkpoint.beat(in_this_thread=workers == 1)
         self._scheduler.learn(chunk, report)

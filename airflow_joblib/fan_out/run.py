@@ -20,10 +20,16 @@ from airflow_joblib.fan_out.chunk_size import Sizes
 from airflow_joblib.fan_out.items import cut, draw
 from airflow_joblib.fan_out.loop import Loop
 from airflow_joblib.fan_out.progress import Progress
+from airflow_joblib.fan_out.record.fitting import document
+from airflow_joblib.fan_out.record.live import LiveRecord
+from airflow_joblib.fan_out.record.names import ItemNames
+from airflow_joblib.fan_out.record.outcome import Run
+from airflow_joblib.fan_out.record.recorder import Recorder
 from airflow_joblib.fan_out.resume import RunCheckpoint, without_inner_checkpoint
 from airflow_joblib.fan_out.run_stats import RunStats
 from airflow_joblib.fan_out.scheduler import Scheduler
 from airflow_joblib.fan_out.shared_generators import REPEATS, shared_generators
+from airflow_joblib.fan_out.shown import Shown
 from airflow_joblib.fan_out.state import RunState
 from airflow_joblib.fan_out.worker_pools import WorkerPools
 from airflow_joblib.fan_out.worker_rules import rules_for, rules_for_dispatches, warn_of_timeout
@@ -45,7 +51,7 @@ if TYPE_CHECKING:
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.chunk import ItemChunk
 
-__all__ = ["fan_out"]
+__all__ = ["fan_out", "recorded_fan_out"]
 
 log = logging.getLogger("airflow_joblib")
 
@@ -66,11 +72,24 @@ def fan_out(call: Call, items: Iterable[Any], options: Options, defaults: Defaul
         TooManyFailuresError: More items failed than are tolerated.
         Exception: The first item's failure, as the item raised it, where none is tolerated.
     """
+    results, _ = _finished(call, items, options, defaults, host)
+    return results
+
+
+def recorded_fan_out(call: Call, items: Iterable[Any], options: Options, defaults: Defaults, host: Host) -> Run[Any]:
+    """Do what :func:`fan_out` does, and return the results with the record of the run."""
+    results, recorder = _finished(call, items, options, defaults, host)
+    return Run(results, recorder.failures(), document([recorder.snapshot()]))
+
+
+def _finished(
+    call: Call, items: Iterable[Any], options: Options, defaults: Defaults, host: Host
+) -> tuple[list[Any], Recorder]:
     run = _Run(call, options, defaults, host)
     with host.watched() as check:
         results = run.start(items, check)
     host.take_results(call, results)
-    return results
+    return results, run.recorder
 
 
 class _Run:
@@ -80,6 +99,7 @@ class _Run:
         self.name = function_name(call.function)
         self.call = call
         self.host = host
+        self.shown = defaults.record
         self.options = options = without_inner_checkpoint(options, self.name)
         backend = options.backend or defaults.backend
         traits = backend_named(backend)
@@ -91,6 +111,7 @@ class _Run:
         self.needs_process = False
         self.checkpoint = RunCheckpoint(call, options, host)
         self.state = RunState(call, options, host, self.checkpoint)
+        self.recorder: Recorder
         self.rules = rules_for(options)
         self.sizes = Sizes(options.batch_size, self.rules.seconds)
 
@@ -106,7 +127,9 @@ class _Run:
             warn_of_timeout(self.name, self.options, self.pools.backend)
         head, rest = draw(items, ahead=2 * workers)
         if not head:
-            return []
+            self.state.total = 0
+            with self._recorded(()):
+                return []
         if workers == 1 < len(head):
             self.worker_count.warn_of_one_cpu()
         by_value = modules_by_value([self.call.function, *self.call.factories.values()])
@@ -152,13 +175,23 @@ class _Run:
         scheduler = Scheduler(self.state, self.sizes, self.packer)
         scheduler.start(chunks, rest)
         began = clock.now()
-        stats = RunStats(self.name, began)
-        with Progress(self.name, self.state) as progress:
-            loop = Loop(scheduler, self.state, stats, progress, check)
+        with (
+            self._recorded(head if rest is None else None, workers) as record,
+            Progress(self.name, self.state) as progress,
+        ):
+            loop = Loop(scheduler, self.state, record, progress, check)
             workers = self._execute(loop, head, workers)
             results = self.state.finish()
-            self._sum_up(stats, progress, workers, clock.now() - began, results)
+            self._sum_up(record.recorder.stats, progress, workers, clock.now() - began, results)
         return results
+
+    def _recorded(self, items: Sequence[Any] | None, workers: int = 0) -> LiveRecord:
+        """Return the record of this run, which begins now."""
+        names = ItemNames(Shown(self.host, self.options.label), items)
+        stats = RunStats(self.name, clock.now())
+        self.recorder = Recorder(self.state, stats, names, workers, self.pools.backend)
+        self.recorder.local = not self.pools.traits.cluster
+        return LiveRecord(self.recorder, self.host, shown=self.shown)
 
     def _enough(self, items: int, asked: int) -> int:
         """Return how many workers have something to do, and see whether one of them must be a process of its own.
@@ -199,6 +232,7 @@ class _Run:
                     self.worker_count.warn_fewer(1, workers, str(fewer))
             else:
                 return workers
+        self.recorder.backend, self.recorder.workers, self.recorder.local = "sequential", 1, True
         with ThisThread(self.call, self.rules) as this_thread:
             loop.run_on(this_thread, 1)
         return 1
@@ -209,6 +243,7 @@ class _Run:
             for path in shared_generators(self.call.function, self.call.arguments()):
                 log.warning(REPEATS, self.name, path)
         with self.pools.opened(workers, self.rules, head) as make:
+            self.recorder.backend, self.recorder.workers = self.pools.backend, workers
             loop.run_on_pools(make, workers)
 
     def _sum_up(self, stats: RunStats, progress: Progress, workers: int, wall: float, results: list[Any]) -> None:

@@ -43,6 +43,7 @@ class RunState:
         done: Items that have a result, those that were skipped included.
         earlier: Those of them that an earlier try has done.
         skipped: Items that were skipped.
+        retried: Tries after the first, of all items together, that failures have led to.
         failures: Items that failed for good.
         retries: Items that wait for another try.
         checkpoint: Where finished items come from and go to.
@@ -68,6 +69,7 @@ class RunState:
         self.done = 0
         self.earlier = 0
         self.skipped = 0
+        self.retried = 0
         self.failures = Failures(call, options.max_failures, host, options.label)
         self.retries = Retries(options.item_retries, options.item_retry_delay)
 
@@ -167,6 +169,7 @@ class RunState:
         if failure.verdict == "retry":
             wait = self.retries.plan(index, item, tries)
             if wait is not None:
+                self.retried += 1
                 error = failure.error
                 said = self.failures.shown.message(error, item)
                 which = self.failures.shown.named(index, item)

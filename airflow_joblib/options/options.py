@@ -80,6 +80,10 @@ TASK_OPTIONS: Final = [
 ]
 
 
+#: What a switch of the configuration may be, as Airflow reads one.
+_SWITCHES = {**dict.fromkeys(("t", "true", "1"), True), **dict.fromkeys(("f", "false", "0"), False)}
+
+
 @dataclass(frozen=True, slots=True)
 class Defaults:
     """What holds where a decorator names no value: the ``[joblib]`` section.
@@ -88,11 +92,13 @@ class Defaults:
         n_jobs: Workers, joblib's meaning.
         backend: Name of the backend.
         memory_budget: Mebibytes of pickled items kept between their check and their dispatch.
+        record: Whether a task shows its runs in an XCom.
     """
 
     n_jobs: int = -1
     backend: str = "auto"
     memory_budget: int = 256
+    record: bool = True
 
     @classmethod
     def read(cls, get: Callable[[str], str | None]) -> Defaults:
@@ -104,6 +110,8 @@ class Defaults:
         found: dict[str, Any] = {name: text for name in ("n_jobs", "backend", "memory_budget") if (text := get(name))}
         for name in {"n_jobs", "memory_budget"} & found.keys():
             found[name] = _configured_number(name, found[name])
+        if text := get("record"):
+            found["record"] = _configured_switch("record", text)
         if "backend" in found:
             check_backend(found["backend"], "[joblib] backend")
         return cls(**found)
@@ -118,6 +126,14 @@ def _configured_number(name: str, text: str) -> int:
         msg = f"[joblib] {name} is {text!r}, which is not a {'worker count' if name == 'n_jobs' else 'size in MiB'}. "
         raise InvalidOptionError(msg + f"Set AIRFLOW__JOBLIB__{name.upper()} to a whole number, or unset it.")
     return number
+
+
+def _configured_switch(name: str, text: str) -> bool:
+    value = _SWITCHES.get(text.strip().lower())
+    if value is None:
+        msg = f"[joblib] {name} is {text!r}. Set AIRFLOW__JOBLIB__{name.upper()} to True or False, or unset it."
+        raise InvalidOptionError(msg)
+    return value
 
 
 def environment(name: str) -> str | None:

@@ -28,6 +28,7 @@ from airflow_joblib.taskflow.airflow_names import (
     LOOK_FOR_RUNNER,
     LOUD,
     MASKERS,
+    METRICS,
     NAMES,
     NO_DATABASE,
     REQUESTS,
@@ -70,6 +71,7 @@ __all__ = [
     "reply",
     "set_context",
     "set_supervisor",
+    "stats",
     "supervisor",
     "takes_turns",
 ]
@@ -281,6 +283,12 @@ def module_with(place: str) -> ModuleType:
 def message(name: str) -> Any:
     """Return the class of a message between a task and its supervisor; None where this Airflow has none."""
     return _object(f"{COMMS}:{name}")
+
+
+def stats() -> Any:
+    """Return what takes Airflow's metrics, with ``incr`` and ``timing``; None where this Airflow has none for tasks."""
+    module: Any = _imported(METRICS)
+    return module if hasattr(module, "incr") else getattr(module, "Stats", None)
 
 
 def log_levels() -> Any:

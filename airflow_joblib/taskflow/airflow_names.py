@@ -13,6 +13,7 @@ __all__ = [
     "LOOK_FOR_RUNNER",
     "LOUD",
     "MASKERS",
+    "METRICS",
     "NAMES",
     "NO_DATABASE",
     "REQUESTS",
@@ -34,6 +35,9 @@ LOUD = ("airflow.configuration", "airflow.settings")
 DATABASE, NO_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "airflow-db-not-allowed:"
 #: Modules between the code that logs and what takes the record.
 LOGGING = ("airflow._shared.logging", "airflow.sdk._shared.logging")
+
+#: Takes metrics in a task's process, from Airflow 3.2 on.
+METRICS = "airflow.sdk.observability.stats"
 
 COMMS = "airflow.sdk.execution_time.comms"
 _DECORATOR = "airflow.sdk.bases.decorator"

@@ -41,6 +41,12 @@ def _options() -> dict[str, dict[str, Any]]:
             kind="integer",
             default="256",
         ),
+        "record": _option(
+            "Whether a task shows its runs, while they go on and when they are over, in its XCom ``fan_out``: how far "
+            "they are, what failed, which items are slow, and where the time goes.",
+            kind="boolean",
+            default="True",
+        ),
         "checkpoint_path": _option(
             "Folder, or URL that ``ObjectStoragePath`` takes (``s3://connection@bucket/path``), below which a task "
             "with ``checkpoint=True`` keeps finished items. Tasks that may run on several hosts need one that all of "

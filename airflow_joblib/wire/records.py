@@ -112,6 +112,9 @@ class Report:
         thread: The worker's thread.
         slowest: Position in the input of its slowest item.
         slowest_seconds: Time that one took.
+        slow: Seconds and position of each try that was not quick (:mod:`airflow_joblib.wire.durations`); when the
+            report is sent, of the slowest ones.
+        durations: How many tries took how long: number by the place in the histogram.
         loading: Seconds that the worker took to load the call before its first chunk, where that is worth a word.
         loaded: The package that it imported the most of in that time.
         unreadable: Whether the chunk, or its report, could not be loaded as a whole: its items must be sent one by one.
@@ -131,6 +134,8 @@ class Report:
     thread: int = 0
     slowest: int = -1
     slowest_seconds: float = 0.0
+    slow: list[tuple[float, int]] = field(default_factory=list)
+    durations: dict[int, int] = field(default_factory=dict)
     loading: float = 0.0
     loaded: str = ""
     unreadable: bool = False

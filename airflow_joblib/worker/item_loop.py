@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.system.clock import for_loops, now_ns
+from airflow_joblib.wire.durations import QUICK
 from airflow_joblib.wire.status_board import INDEX, SINCE
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
         function: The function of one item.
         items: The items.
         indices: Their positions in the input.
-        report: Where results go, and which item was the slowest.
+        report: Where results go, which item was the slowest, and how long those took that are not quick.
         row: Where the item that runs is shown (:mod:`airflow_joblib.wire.status_board`).
         timed: Whether it is shown as well since when.
         catch: What counts as an item's failure.
@@ -49,7 +50,8 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
     Raises:
         BaseException: What came between two items, such as a signal, or is no item's failure.
     """
-    clock, since, keep, slowest = for_loops(), now_ns, report.values.append, report.slowest_seconds
+    clock, since, keep = for_loops(), now_ns, report.values.append
+    bar = min(report.slowest_seconds, QUICK)  # one comparison for an item that is neither the slowest nor slow
     now = clock()
     if ended():
         return
@@ -70,6 +72,15 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
         else:
             keep(value)
         before, now = now, clock()
-        if now - before > slowest:
-            slowest = report.slowest_seconds = now - before
-            report.slowest = index
+        if now - before > bar:
+            bar = _note(report, now - before, index)
+
+
+def _note(report: Report, seconds: float, index: int) -> float:
+    """Take note of an item that is the slowest so far, or slow; returns from when on the next one is either."""
+    if seconds > report.slowest_seconds:
+        report.slowest_seconds = seconds
+        report.slowest = index
+    if seconds > QUICK:
+        report.slow.append((seconds, index))
+    return min(report.slowest_seconds, QUICK)

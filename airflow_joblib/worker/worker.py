@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.exceptions import ItemTimeoutError
 from airflow_joblib.system import clock
 from airflow_joblib.system.thread_times import Spent
+from airflow_joblib.wire.durations import QUICK, counted
 from airflow_joblib.wire.records import ItemError, Report, Rules
 from airflow_joblib.wire.status_board import INDEX, RESOURCES, Held, Slot
 from airflow_joblib.worker import time_limit
@@ -41,6 +42,7 @@ __all__ = [
     "from_user",
     "mark_thread",
     "put_around_items",
+    "skips",
 ]
 
 log = logging.getLogger("airflow_joblib")
@@ -139,6 +141,7 @@ class Worker:
             self._row[INDEX] = 0
             _local.running = around
         report.seconds, report.cpu, report.waited = spent.since()
+        report.durations, report.slow = counted(report.slow, len(report.values))
         return report
 
     def _run_items(
@@ -167,7 +170,7 @@ class Worker:
             error.index = index
         failure = ItemError(index, from_user(error), verdict=_verdict(error), seconds=seconds)
         report.values.append(None)
-        if _airflow_says(error, "AirflowSkipException"):
+        if skips(error):
             report.skipped.append(index)
             report.skip = report.skip or failure
             return True
@@ -175,6 +178,8 @@ class Worker:
         ends = self._rules.strict or failure.verdict == "end"
         if ends:
             self._halt()
+            if seconds > QUICK:  # which the loop, as it ends, takes no note of
+                report.slow.append((seconds, index))
         return not ends
 
     def _enter(self, report: Report) -> bool:
@@ -227,6 +232,11 @@ def _verdict(error: BaseException) -> Verdict:
     if not isinstance(error, Exception) or _airflow_says(error, "AirflowFailException"):
         return "end"
     return "retry"
+
+
+def skips(error: BaseException) -> bool:
+    """Return whether an exception is Airflow's for what is to be skipped."""
+    return _airflow_says(error, "AirflowSkipException")
 
 
 def _airflow_says(error: BaseException, name: str) -> bool:

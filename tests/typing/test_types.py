@@ -7,11 +7,11 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, assert_type
 
-from airflow_joblib import NotPicklableError, ParallelTask, ParallelTaskError, join, parallel_task, split
+from airflow_joblib import NotPicklableError, ParallelTask, ParallelTaskError, Run, join, parallel_task, split
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from airflow.sdk import XComArg
 
@@ -66,6 +66,11 @@ def calls(upstream: XComArg, numbers: Iterator[int]) -> None:
     assert_type(called(["a"], 3), list[bytes])
     assert_type(called(upstream, width=3), "XComArg")
     assert_type(called.map(["a"], width=3), list[bytes])
+    assert_type(called.run(["a"], width=3), Run[bytes])
+    assert_type(called.run(["a"]).results, list[bytes])
+    assert_type(called.run(["a"]).failures, list[dict[str, Any]])
+    record: Mapping[str, Any] = called.run(["a"]).record
+    del record
     assert_type(over("folder", ["a", "b"]), list[int])
     assert_type(with_resource([1]), list[dict[str, int]])
 
@@ -116,6 +121,7 @@ def errors(error: NotPicklableError) -> None:
 
 def refused() -> None:
     """What a type checker must refuse: mypy reports an ignore that is not needed."""
+    called.run([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     called(["a"], width="wide")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     called([1, 2])  # type: ignore[list-item]  # pyright: ignore[reportCallIssue, reportArgumentType]
     called(3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]

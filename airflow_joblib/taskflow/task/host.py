@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from airflow_joblib.checkpoint import Folder
-    from airflow_joblib.fan_out.host import Visit
+    from airflow_joblib.fan_out.host import Figures, RunDisplay, Visit
     from airflow_joblib.wire.call import Call
 
 __all__ = ["Task", "inside_task", "of_this_process", "use"]
@@ -80,6 +80,18 @@ class Task(Host):
     def publish_failures(self, records: list[Mapping[str, Any]]) -> None:
         """Push the records of the failed items as the XCom ``failures``."""
         xcom.publish_failures(records)
+
+    def run_display(self) -> RunDisplay | None:
+        """Return what shows a run in the XCom ``fan_out``."""
+        from airflow_joblib.taskflow.task import run_display
+
+        return run_display.run_display()
+
+    def measure(self, figures: Figures) -> None:
+        """Send the figures of a run by Airflow's metrics, and to the span of the task."""
+        from airflow_joblib.taskflow.task import metrics
+
+        metrics.measure(figures)
 
     def hides(self, name: str) -> bool:
         """Return whether Airflow takes what goes by *name* for a secret."""

@@ -12,7 +12,7 @@ from airflow_joblib.taskflow.task import masks
 from airflow_joblib.taskflow.task.fitting import serialized, unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
     "are_xcom",
@@ -22,6 +22,7 @@ __all__ = [
     "serialized_by_airflow",
     "size",
     "stored_elsewhere",
+    "when_over",
     "when_succeeded",
 ]
 
@@ -88,13 +89,27 @@ def size(values: Sequence[Any]) -> int:
     return found
 
 
+#: Neither of these states is tried again.
+_AFTER_SUCCESS = ("on_success_callback", "on_skipped_callback")
+_AFTER_FAILURE = ("on_failure_callback", "on_retry_callback")
+
+
 def when_succeeded(act: Callable[[], object]) -> None:
     """Call *act* after the running task has succeeded or was skipped, as Airflow calls a callback of the task."""
+    _call_back(act, _AFTER_SUCCESS)
+
+
+def when_over(act: Callable[[], object]) -> None:
+    """Call *act* after this try of the running task, however it ends, as Airflow calls a callback of the task."""
+    _call_back(act, (*_AFTER_SUCCESS, *_AFTER_FAILURE))
+
+
+def _call_back(act: Callable[[], object], names: Iterable[str]) -> None:
     task: Any = _context().get("task")
     if task is None:
         act()
         return
-    for name in ("on_success_callback", "on_skipped_callback"):  # neither state is tried again
+    for name in names:
         setattr(task, name, [*(getattr(task, name, None) or ()), lambda context: act()])  # noqa: ARG005
 
 

@@ -229,14 +229,18 @@ def test_round_trip(values: dict[str, Any]) -> None:
     st.integers().filter(bool) | st.none(),
     st.sampled_from([None, "loky", "multiprocessing", "threading", "sequential"]),
     st.integers(min_value=0) | st.none(),
+    st.sampled_from([None, True, False, "true", "false", "t", "f", 1, 0]),
 )
-def test_defaults_round_trip(n_jobs: int | None, backend: str | None, memory_budget: int | None) -> None:
+def test_defaults_round_trip(
+    n_jobs: int | None, backend: str | None, memory_budget: int | None, record: str | int | None
+) -> None:
     """The ``[joblib]`` section reads back what was written to it; what is unset or empty has a default."""
-    written = {"n_jobs": n_jobs, "backend": backend, "memory_budget": memory_budget}
+    written = {"n_jobs": n_jobs, "backend": backend, "memory_budget": memory_budget, "record": record}
     read = Defaults.read(lambda name: None if written[name] is None else str(written[name]))
     assert read.n_jobs == (n_jobs or -1)
     assert read.backend == (backend or "auto")
     assert read.memory_budget == (256 if memory_budget is None else memory_budget)
+    assert read.record is (record not in {False, "false", "f"})
 
 
 def test_durations() -> None:
@@ -268,6 +272,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BACKEND", "dusk", r"\[joblib\] backend 'dusk' is not known\. Did you mean 'dask'\?"),
         ("MEMORY_BUDGET", "-1", r"\[joblib\] memory_budget is '-1', which is not a size in MiB"),
         ("MEMORY_BUDGET", "much", r"\[joblib\] memory_budget is 'much'"),
+        ("RECORD", "maybe", r"\[joblib\] record is 'maybe'\. Set AIRFLOW__JOBLIB__RECORD to True or False"),
     ],
 )
 def test_bad_environment(name: str, text: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
