@@ -26,6 +26,7 @@ class Items(Protocol):
     done: int
     earlier: int
     skipped: int
+    retried: int
 
     @property
     def wait(self) -> float:
@@ -67,7 +68,9 @@ class Progress:
         """Show how far the items are."""
         now, done = clock.now(), self._items.done
         if self._bar is not None:
-            self._bar.update(done - self._bar.n)
+            trouble = {"failed": self._items.failed, "retried": self._items.retried}
+            self._bar.set_postfix({what: number for what, number in trouble.items() if number}, refresh=False)
+            self._bar.update(done + self._items.failed - self._bar.n)
         elif now - self._told >= BEAT:
             self._told = now
             log.info("%s: %s", self._name, self._state(done, now - self._began))

@@ -37,7 +37,8 @@ def test_the_example_of_the_docstring(airflow_task: AirflowTask, shop: ModuleTyp
         assert shop.price.map(["apples", "bread"]) == ["apples in EUR", "bread in EUR"]
     of_first = [line for line in run.logs if line.get("item") == 0 and line["logger"] == "shop.prices"]
     assert [(line["event"], line["level"]) for line in of_first] == [("price of apples", "info")]
-    assert run.xcoms == {"return_value": ["apples in EUR", "bread in EUR"]}
+    assert run.xcoms["return_value"] == ["apples in EUR", "bread in EUR"]
+    assert run.xcoms["fan_out"]["runs"][0]["items"]["done"] == 2
 
 
 GIVEN = {

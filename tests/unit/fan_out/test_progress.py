@@ -30,7 +30,7 @@ class Items:
         self.total = total
         self.done = 0
         self.earlier = 0
-        self.skipped = 0
+        self.skipped = self.retried = 0
         self.failed = failed
         self.wait = 0.0
 
@@ -124,6 +124,21 @@ def test_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, lines: pytest.LogCap
     assert shown._bar is not None
     assert shown._bar.n == 10
     assert lines.messages == []
+
+
+def test_bar_with_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar counts items that failed as well, and says how many those are and how many tries were repeated."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    items = Items(10, failed=2)
+    items.retried = 3
+    with Progress("resize", items) as shown:
+        items.done = 8
+        shown.update()
+        assert shown._bar is not None
+        shown._bar.refresh()
+        assert shown._bar.n == 10
+    assert "failed=2, retried=3" in terminal.getvalue()
 
 
 def test_bar_goes_away_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
