@@ -86,7 +86,7 @@ def test_slowest_item_that_failed_for_good() -> None:
 class Items:
     total: int | None = 100
     done = 99
-    earlier = skipped = failed = 0
+    earlier = skipped = failed = retried = 0
     wait = 20.0
 
 
