@@ -31,6 +31,12 @@ def _home() -> Iterator[None]:
     shutil.rmtree(HOME)
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What some tests leave on purpose will not go by waiting for it."""
+    monkeypatch.setattr("airflow_joblib.testing.leftovers._PATIENCE", 1.0)
+
+
 @pytest.fixture(scope="session")
 def shop() -> ModuleType:
     """The DAG file that most tests are about, as an executor loads it."""

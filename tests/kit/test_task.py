@@ -335,12 +335,6 @@ def test_patches_do_not_reach_fresh_workers(airflow_task: AirflowTask, shop: Mod
     assert found == [True, False]
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What some tests leave on purpose will not go by waiting for it."""
-    monkeypatch.setattr("airflow_joblib.testing.leftovers._PATIENCE", 1.0)
-
-
 @pytest.fixture
 def left_process() -> Iterator[list[subprocess.Popen[bytes]]]:
     found: list[subprocess.Popen[bytes]] = []

@@ -1,0 +1,210 @@
+"""What plain joblib does wrong in a task, and what this library makes of it, by the kit alone: no executor runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+import warnings
+from multiprocessing import current_process, get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import psutil
+import pytest
+from airflow.sdk import Variable
+from joblib.externals.loky import get_reusable_executor
+
+from airflow_joblib import parallel_task, testing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    AirflowTask = Callable[..., AbstractContextManager[testing.TaskRun]]
+
+
+@pytest.fixture(scope="module")
+def plain() -> Any:
+    """A DAG file with functions that joblib runs by hand."""
+    return testing.load_dag_file(Path(__file__).parent / "dag_files" / "by_hand.py")
+
+
+@pytest.fixture
+def by_hand() -> Iterator[Callable[..., list[Any]]]:
+    """What runs a function by plain joblib; its workers are ended after the test, which joblib leaves to itself."""
+
+    def run(function: Callable[[Any], Any], items: list[Any], **options: Any) -> list[Any]:
+        return list(joblib.Parallel(n_jobs=2, **options)(joblib.delayed(function)(item) for item in items))
+
+    yield run
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+
+
+@contextlib.contextmanager
+def tolerant(manager: AbstractContextManager[testing.TaskRun]) -> Iterator[testing.TaskRun]:
+    """Tolerate what plain joblib leaves behind, where a test is about something else."""
+    try:
+        with manager as run:
+            yield run
+    except AssertionError as error:
+        if "left something behind" not in str(error):
+            raise
+
+
+def test_1_function_of_a_dag_file(airflow_task: AirflowTask, plain: Any, by_hand: Any) -> None:
+    """By hand the function of a DAG file can't reach a worker, whatever a dump says; here it does, forked or fresh."""
+    with tolerant(airflow_task()), pytest.raises(Exception, match="un-serialize"):
+        by_hand(plain.double, [1, 2])
+    for backend in ("auto", "loky"):
+        with airflow_task():
+            assert parallel_task(n_jobs=2, backend=backend)(plain.double).map([1, 2]) == [2, 4]
+
+
+def test_2_workers_after_the_task(airflow_task: AirflowTask, by_hand: Any) -> None:
+    """By hand idle workers live on after the task, and hold its slot; here nothing is left."""
+    with pytest.raises(AssertionError, match=r"left something behind:\n- process \d+"), airflow_task():
+        by_hand(abs, [-1, -2])
+    with airflow_task():
+        parallel_task(n_jobs=2, backend="loky")(lambda n: n).map([1, 2])
+
+
+def killed(folder: Path, signal_: int, run: Callable[[], object]) -> tuple[list[int], int]:
+    """Run a fan-out in a process of its own, end that by a signal, and return which workers live on, and its status."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            with testing.task():
+                run()
+            code = 0
+        finally:
+            os._exit(code)
+    until = time.monotonic() + 30
+    while len(workers := [int(file.name) for file in folder.iterdir()]) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    os.kill(child, signal_)
+    _, status = os.waitpid(child, 0)
+    until = time.monotonic() + 5
+    while (alive := [pid for pid in workers if psutil.pid_exists(pid)]) and time.monotonic() < until:
+        time.sleep(0.02)
+    return alive, status
+
+
+def slow(folder: Path) -> Callable[[int], None]:
+    """Return a function that takes its time, and says where it runs."""
+
+    def item(_: int) -> None:
+        (folder / str(os.getpid())).touch()
+        time.sleep(60)
+
+    return item
+
+
+def test_3_sigkill_of_the_task(tmp_path: Path) -> None:
+    """When the task is killed its workers end with it. By hand they go on."""
+    alive, status = killed(tmp_path, signal.SIGKILL, lambda: parallel_task(n_jobs=2)(slow(tmp_path)).map([1, 2]))
+    assert alive == []
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def test_4_sigterm(tmp_path: Path) -> None:
+    """SIGTERM ends the fan-out and is no success, where Airflow's own handler alone lets the task go on."""
+    alive, status = killed(tmp_path, signal.SIGTERM, lambda: parallel_task(n_jobs=2)(slow(tmp_path)).map([1, 2]))
+    assert alive == []
+    assert os.WEXITSTATUS(status) == 1
+
+
+def rate(_: int) -> str:
+    """Ask Airflow, as a task would."""
+    return str(Variable.get("rate", default="the default"))
+
+
+def test_5_variable_in_a_fork(airflow_task: AirflowTask) -> None:
+    """By hand a forked worker is given the default, without a word; here the value."""
+    with airflow_task(variables={"rate": "seven"}):
+        with get_context("fork").Pool(2) as pool:
+            assert pool.map(rate, [1, 2]) == ["the default"] * 2
+        assert parallel_task(n_jobs=2, backend="multiprocessing")(rate).map([1, 2]) == ["seven"] * 2
+
+
+def test_6_airflow_in_a_fresh_worker(airflow_task: AirflowTask, by_hand: Any) -> None:
+    """By hand a fresh worker can't even import Airflow, whose database has an unusable address; here it can."""
+
+    def ask(n: int) -> str:
+        from airflow.sdk import Variable as Asked
+
+        return str(Asked.get("rate"))
+
+    with airflow_task(variables={"rate": "seven"}) as run:
+        assert parallel_task(n_jobs=2, backend="loky")(ask).map([1, 2]) == ["seven"] * 2
+    assert run.xcoms["return_value"] == ["seven"] * 2
+    with tolerant(airflow_task(variables={"rate": "seven"})), pytest.raises(Exception, match="Could not parse"):
+        by_hand(ask, [1, 2])
+
+
+def test_7_logs_of_a_fresh_worker(airflow_task: AirflowTask, plain: Any, by_hand: Any) -> None:
+    """By hand what a worker logs is lost for the task's log; here it has level, logger and item."""
+
+    def say(n: int) -> int:
+        import logging
+
+        logging.getLogger("shop").info("informed of %s", n)
+        return n
+
+    with tolerant(airflow_task()) as run:
+        by_hand(say, [1, 2])
+    assert not [line for line in run.logs if "informed" in line["event"]]
+    with airflow_task() as run:
+        parallel_task(n_jobs=2, backend="loky")(say).map([1, 2])
+    said = [line for line in run.logs if "informed" in line["event"]]
+    assert sorted((line["event"], line["level"], line["logger"], line["item"]) for line in said) == [
+        ("informed of 1", "info", "shop", 0),
+        ("informed of 2", "info", "shop", 1),
+    ]
+
+
+def where(_: int) -> int:
+    """Return which process this is, after a while in which another worker takes the next item."""
+    time.sleep(0.1)
+    return os.getpid()
+
+
+def test_8_a_daemonic_task(airflow_task: AirflowTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand a task of Celery has one worker, itself; here it has as many as it asks for."""
+    config: Any = vars(current_process())["_config"]
+    monkeypatch.setitem(config, "daemon", True)
+    with airflow_task():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert joblib.effective_n_jobs(3) == 1
+        pids = parallel_task(n_jobs=2, batch_size=1)(where).map(range(4))
+        assert len(set(pids) - {os.getpid()}) == 2
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_9_start_methods(airflow_task: AirflowTask, plain: Any, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """By hand a worker that is started anew dies as it starts; with that start method set, ours work."""
+    with tolerant(airflow_task()):
+        context: Any = get_context(method)
+        process = context.Process(target=plain.double, args=(1,))
+        process.start()
+        process.join()
+        assert process.exitcode == 1
+    monkeypatch.setenv("JOBLIB_START_METHOD", method)
+    with airflow_task():
+        assert parallel_task(n_jobs=2)(plain.double).map([1, 2]) == [2, 4]
+
+
+def test_10_workers_without_airflow(airflow_task: AirflowTask) -> None:
+    """A fresh worker that never touches Airflow never imports it, though the task has."""
+
+    def loaded(n: int) -> bool:
+        return "airflow" in sys.modules
+
+    with airflow_task():
+        assert parallel_task(n_jobs=2, backend="loky")(loaded).map([1, 2]) == [False, False]
+        assert "airflow" in sys.modules

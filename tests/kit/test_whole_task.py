@@ -1,0 +1,113 @@
+"""Whole tasks in a unit test: the operator, its templates and callbacks, XComs in and out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_joblib import parallel_task, testing
+from airflow_joblib.taskflow import airflow_internals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from types import ModuleType
+
+    AirflowTask = Callable[..., AbstractContextManager[testing.TaskRun]]
+
+
+def task_of(function: Any, *args: Any, **options: Any) -> Any:
+    """Return the task that a call makes in a DAG."""
+    with DAG("of_test", schedule=None):
+        return parallel_task(n_jobs=2, **options)(function)(*args)
+
+
+def test_templates_and_xcoms(airflow_task: AirflowTask, shop: ModuleType) -> None:
+    """A template of the call is rendered with the context, and what a task upstream has returned are the items."""
+    with airflow_task(context={"params": {"currency": "CHF"}}) as run:
+        price = shop.DAG.get_task("price")
+        assert run.execute(price, upstream={"list_products": ["tea", "rice"]}) == ["tea in CHF", "rice in CHF"]
+    assert run.xcoms == {"return_value": ["tea in CHF", "rice in CHF"]}
+    assert [line["item"] for line in run.logs if line["event"] == "price of rice"] == [1]
+
+
+def test_one_after_another(airflow_task: AirflowTask, shop: ModuleType) -> None:
+    """Tasks that were executed before are upstream of those that follow, as in a DAG run."""
+    with airflow_task(context={"params": {"currency": "EUR"}}) as run:
+        assert run.execute(shop.DAG.get_task("list_products")) == ["apples", "bread"]
+        assert run.execute(shop.DAG.get_task("price")) == ["apples in EUR", "bread in EUR"]
+        assert run.execute(shop.DAG.get_task("count")) == "2 on 2026-01-01"
+
+
+def test_mapped(airflow_task: AirflowTask, shop: ModuleType) -> None:
+    """Of a mapped task each instance is executed by its index."""
+    with airflow_task() as run:
+        assert run.execute(shop.DAG.get_task("mapped"), map_index=1) == ["milk in EUR", "rice in EUR"]
+        assert run.execute(shop.DAG.get_task("mapped"), map_index=0) == ["tea in EUR"]
+
+
+def test_variables_of_a_task(airflow_task: AirflowTask, shop: ModuleType) -> None:
+    """A task that is no fan-out runs as well, and sets and deletes Variables."""
+    with airflow_task(variables={"currency": "EUR"}) as run:
+        assert run.execute(shop.DAG.get_task("stored")) == "written"
+
+
+def test_context_parameters(airflow_task: AirflowTask) -> None:
+    """A context parameter that the function names is filled in."""
+
+    def item(n: int, run_id: str, ds: str) -> list[object]:
+        return [n, run_id, ds]
+
+    task = task_of(item, [1, 2])
+    with airflow_task(context={"run_id": "r9"}) as run:
+        assert run.execute(task) == [[1, "r9", "2026-01-01"], [2, "r9", "2026-01-01"]]
+
+
+def test_failure(airflow_task: AirflowTask) -> None:
+    """The exception that leaves the task is raised, with the item in its note."""
+
+    def fails(n: int) -> int:
+        raise ValueError("sold out")
+
+    with airflow_task() as run, pytest.raises(ValueError, match="sold out") as caught:
+        run.execute(task_of(fails, [1, 2]))
+    assert any("Raised by item" in note for note in caught.value.__notes__)
+
+
+def test_skipped(airflow_task: AirflowTask) -> None:
+    """A task that was skipped is an AirflowSkipException."""
+
+    def skips(n: int) -> int:
+        raise airflow_internals.AirflowSkipException("none today")
+
+    with airflow_task() as run, pytest.raises(airflow_internals.AirflowSkipException):
+        run.execute(task_of(skips, [1, 2]))
+
+
+def test_killed_worker(airflow_task: AirflowTask) -> None:
+    """A worker of a whole task can be killed too."""
+    task = task_of(lambda n: n, list(range(4)), batch_size=1, task_id="items")
+    with airflow_task() as run:
+        run.kill_worker(item=2)
+        assert run.execute(task) == [0, 1, 2, 3]
+
+
+def test_second_try(
+    airflow_task: AirflowTask, shop: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second `with` of the same task instance is its retry: with a checkpoint it runs the rest."""
+    monkeypatch.setenv("AIRFLOW__JOBLIB__CHECKPOINT_PATH", str(tmp_path / "checkpoints"))
+    traces = tmp_path / "traces"
+    traces.mkdir()
+    with airflow_task(), pytest.raises(ValueError, match="the first time"):
+        shop.kept.map([0, 1, 2], str(traces))
+    ran = {file.name.partition("-")[0] for file in traces.iterdir()}
+    with airflow_task(context={"try_number": 2}):
+        assert shop.kept.map([0, 1, 2], str(traces)) == [0, 1, 2]
+    times = [file.name.partition("-")[0] for file in traces.iterdir()]
+    assert times.count("2") == 2
+    assert all(times.count(item) == 1 for item in ran - {"2"})
+    assert not [file for file in (tmp_path / "checkpoints").rglob("*") if file.is_file()]
