@@ -57,13 +57,11 @@ class TaskRun:
     def kill_worker(self, *, item: int) -> None:
         """Have the worker that begins an item killed by SIGKILL, once; to be called before the fan-out.
 
-        Where no worker process begins the item, the ``with`` ends in an AssertionError.
+        Where no worker process begins the item, the ``with`` ends in an AssertionError. In a session that runs every
+        fan-out without processes (``--fan-out``) the test is skipped.
 
         Args:
             item: Position in the input.
-
-        Raises:
-            unittest.SkipTest: The session runs every fan-out without processes (``--fan-out``).
         """
         forced = every_run.backend()
         if forced is not None and not backend_named(forced).processes:
@@ -73,7 +71,7 @@ class TaskRun:
 
     @property
     def xcoms(self) -> dict[str, Any]:
-        """What the task has pushed, by key, as a task downstream gets it: serialized and loaded again."""
+        """What the task has pushed, by key, serialized and loaded again as for a task downstream."""
         ti = self._ti
         place = XComPlace(ti.dag_id, ti.run_id, ti.task_id, "")
         result = airflow_internals.message("XComResult")

@@ -45,6 +45,17 @@ class Example:
         return named and named[1]
 
     @property
+    def place(self) -> str | None:
+        """The file that the reader is to put it into, as its first line says; None for one that says nothing."""
+        named = re.match(r"# ((?:tests|dags_folder)/\S+\.py)\n", self.code)
+        return named and named[1]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it runs by itself, without Airflow."""
+        return not self.needs_airflow and self.place is None
+
+    @property
     def name(self) -> str:
         """Where it is, as an editor takes it."""
         return f"{self.page.relative_to(ROOT)}:{self.line}"

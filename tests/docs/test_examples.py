@@ -19,7 +19,9 @@ from tests.docs.examples import PAGES, ROOT, Example, examples
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLAIN = [page for page in PAGES if any(not example.needs_airflow for example in examples(page))]
+PLAIN = [page for page in PAGES if any(example.is_plain for example in examples(page))]
+#: Pages that show tests of the test kit, with the DAG files that these are about.
+OF_KIT = [page for page in PAGES if any((example.place or "").startswith("tests/") for example in examples(page))]
 #: The same file on two pages counts once: its DAG would be a duplicate.
 DAG_FILES = list({one.code: one for page in PAGES for one in examples(page) if one.needs_airflow}.values())
 _DOCTEST = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -52,7 +54,7 @@ def test_plain_examples_run(page: Path) -> None:
     for example in examples(page):
         if example.language == "pycon":
             _run_session(example, namespace)
-        elif not example.needs_airflow:
+        elif example.is_plain:
             _run_code(example, namespace)
     for value in namespace.values():
         if isinstance(value, sqlite3.Connection):  # what a page opens at its top level it has no place to close
@@ -118,6 +120,21 @@ def test_dag_files_import(number: int, imported: dict[str, Any]) -> None:
         assert any(path.endswith(file) for path in imported["tasks"])
 
 
+@pytest.mark.parametrize("page", OF_KIT, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_of_the_kit_run(page: Path, tmp_path: Path) -> None:
+    """The tests that a page shows pass, in the files that it names."""
+    for example in examples(page):
+        if example.place is not None:
+            file = tmp_path / example.place
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(example.code, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", "tests"]
+    kept = {name: value for name, value in _environment(tmp_path / "airflow").items() if "PYTEST" not in name}
+    done = subprocess.run(command, env=kept, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
 def test_readme_dag_is_short() -> None:
     """The DAG on the README's first screen is complete, has under 15 lines, and tells its XCom."""
     dag = next(example for example in examples(ROOT / "README.md") if example.needs_airflow)
@@ -149,6 +166,15 @@ def test_every_public_name_is_in_the_reference() -> None:
     reference = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
     documented = set(re.findall(r"^\.\. auto\w+:: airflow_joblib\.(\w+)$", reference, re.MULTILINE))
     assert set(airflow_joblib.__all__) <= documented
+
+
+def test_every_name_of_the_kit_is_in_the_reference() -> None:
+    """What ``airflow_joblib.testing.__all__`` has, the reference documents by a directive of its own."""
+    from airflow_joblib import testing
+
+    reference = (ROOT / "docs" / "reference" / "testing.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\.\. auto\w+:: airflow_joblib\.testing\.(\w+)$", reference, re.MULTILINE)
+    assert sorted(testing.__all__) == sorted(documented)
 
 
 def test_every_option_is_told_of() -> None:

@@ -61,7 +61,8 @@ def test_1_function_of_a_dag_file(airflow_task: AirflowTask, plain: Any, by_hand
         by_hand(plain.double, [1, 2])
     for backend in ("auto", "loky"):
         with airflow_task():
-            assert parallel_task(n_jobs=2, backend=backend)(plain.double).map([1, 2]) == [2, 4]
+            item: Any = parallel_task(n_jobs=2, backend=backend)(plain.double)
+            assert item.map([1, 2]) == [2, 4]
 
 
 def test_2_workers_after_the_task(airflow_task: AirflowTask, by_hand: Any) -> None:
@@ -196,7 +197,8 @@ def test_9_start_methods(airflow_task: AirflowTask, plain: Any, monkeypatch: pyt
         assert process.exitcode == 1
     monkeypatch.setenv("JOBLIB_START_METHOD", method)
     with airflow_task():
-        assert parallel_task(n_jobs=2)(plain.double).map([1, 2]) == [2, 4]
+        item: Any = parallel_task(n_jobs=2)(plain.double)
+        assert item.map([1, 2]) == [2, 4]
 
 
 def test_10_workers_without_airflow(airflow_task: AirflowTask) -> None:

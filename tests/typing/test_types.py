@@ -11,9 +11,13 @@ from airflow_joblib import NotPicklableError, ParallelTask, ParallelTaskError, R
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from types import ModuleType
 
     from airflow.sdk import XComArg
+
+    from airflow_joblib.testing import TaskRun
 
 
 @parallel_task
@@ -135,6 +139,21 @@ def refused() -> None:
 def connections(database: sqlite3.Connection) -> None:
     """A resource's function may return anything."""
     parallel_task(per_worker={"conn": lambda: closing(database)}, backend="threading")
+
+
+def kit(airflow_task: Callable[..., AbstractContextManager[TaskRun]]) -> None:
+    """The test kit, by the fixture and by its own names."""
+    from airflow_joblib.testing import load_dag_file, task
+
+    module: ModuleType = load_dag_file("dags/shop.py")
+    assert_type(module.__name__, str)
+    with task(variables={"rate": 7}, connections={"shop": {"conn_type": "http"}, "db": "sqlite://"}, context={}) as run:
+        assert_type(run.logs, list[dict[str, Any]])
+        assert_type(run.xcoms, dict[str, Any])
+        run.kill_worker(item=1)
+    with airflow_task() as run:
+        assert_type(run, "TaskRun")
+    task({"rate": "7"})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def test_types_are_checked_elsewhere() -> None:
