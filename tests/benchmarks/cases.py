@@ -148,6 +148,14 @@ def checkpoint_cases(quick: bool) -> list[Case]:
     ]
 
 
+def record_cases(quick: bool) -> list[Case]:
+    items = [0.001] * (20 if quick else 10_000)
+    return [
+        Case(name, functools.partial(guarantees.recording, items, JOBS, shown=shown))
+        for name, shown in ((OURS, True), ("ours without a record", False))
+    ]
+
+
 def resume_cases(quick: bool) -> list[Case]:
     return [Case(OURS, functools.partial(guarantees.resuming, 200 if quick else 100_000, JOBS))]
 

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import struct
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
+from airflow_joblib.fan_out.host import Host
+from airflow_joblib.fan_out.record.fitting import document
+from airflow_joblib.taskflow import surroundings
 from tests.benchmarks.clock import timed
 from tests.benchmarks.contenders import ours
 from tests.benchmarks.work import busy, no_op
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from airflow_joblib.fan_out.host import RunDisplay
     from tests.benchmarks.clock import Sample
 
-__all__ = ["fail_fast", "keeping", "resuming"]
+__all__ = ["fail_fast", "keeping", "recording", "resuming"]
+
+#: Seconds that it takes to write an XCom.
+_WRITE = 0.02
 
 #: Items that an earlier try has not finished.
 _NEW = 10
@@ -28,6 +37,28 @@ _NEW = 10
 def keeping(items: Sequence[float], jobs: int, *, kept: bool) -> list[Sample]:
     """Time items that use the CPU, with a checkpoint or without."""
     with tempfile.TemporaryDirectory() as folder, ours(jobs, checkpoint=folder if kept else False) as run:
+        run(no_op, range(jobs))
+        seconds, results = timed(run, busy, items)
+    return [{"seconds": seconds, "ideal": sum(results) / jobs}]
+
+
+class _Showing(Host):
+    """Shows the record of a run as a task does, whose supervisor takes a while to answer."""
+
+    def run_display(self) -> RunDisplay:
+        """Return what makes the document, and waits for the answer."""
+
+        def show(record: Mapping[str, Any], /, *, over: bool) -> None:
+            json.dumps([over, document([record])])
+            time.sleep(_WRITE)
+
+        return show
+
+
+def recording(items: Sequence[float], jobs: int, *, shown: bool) -> list[Sample]:
+    """Time items that use the CPU, with a record of their run or without."""
+    host = _Showing if shown else Host
+    with mock.patch.object(surroundings, "host", host), ours(jobs) as run:
         run(no_op, range(jobs))
         seconds, results = timed(run, busy, items)
     return [{"seconds": seconds, "ideal": sum(results) / jobs}]

@@ -184,6 +184,19 @@ SCENARIOS: tuple[Scenario, ...] = (
         rounds=7,
     ),
     Scenario(
+        "record",
+        "10,000 items of 1 ms CPU, with a record that takes 20 ms to write",
+        cases.record_cases,
+        [
+            Target(
+                "ours / without a record",
+                1.02,
+                lambda m: m[OURS]["seconds"] / m["ours without a record"]["seconds"],
+            )
+        ],
+        rounds=7,
+    ),
+    Scenario(
         "resume",
         "a run of 100,000 items that an earlier try has finished, and of 10 more",
         cases.resume_cases,

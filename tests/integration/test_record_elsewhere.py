@@ -133,4 +133,6 @@ def test_metrics(statsd: StatsD, run: DagRunResult) -> None:
     assert len(seconds) == 13  # tries
     assert sum(value > 400 for value, _ in seconds) == 10
     assert statsd.values("joblib.items.done", "unwanted") == [(3, "c")]
-    assert any("joblib.items.done,backend=multiprocessing" in line for line in statsd.lines)
+    tagged = [line for line in statsd.lines if "joblib.run.seconds," in line]
+    assert len(tagged) == 2
+    assert all("dag_id=record_elsewhere" in line and "backend=multiprocessing" in line for line in tagged)
