@@ -42,4 +42,5 @@ nitpick_ignore_regex = [
     ("py:.*", r"(Exception|TypeError|ValueError|TimeoutError|RuntimeError|BaseException)"),  # Python's own errors
     ("py:.*", r"(collections\.abc|typing|datetime|os|inspect)\..*"),  # Python's own types
     ("py:.*", r"airflow\..*"),  # Airflow's
+    ("py:.*", r"Result_co"),  # a type variable
 ]

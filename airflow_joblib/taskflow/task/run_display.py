@@ -74,8 +74,10 @@ class _Runs:
             self._write()
 
     def _write(self) -> None:
+        made = document([self._runs[place] for place in sorted(self._runs)])
+        self._runs = dict(zip(sorted(self._runs), made["runs"], strict=True))  # what was cut needs no second time
         try:
-            self._ti.xcom_push(key=KEY, value=document([self._runs[place] for place in sorted(self._runs)]))
+            self._ti.xcom_push(key=KEY, value=made)
         except Exception as error:  # noqa: BLE001 - a picture of a run must not be why it fails
             if not self._failed:
                 self._failed = True
