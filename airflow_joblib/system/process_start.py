@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import contextmanager
 from multiprocessing import connection
-from types import BuiltinFunctionType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.system import clock
@@ -107,7 +107,7 @@ def running_clock() -> Iterator[None]:
     """
     module: Any = connection
     before = getattr(module, "time", None)
-    stopped = before is time and not isinstance(time.monotonic, BuiltinFunctionType)
+    stopped = before is time and clock.stands_still(time.monotonic)
     if stopped:
         module.time = ModuleType("time")
         vars(module.time).update({**vars(time), "monotonic": clock.now})
