@@ -14,7 +14,7 @@ TEST_ENV = $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 MAKEFLAGS += --keep-going  # of several parts every one runs, whatever came of those before it; the end is a failure
-.PHONY: help demo test test-unit test-kit test-docs test-airflow test-engines test-libraries nightly matrix check bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
+.PHONY: help demo test test-unit test-kit test-docs test-airflow test-ui test-engines test-libraries nightly matrix check ui check-ui bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
 
 help:
 	@echo "make demo      run the example DAGs under a real Airflow and print what they return (UI=1 leaves the UI up)"
@@ -24,6 +24,8 @@ help:
 	@echo "make matrix    unit tests, demo and integration tests on each version of Airflow and Python that is supported"
 	@echo "               (ONLY=oldest: that environment, PARTS=unit: those tests, QUICK=1: few tests on two environments)"
 	@echo "make check     linters, formatter, types, direction of imports, spelling"
+	@echo "make ui        build the tab of Airflow's UI into airflow_joblib/ui/dist; Node comes with it"
+	@echo "make check-ui  the tab's own linter, types and tests, and whether the built bundle is what its sources give"
 	@echo "make bench     measure against joblib, other pools and a plain loop (ONLY=no_op: that work, QUICK=1: a smoke run)"
 	@echo "make bench-airflow  the same under a real Airflow, against .expand and joblib written by hand"
 	@echo "make bench-engines  ours on a real cluster against the same engine driven directly (ENGINES=1 installs all three)"
@@ -41,7 +43,7 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	$(call INSTALL,$(VENV)) -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.test $(VENV)/.check $(VENV)/.docs $(VENV)/.bench $(VENV)/.libraries: $(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/.test $(VENV)/.check $(VENV)/.docs $(VENV)/.bench $(VENV)/.libraries $(VENV)/.ui: $(VENV)/.%: $(BIN)/python pyproject.toml constraints.txt
 	$(call INSTALL,$(VENV)) -c constraints.txt -e '.[$*]'
 	@touch $@
 
@@ -54,7 +56,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m tests.harness.demo $(if $(UI),--ui)
 
 # Processes of their own, since unit tests import no Airflow.
-test: test-unit test-kit test-docs test-airflow test-engines
+test: test-unit test-kit test-docs test-airflow test-ui test-engines
 
 test-unit test-docs: PROCESSES = 4  # these wait for most of their time
 test-unit: $(TEST_ENV)
@@ -69,6 +71,10 @@ test-docs: $(TEST_ENV)
 
 test-airflow: $(TEST_ENV)
 	$(PYTEST) --dist loadgroup tests/integration
+
+# In a browser, which skips where Chromium or Playwright is missing: `make .venv/.ui` installs the latter.
+test-ui: $(TEST_ENV)
+	$(PYTEST) --dist loadgroup tests/ui
 
 test-engines: $(TEST_ENV)
 	$(PYTEST) --dist loadgroup tests/engines
@@ -96,6 +102,24 @@ check: $(VENV)/.test $(VENV)/.check $(VENV)/.bench
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/codespell
 	$(BIN)/validate-pyproject pyproject.toml
+
+# The same bundle on every machine: npm installs what package-lock.json names, and Node is the one of the extra.
+UI_SOURCES = airflow_joblib/ui
+NPM = cd $(UI_SOURCES) && PATH="$(CURDIR)/$(BIN):$$PATH" npm --silent
+
+$(UI_SOURCES)/node_modules/.package-lock.json: $(VENV)/.ui $(UI_SOURCES)/package.json $(UI_SOURCES)/package-lock.json
+	$(NPM) ci
+	@touch $@
+
+ui: $(UI_SOURCES)/node_modules/.package-lock.json
+	$(NPM) run build
+
+check-ui: $(UI_SOURCES)/node_modules/.package-lock.json
+	$(NPM) run lint
+	$(NPM) run types
+	$(NPM) run test
+	$(NPM) run build -- --outDir "$(CURDIR)/build/ui-bundle"
+	diff --recursive $(UI_SOURCES)/dist build/ui-bundle || { echo "The bundle is not what its sources give: make ui"; exit 1; }
 
 # Wants a quiet machine. The plots and the table of the documentation are made from what is in build/bench:
 # python -m tests.benchmarks --docs docs/explanation/benchmarks
@@ -140,4 +164,4 @@ constraints:
 		--no-emit-index-url --no-emit-find-links pyproject.toml --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build $(UI_SOURCES)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -54,6 +54,12 @@ def _options() -> dict[str, dict[str, Any]]:
             kind="string",
             default="{AIRFLOW_HOME}/joblib_checkpoints",
         ),
+        "tab": _option(
+            "Whether the page of a task instance has the tab Fan-out. Before Airflow 3.4 a tab can't be limited to "
+            "tasks that have something to show, so every task has it. Read by the API server.",
+            kind="boolean",
+            default="True",
+        ),
     }
 
 

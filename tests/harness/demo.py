@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tests.harness.instance import AirflowInstance, HarnessError
 from tests.harness.processes import describe
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from tests.harness.results import DagRunResult, TaskResult
 
 DAGS = Path(__file__).parents[2] / "dags"
+#: What is run for its tab, where the UI stays up.
+SHOWN = Path(__file__).parent / "shown"
 WORKERS = "2"
 _AIRFLOW = "/site-packages/airflow/"  # whose own frames say nothing about a failed task
 
@@ -48,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(home: Path, options: argparse.Namespace) -> int:
-    airflow = AirflowInstance(home, [DAGS], env={"AIRFLOW__JOBLIB__N_JOBS": WORKERS})
+    airflow = AirflowInstance(home, [DAGS, *([SHOWN] if options.ui else [])], env={"AIRFLOW__JOBLIB__N_JOBS": WORKERS})
     began = time.monotonic()
     succeeded = False
     try:
@@ -122,11 +125,19 @@ def _log_line(event: dict[str, Any]) -> str:
 
 def _serve(airflow: AirflowInstance) -> None:
     """Keep the UI up until Ctrl-C or SIGTERM."""
-    _say(f"\nThe UI is at {airflow.url} (no login needed, everyone is an admin). Ctrl-C ends it.")
     try:
+        airflow.wait_for_dags("gallery")
+        run = _run(airflow, "gallery")
+        _say(f"\nA fan-out is shown at {tab_address(airflow, run, 'thumbnail')}")
+        _say(f"\nThe UI is at {airflow.url} (no login needed, everyone is an admin). Ctrl-C ends it.")
         signal.pause()
     except KeyboardInterrupt:
         _say("\nStopping ...")
+
+
+def tab_address(airflow: AirflowInstance, run: DagRunResult, task_id: str) -> str:
+    """Where the UI shows the fan-out of a task."""
+    return f"{airflow.url}/dags/{run.dag_id}/runs/{quote(run.run_id)}/tasks/{task_id}/plugin/fan-out"
 
 
 def _nothing_left(airflow: AirflowInstance) -> bool:

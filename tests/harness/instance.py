@@ -60,6 +60,7 @@ class AirflowInstance:
         config: Sections | None = None,
         services: Mapping[str, Sequence[str]] | None = None,
         start_timeout: float = 240,
+        base_path: str = "",
     ) -> None:
         """Prepare it; nothing starts before ``with``.
 
@@ -71,6 +72,7 @@ class AirflowInstance:
             config: Options by section that go before the harness's own: another executor, another database.
             services: Further components by the name of their ``airflow`` command, with its arguments.
             start_timeout: Seconds until it must be healthy.
+            base_path: What the paths of its addresses begin with, as behind a proxy: ``/team``.
         """
         self.home = home.resolve()
         self.killed: tuple[str, ...] = ()
@@ -82,9 +84,7 @@ class AirflowInstance:
         self._marker = secrets.token_hex(8)
         self._environment = child_environment(self.home, self._marker, env or {})
         self._services: list[Service] = []
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        self._port = port
+        self.url = f"http://127.0.0.1:{free_port()}{base_path}"
         self.api = AirflowApi(self.url)
 
     def __enter__(self) -> Self:
@@ -102,7 +102,7 @@ class AirflowInstance:
     def prepare(self) -> None:
         """Write the configuration and make the database; starts no service."""
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_config(self.home, self._folders, self._port, self._config)
+        write_config(self.home, self._folders, self.url, self._config)
         if self._database is None:
             self.run("db", "migrate")
         else:

@@ -15,6 +15,7 @@ import socket
 from configparser import RawConfigParser
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,16 +49,16 @@ def child_environment(home: Path, marker: str, wanted: Mapping[str, str]) -> dic
     return inherited | ours | dict(wanted)
 
 
-def write_config(home: Path, dags_folders: Sequence[Path], port: int, wanted: Sections) -> None:
+def write_config(home: Path, dags_folders: Sequence[Path], url: str, wanted: Sections) -> None:
     """Write the home's ``airflow.cfg``, which nobody else may read; what is *wanted* goes before the rest."""
     parser = RawConfigParser()
-    parser.read_dict(_merged(_server(home, port), _quick(dags_folders), _secrets(), wanted))
+    parser.read_dict(_merged(_server(home, url), _quick(dags_folders), _secrets(), wanted))
     descriptor = os.open(home / "airflow.cfg", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         parser.write(file)
 
 
-def _server(home: Path, port: int) -> Sections:
+def _server(home: Path, url: str) -> Sections:
     """What makes it a complete Airflow on one machine, reachable from this machine only."""
     return {
         "core": {
@@ -67,11 +68,11 @@ def _server(home: Path, port: int) -> Sections:
             "dags_are_paused_at_creation": "False",
             "simple_auth_manager_all_admins": "True",
             "hostname_callable": "socket.gethostname",
-            "execution_api_server_url": f"http://127.0.0.1:{port}/execution/",
+            "execution_api_server_url": f"{url}/execution/",
         },
         # Several processes write by turns: on a busy machine one may wait longer than the 5 s that SQLite would allow.
         "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db?timeout=60"},
-        "api": {"host": "127.0.0.1", "port": str(port), "base_url": f"http://127.0.0.1:{port}", "workers": "1"},
+        "api": {"host": "127.0.0.1", "port": str(urlsplit(url).port), "base_url": url, "workers": "1"},
         "logging": {"base_log_folder": str(home / "logs"), "colored_console_log": "False"},
     }
 

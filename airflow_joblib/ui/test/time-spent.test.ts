@@ -1,0 +1,36 @@
+import { readFileSync } from "node:fs";
+
+import { expect, test } from "vitest";
+
+import { advice, parts } from "../src/time-spent";
+import { aRun } from "./fixtures";
+
+const LOG = readFileSync(new URL("../../fan_out/run_stats.py", import.meta.url), "utf8").replaceAll(/"\s+f?"/g, "");
+
+function time(start: number, running: number, sending: number, end: number): { time: Record<string, number> } {
+  return { time: { start, running, sending, end } };
+}
+
+test.each([
+  ["loky", time(5, 1, 1, 1), "For so little work use "],
+  ["loky", time(1, 1, 1, 5), "Most workers had nothing to do at the end: use fewer n_jobs, or smaller items."],
+  ["threading", time(1, 1, 5, 1), "a backend of processes, as 'loky'"],
+  ["loky", time(1, 1, 5, 1), "Sending took the most: let an item do more work, or set a larger batch_size."],
+])("the advice on %s with %j is the log's", (backend, spent, said) => {
+  expect(advice(aRun({ backend, ...spent }))).toContain(said);
+  expect(LOG).toContain(said);
+});
+
+test("a run whose workers were busy has no advice, nor has one that was short", () => {
+  expect(advice(aRun(time(0.1, 9, 0.1, 0.1)))).toBe("The workers were busy for 97 % of the time.");
+  expect(advice(aRun(time(0.1, 0.1, 0, 0)))).toContain("nothing to gain");
+  expect(advice(aRun(time(0, 0, 0, 0)))).toBe("");
+});
+
+test("advice that the record has goes before", () => {
+  expect(advice(aRun({ advice: "Use fewer n_jobs." }))).toBe("Use fewer n_jobs.");
+});
+
+test("the parts are all of the time", () => {
+  expect(parts(aRun()).reduce((sum, part) => sum + part.seconds, 0)).toBe(10);
+});

@@ -1,0 +1,1 @@
+"""The tab of a fan-out, in a real browser under a real Airflow."""

@@ -1,0 +1,75 @@
+"""Pages of Airflow's UI in Chromium."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.ui.runs import DAGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Milliseconds until something must be seen, on a busy machine.
+PATIENCE = 90_000
+
+#: Keeps when the tab's script began to load, and when there was a picture, by the page's clock.
+_CLOCK = """
+new MutationObserver(() => {
+  if (window.pictured === undefined && document.querySelector(".airflow-joblib .aj-timeline")) {
+    requestAnimationFrame(() => setTimeout(() => { window.pictured ??= performance.now(); }));
+  }
+}).observe(document, {childList: true, subtree: true});
+"""
+
+
+class Tabs:
+    """Opens tabs of task instances, each in a browser without history.
+
+    Attributes:
+        errors: What the consoles of all pages have shown as errors.
+        pictures: Folder of the screenshots.
+    """
+
+    def __init__(self, browser: Any, url: str, pictures: Path) -> None:
+        self._browser = browser
+        self._url = url
+        self.pictures = pictures
+        self._contexts: list[Any] = []
+        self.errors: list[str] = []
+
+    def open(self, name: str, run_id: str, *, dark: bool = False, map_index: int = -1, route: Any = None) -> Any:
+        """Open the tab of the task in a run, by the name it has in `runs.RECORDS`, and return its page."""
+        page = self.page(dark=dark)
+        if route is not None:
+            page.route(route[0], route[1])
+        mapped = "" if map_index < 0 else f"/mapped/{map_index}"
+        page.goto(f"{self._url}/dags/{DAGS.get(name, 'shown')}/runs/{run_id}/tasks/thumbnail{mapped}/plugin/fan-out")
+        page.wait_for_selector(".airflow-joblib h2", timeout=PATIENCE)
+        return page
+
+    def page(self, *, dark: bool = False) -> Any:
+        """Return an empty page."""
+        context = self._browser.new_context(
+            color_scheme="dark" if dark else "light", viewport={"width": 1440, "height": 1500}, accept_downloads=True
+        )
+        context.set_default_timeout(PATIENCE)
+        self._contexts.append(context)
+        page = context.new_page()
+        page.add_init_script(_CLOCK)
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        return page
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def picture(self, page: Any, name: str) -> None:
+        """Keep what the page looks like."""
+        page.wait_for_timeout(500)  # a transition of the bar
+        page.screenshot(path=self.pictures / f"{name}.png")
+
+    def close(self) -> None:
+        """Close every page."""
+        for context in self._contexts:
+            context.close()
