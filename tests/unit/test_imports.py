@@ -81,12 +81,16 @@ print((between - began) / (time.process_time() - between))
     assert min(float(run_python(code).stdout) for _ in range(3)) < 0.25
 
 
+#: Files of other rooms that Airflow alone loads.
+OF_AIRFLOW = {("cli", "airflow_commands.py"), ("ui", "plugin.py")}
+
+
 def test_only_taskflow_names_airflow() -> None:
     """Airflow is imported by ``taskflow/``, by what stands in for it in unit tests, and by its command line's part."""
     package = Path(airflow_joblib.__path__[0])
     for file in package.rglob("*.py"):
         parts = file.relative_to(package).parts
-        if not {"taskflow", "testing"} & set(parts) and parts != ("cli", "airflow_commands.py"):
+        if not {"taskflow", "testing"} & set(parts) and parts not in OF_AIRFLOW:
             assert not _airflow_imports(file), file
 
 

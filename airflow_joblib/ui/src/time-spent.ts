@@ -1,4 +1,4 @@
-/** Where the time of a run went, and what would help: the same advice as the end of the task's log gives. */
+/** Where the time of a run went, and what would help: the same advice as the task's log gives. */
 
 import { percent, seconds } from "./format";
 import type { Run } from "./record";
@@ -30,19 +30,18 @@ export function advice(run: Run): string {
   const { start, running, sending, end } = run.time;
   const all = start + running + sending + end;
   if (all <= 0) return "";
-  const busy = `The workers were busy for ${percent(running, all)} of the time.`;
-  if (running / all >= BUSY) return busy;
-  if (all < SHORT) return `${busy} So short a run has nothing to gain.`;
-  return `${busy} ${lost(run, start, sending, end)}`;
+  const busy = `The workers were busy for ${percent(running, all)} of the time`;
+  if (running / all >= BUSY || all < SHORT) return `${busy}.`;
+  return `${busy}: ${lost(run, start, sending, end)}.`;
 }
 
 function lost(run: Run, start: number, sending: number, end: number): string {
   if (start >= Math.max(sending, end)) {
-    return `Starting the workers took ${seconds(start)}. For so little work use n_jobs=1.`;
+    return `starting the workers took ${seconds(start)}; for so little work use n_jobs=1`;
   }
-  if (end > sending) return "Most workers had nothing to do at the end: use fewer n_jobs, or smaller items.";
+  if (end > sending) return "most workers had nothing to do at the end; use fewer n_jobs, or smaller items";
   if (run.backend === "threading") {
-    return "Threads take turns at running Python code: use a backend of processes, as 'loky'.";
+    return "threads take turns at running Python code; use a backend of processes, as 'loky'";
   }
-  return "Sending took the most: let an item do more work, or set a larger batch_size.";
+  return "sending took the most; let an item do more work, or set a larger batch_size";
 }

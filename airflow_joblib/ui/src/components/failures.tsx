@@ -155,7 +155,7 @@ const Rows = React.memo(function Rows({ failures }: { readonly failures: readonl
           <tbody>
             {failures.slice(0, DRAWN).map((failure) => (
               <tr key={failure.index}>
-                <td className="aj-number">{failure.index}</td>
+                <td className="aj-number">{failure.index < 0 ? "–" : failure.index}</td>
                 <td className="aj-text">{failure.item}</td>
                 <td title={failure.error_type}>
                   <code>{short(failure.error_type)}</code>
