@@ -115,7 +115,7 @@ def unloadable(error: BaseException) -> str:
 
 
 def _advice(error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ImportError):
         return "Run the check where the DAG's own packages are installed, and give the DAGs folder as a path."
     said = f"{type(error).__name__} {error}"
     if "VARIABLE" in said or "Variable" in said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.machinery
 import importlib.util
 import os
@@ -28,8 +29,11 @@ def prepare() -> None:
     from airflow_joblib import decorator  # noqa: F401
     from airflow_joblib.pickling.culprits import explain  # noqa: F401
     from airflow_joblib.taskflow.dag import task  # noqa: F401
+    from airflow_joblib.taskflow.dag.warm_up import warm_up
 
     airflow_internals.check(load=True)
+    warm_up()
+    gc.freeze()  # a child's collections would copy all of it
 
 
 def load_file(file: str, folder: str, tree: ast.Module, seconds: float) -> list[Finding]:
