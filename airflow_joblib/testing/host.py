@@ -24,14 +24,17 @@ class UnitTest(host.Task):
     """The task in a unit test.
 
     Args:
+        ti: The made-up task instance, of which each fan-out is all that it does.
         in_workers: Makes what each worker process runs first.
         push: Takes the results of a fan-out, and pushes them as the task's XCom.
     """
 
-    def __init__(self, in_workers: Callable[[], Callable[[], None]], push: Callable[[list[Any]], None]) -> None:
+    def __init__(
+        self, ti: Any, in_workers: Callable[[], Callable[[], None]], push: Callable[[list[Any]], None]
+    ) -> None:
+        self._ti = ti
         self._in_workers = in_workers
         self._push = push
-        self.when_over: list[Callable[[], object]] = []
 
     @contextmanager
     def services(self) -> Iterator[Callable[[], None]]:
@@ -49,23 +52,18 @@ class UnitTest(host.Task):
 
     def result_check(self, call: Call) -> Callable[[int, object], str | None] | None:
         """Return what tells why a result can't be in the XCom: the results of every fan-out of the test are one."""
-        return fitting.unfit if _is_outermost() and xcom.serialized_by_airflow() else super().result_check(call)
+        return fitting.unfit if self._is_all() and xcom.serialized_by_airflow() else super().result_check(call)
 
     def size_of(self, call: Call, values: Sequence[Any]) -> int | None:
         """Return about how many bytes the results will have as an XCom."""
-        return xcom.size(values) if _is_outermost() else super().size_of(call, values)
+        return xcom.size(values) if self._is_all() else super().size_of(call, values)
 
     def take_results(self, call: Call, values: list[Any]) -> None:
         """Push the results, as the task pushes what its callable returns."""
         del call
-        if _is_outermost():
+        if self._is_all():
             self._push(values)
 
-    def when_succeeded(self, act: Callable[[], object]) -> None:
-        """Act when the task is over and nothing was raised."""
-        self.when_over.append(act)
-
-
-def _is_outermost() -> bool:
-    """Return whether no item of another fan-out has called this one."""
-    return current_item() is None
+    def _is_all(self) -> bool:
+        """Return whether neither an item of another fan-out nor a whole task has called this one."""
+        return current_item() is None and (current() or {}).get("ti") is self._ti

@@ -19,7 +19,6 @@ __all__ = ["Run", "made_up_task"]
 _DATE = datetime(2026, 1, 1, tzinfo=UTC)
 #: What can be given besides what a context has.
 _MORE = ("conf", "dag_id", "map_index", "task_id", "try_number")
-_IDS = uuid.UUID("5e1f7e57-0000-4000-8000-000000000000")
 
 
 class Run:
@@ -43,13 +42,13 @@ class Run:
         """Return what Airflow has for a task while it runs."""
         try_number = int(self._given.get("try_number", 1))
         return airflow_internals.RuntimeTaskInstance.model_construct(
-            id=uuid.uuid5(_IDS, f"{task.dag_id} {self.run_id} {task.task_id} {map_index}"),
+            id=uuid.uuid4(),  # each try has one of its own
             task_id=task.task_id,
             dag_id=task.dag_id,
             run_id=self.run_id,
             try_number=try_number,
             map_index=self.map_index if map_index is None else map_index,
-            dag_version_id=_IDS,
+            dag_version_id=uuid.uuid4(),
             hostname="localhost",
             task=task,
             bundle_instance=None,

@@ -50,7 +50,7 @@ class TaskRun:
         self.logs = logs
         self._store = store
         self._run = run
-        self._ti = ti
+        self._ti = self._made_up = ti
         self._folder = folder
         self._kills: set[int] = set()
 
@@ -106,6 +106,7 @@ class TaskRun:
         return InWorker(str(self._folder), frozenset(self._kills))
 
     def _push(self, results: list[Any]) -> None:
+        self._ti = self._made_up
         self._ti.xcom_push(key="return_value", value=results)
 
     def _unmet(self) -> list[str]:
@@ -165,9 +166,19 @@ def _in_place(store: Store, made_up_run: made_up.Run, given: Mapping[str, Any], 
         store.own_run = ti.dag_id, ti.run_id
         stack.enter_context(airflow_restored.lent_context(made_up_run.context(ti)))
         run = TaskRun(store, made_up_run, ti, folder, log.records)
-        around = UnitTest(run._in_workers, run._push)  # noqa: SLF001 - this module's own
-        host.use(around)
+        host.use(UnitTest(ti, run._in_workers, run._push))  # noqa: SLF001 - this module's own
         stack.callback(host.use, None)
-        yield run
-        for act in around.when_over:
-            act()
+        with _called_back(ti):
+            yield run
+
+
+@contextmanager
+def _called_back(ti: Any) -> Iterator[None]:
+    """Call what fan-outs have asked to be called when the task is over."""
+    name = "on_failure_callback"
+    try:
+        yield
+        name = "on_success_callback"
+    finally:
+        for act in getattr(ti.task, name, None) or ():
+            act(ti.get_template_context())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_joblib import parallel_task, testing
 from airflow_joblib.taskflow import airflow_internals
@@ -30,7 +30,8 @@ def test_templates_and_xcoms(airflow_task: AirflowTask, shop: ModuleType) -> Non
     with airflow_task(context={"params": {"currency": "CHF"}}) as run:
         price = shop.DAG.get_task("price")
         assert run.execute(price, upstream={"list_products": ["tea", "rice"]}) == ["tea in CHF", "rice in CHF"]
-    assert run.xcoms == {"return_value": ["tea in CHF", "rice in CHF"]}
+    assert run.xcoms["return_value"] == ["tea in CHF", "rice in CHF"]
+    assert run.xcoms["fan_out"]["runs"][0]["items"]["done"] == 2
     assert [line["item"] for line in run.logs if line["event"] == "price of rice"] == [1]
 
 
@@ -61,9 +62,24 @@ def test_context_parameters(airflow_task: AirflowTask) -> None:
     def item(n: int, run_id: str, ds: str) -> list[object]:
         return [n, run_id, ds]
 
-    task = task_of(item, [1, 2])
+    made = task_of(item, [1, 2])
     with airflow_task(context={"run_id": "r9"}) as run:
-        assert run.execute(task) == [[1, "r9", "2026-01-01"], [2, "r9", "2026-01-01"]]
+        assert run.execute(made) == [[1, "r9", "2026-01-01"], [2, "r9", "2026-01-01"]]
+
+
+def test_map_in_the_body_of_a_task(airflow_task: AirflowTask) -> None:
+    """Where a task's body calls `.map`, the results are the body's own; the XCom is what it returns."""
+    with DAG("of_test", schedule=None):
+
+        @task
+        def body() -> int:
+            return len(parallel_task(n_jobs=2)(lambda n: object()).map([1, 2]))
+
+        made = body()
+    with airflow_task() as run:
+        assert run.execute(made) == 2
+        assert parallel_task(n_jobs=2)(lambda n: n).map([1, 2]) == [1, 2]
+        assert run.xcoms["return_value"] == [1, 2]
 
 
 def test_failure(airflow_task: AirflowTask) -> None:
@@ -89,10 +105,10 @@ def test_skipped(airflow_task: AirflowTask) -> None:
 
 def test_killed_worker(airflow_task: AirflowTask) -> None:
     """A worker of a whole task can be killed too."""
-    task = task_of(lambda n: n, list(range(4)), batch_size=1, task_id="items")
+    made = task_of(lambda n: n, list(range(4)), batch_size=1, task_id="items")
     with airflow_task() as run:
         run.kill_worker(item=2)
-        assert run.execute(task) == [0, 1, 2, 3]
+        assert run.execute(made) == [0, 1, 2, 3]
 
 
 def test_second_try(
