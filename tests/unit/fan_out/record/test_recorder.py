@@ -167,6 +167,25 @@ def test_short_run_is_written_once(host: Watching) -> None:
     assert [over for _, over in host.shown] == [True]
 
 
+def test_write_that_hangs(host: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that never returns holds up neither items nor, for long, the end of the run."""
+    monkeypatch.setattr(live, "EVERY", 0.0)
+    monkeypatch.setattr(live, "_PATIENCE", 0.1)
+    released = threading.Event()
+
+    def hang(record: Mapping[str, Any], /, *, over: bool) -> None:
+        released.wait(60)
+
+    monkeypatch.setattr(host, "run_display", lambda: hang)
+    try:
+        assert task(text, backend="threading")(range(100)) == [str(item) for item in range(100)]
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "record of a run"]
+    finally:
+        released.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_turned_off(host: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
     """With record = False nothing is shown; metrics are another matter."""
     monkeypatch.setattr("airflow_joblib.taskflow.surroundings.defaults", lambda: Defaults(record=False))
