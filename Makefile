@@ -21,7 +21,7 @@ help:
 	@echo "make test      run every test that this machine can run (ENGINES=1 installs Dask, Ray and Spark for theirs)"
 	@echo "make test-libraries  which workers a fan-out has with each of ten libraries that have threads; installs them"
 	@echo "make nightly   what no change need wait for: chaos, what plain joblib does wrong, the tests' own harness"
-	@echo "make matrix    unit tests, demo and integration tests on each version of Airflow and Python that is supported"
+	@echo "make matrix    unit tests, test kit, demo and integration tests on each version of Airflow and Python that is supported"
 	@echo "               (ONLY=oldest: that environment, PARTS=unit: those tests, QUICK=1: few tests on two environments)"
 	@echo "make check     linters, formatter, types, direction of imports, spelling"
 	@echo "make ui        build the tab of Airflow's UI into airflow_joblib/ui/dist; Node comes with it"

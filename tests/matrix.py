@@ -80,6 +80,7 @@ _AIRFLOW_TESTS = (*_PYTEST, "-m", "not server and not nightly", "-n", "2", "--di
 _QUICK_UNIT_TESTS = (*_PYTEST, "-m", "not slow and not nightly", "-n", "4", "--dist", "worksteal")
 PARTS: Mapping[str, Sequence[str]] = {
     "unit": (*_PYTEST, "-n", "4", "--dist", "worksteal", "tests/unit"),
+    "kit": (*_PYTEST, "-m", "not nightly", "-n", "2", "--dist", "worksteal", "tests/kit"),
     "demo": ("-m", "tests.harness.demo"),
     "integration": (*_AIRFLOW_TESTS, "tests/integration"),
 }
@@ -91,6 +92,7 @@ _VERSIONED = (
 )
 QUICK_PARTS: Mapping[str, Sequence[str]] = {
     "unit": (*_QUICK_UNIT_TESTS, *(f"tests/unit/{name}" for name in _VERSIONED)),
+    "kit": (*_PYTEST, "tests/kit/test_task.py", "tests/kit/test_whole_task.py", "tests/kit/test_names.py"),
     # One process: each would start an Airflow of its own.
     "integration": (*_PYTEST, "-m", "not server and not nightly", "tests/integration/test_examples.py"),
 }
