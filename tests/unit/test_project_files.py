@@ -30,3 +30,11 @@ def test_workflow_of_changes() -> None:
     pythons = sorted({environment.python for environment in matrix.ENVIRONMENTS})
     assert re.findall(r'"(3\.\d+)"', workflow) == pythons
     assert "- run: .ci/run\n" in workflow
+
+
+def test_hook_for_others() -> None:
+    """The hook that other repositories may take calls the check, once for all files."""
+    hooks = (matrix.ROOT / ".pre-commit-hooks.yaml").read_text()
+    assert "- id: airflow-joblib-check\n" in hooks
+    assert "entry: python -m airflow_joblib check\n" in hooks
+    assert "require_serial: true" in hooks
