@@ -231,7 +231,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         return self._signature.given(args, kwargs)
 
     def uses_processes(self) -> bool:
-        """Tell whether its workers are processes, so that everything has to be pickled."""
+        """Return whether its workers are processes, so that everything has to be pickled."""
         return backend_named(self.options.backend or surroundings.defaults().backend).processes
 
     def check(self) -> None:

@@ -80,7 +80,7 @@ def _decode_one(key: str, view: memoryview, at: int) -> tuple[int, Frame | str]:
     end = at + _HEAD + length
     payload = view[at + _HEAD : end]
     if len(payload) < length:
-        return len(view), "it is torn"
+        return len(view), "it is incomplete"
     if call.hex() != key:
         return end, "it is of another call"
     return end, _payload(identity, count, payload) if _checksum(payload) == check else "it is corrupt"
@@ -90,7 +90,7 @@ def _trouble_of_header(header: bytes, check: bytes) -> str | None:
     if header[: len(MAGIC)] != MAGIC[: len(header)]:
         return "it is not of this library, or overwritten"
     if len(check) < _CHECK:
-        return "it is torn"
+        return "it is incomplete"
     if _checksum(header) != check:
         return "it is corrupt"
     if (version := header[len(MAGIC)]) != VERSION:
@@ -138,7 +138,7 @@ def _dumps_by_value(values: list[Any]) -> bytes:
 
 
 def _is_found_by_name(obj: Any) -> bool:
-    """Tell whether *obj* is a class or function that its module has under its name."""
+    """Return whether *obj* is a class or function that its module has under its name."""
     name = getattr(type(obj), "__name__", None) in {"function", "type"} and obj.__qualname__
     found: object = sys.modules.get(obj.__module__) if name else None
     for part in name.split(".") if name else ():

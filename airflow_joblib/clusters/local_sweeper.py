@@ -61,7 +61,7 @@ def _processes(folder: str) -> set[int]:
 
 
 def _writes(file: Path) -> bool:
-    """Tell whether an open file is open for writing, not for a look at it."""
+    """Return whether an open file is open for writing, not for a look at it."""
     (flags,) = [line for line in (file.parents[1] / "fdinfo" / file.name).open() if line.startswith("flags:")]
     return int(flags.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
 

@@ -129,6 +129,6 @@ def _distributions() -> Mapping[str, list[str]]:
 
 
 def _has(distribution: str, path: str) -> bool:
-    """Tell whether a distribution has installed a module: a package, or a file with whatever ending."""
+    """Return whether a distribution has installed a module: a package, or a file with whatever ending."""
     names = (str(file) for file in importlib.metadata.files(distribution) or ())
     return any(name == f"{path}/__init__.py" or name.partition(".")[0] == path for name in names)

@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.clusters.run_hooks import Guest
+from airflow_joblib.clusters.run_session import RunSession
 from airflow_joblib.system import isolation
 from airflow_joblib.system.daemon_thread import OwnThread
 from airflow_joblib.system.process_start import forget_safe_path
@@ -53,7 +53,7 @@ class _Run:
         if payload.closed:
             isolation.close_to_others()
         # First: what is loaded may import Airflow, which a local cluster's worker can't as the task has started it.
-        self.guest: Guest = Guest() if payload.prepare is None else payload.prepare()
+        self.session: RunSession = RunSession() if payload.prepare is None else payload.prepare()
         self.classes: set[type] = set()
         try:
             if payload.classes:
@@ -85,7 +85,7 @@ class _Run:
         return failures
 
     def _forget(self) -> None:
-        self.guest.leave()
+        self.session.leave()
         reports.known.difference_update(self.classes)
 
 
@@ -95,7 +95,7 @@ class _Lane:
     def __init__(self, run: _Run) -> None:
         self._halted = run.halted
         self._said = run.said
-        self._guest = run.guest
+        self._session = run.session
         self._ident = 0
         self._busy = False
         self._worker = Worker(run.call, run.rules, catch=BaseException, halt=run.halted.set)
@@ -104,7 +104,7 @@ class _Lane:
     def _begin(self) -> None:
         mark_thread(inside=True)
         self._ident = threading.get_ident()
-        self._guest.enter()
+        self._session.enter()
 
     def run(self, data: bytes, indices: Sequence[int]) -> bytes:
         """Run a chunk and return its pickled report."""
@@ -115,7 +115,7 @@ class _Lane:
         self._busy = True
         try:
             report = self._report(data, indices)
-            report.said = self._guest.said()
+            report.said = self._session.said()
         finally:
             self._busy = False
         return reports.pack(report, indices)
@@ -128,7 +128,7 @@ class _Lane:
         return self._worker.run(items, indices, self._must_end)
 
     def _must_end(self) -> bool:
-        return self._halted.is_set() or self._guest.full()
+        return self._halted.is_set() or self._session.full()
 
     def close(self, *, failed: bool) -> str:
         """Interrupt the item, leave the resources in the thread that entered them, and end the thread."""
@@ -149,8 +149,8 @@ class _Lane:
         try:
             self._worker.close()
         finally:
-            self._guest.flush()
-            if said := self._guest.said():  # there is no channel
+            self._session.flush()
+            if said := self._session.said():  # there is no channel
                 self._said.append(((os.getpid(), self._ident), said))
 
 
@@ -182,12 +182,12 @@ def _run_of(run: str, payload: Any) -> _Run:
 
 
 def visited() -> bool:
-    """Tell whether any run has something in this process."""
+    """Return whether any run has something in this process."""
     return bool(_runs)
 
 
 def knows(run: str) -> bool:
-    """Tell whether a run has something in this process."""
+    """Return whether a run has something in this process."""
     return run in _runs
 
 

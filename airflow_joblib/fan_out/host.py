@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.call import Call
 
-__all__ = ["Figures", "Host", "RunDisplay", "Visit"]
+__all__ = ["ClusterServices", "Figures", "Host", "RunDisplay"]
 
 
 def _nothing(worker: object, lines: Sequence[bytes]) -> None:
     """Take lines of a log that nobody has asked for."""
 
 
-class Visit(NamedTuple):
-    """What a run brings along to the workers of a cluster, and what takes what they say.
+class ClusterServices(NamedTuple):
+    """What the workers of a cluster need of the task, and what takes the lines that they log.
 
     Attributes:
-        prepare: Called in every worker process, gives the run's guest there; can be pickled. None for none.
-        take: Takes what a worker's thread has said, with what tells that thread from others.
+        prepare: Called in every worker process, returns the run's session there; can be pickled. None for none.
+        take: Takes the lines that a thread of a worker has logged, with a number that identifies the thread.
     """
 
     prepare: Callable[[], Any] | None = None
@@ -76,18 +76,18 @@ class Host:
     def before_fork(self) -> None:
         """Import what worker processes need of this host, so that each forked one has it."""
 
-    def visiting(
+    def cluster_services(
         self,
         engine: str,  # noqa: ARG002 - a task says it in messages
         asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],  # noqa: ARG002
-    ) -> AbstractContextManager[Visit]:
+    ) -> AbstractContextManager[ClusterServices]:
         """Serve the workers of a cluster for the length of a run.
 
         Args:
             engine: Name of the backend.
             asked: The engine's channel, by which workers ask this process.
         """
-        return nullcontext(Visit())
+        return nullcontext(ClusterServices())
 
     @contextmanager
     def watched(self) -> Iterator[Callable[[], None]]:
@@ -153,7 +153,7 @@ class Host:
         return True
 
     def is_whole_task(self, call: Call) -> bool:
-        """Tell whether this run is all that its task does."""
+        """Return whether this run is all that its task does."""
         del call
         return False
 

@@ -105,7 +105,7 @@ class Progress:
 
 
 def _watched() -> bool:
-    """Tell whether somebody sees the standard error stream: a terminal or a notebook."""
+    """Return whether somebody sees the standard error stream: a terminal or a notebook."""
     if "ipykernel" in sys.modules:
         return True
     isatty = getattr(sys.stderr, "isatty", None)

@@ -128,11 +128,11 @@ class WorkerPools:
 
         resources = bool(self._call.factories)
         engine.check(self._dependencies.needed, self._dependencies.perhaps)
-        visiting = self._host.visiting(engine.name, engine.asked)
-        with visiting as visit, self.pickled.sent(packer.classes) as (call, classes):
+        cluster_services = self._host.cluster_services(engine.name, engine.asked)
+        with cluster_services as services, self.pickled.sent(packer.classes) as (call, classes):
             closed = engine.local and not isolation.open_to_others()
-            payload = Payload(call, classes, visit.prepare, rules=rules, closed=closed)
-            yield lambda: EnginePool(engine, payload, workers, resources=resources, take=visit.take)
+            payload = Payload(call, classes, services.prepare, rules=rules, closed=closed)
+            yield lambda: EnginePool(engine, payload, workers, resources=resources, take=services.take)
 
     @contextmanager
     def _fresh(

@@ -91,7 +91,7 @@ def _installed_roots() -> tuple[Path, ...]:
 
 
 def _installed(module: ModuleType) -> bool:
-    """Tell whether *module* is part of Python or of an installed distribution."""
+    """Return whether *module* is part of Python or of an installed distribution."""
     if module.__name__.startswith(DAG_FILE_PREFIX) or module.__name__ == "__main__":
         return False
     file = getattr(module, "__file__", None)
@@ -112,7 +112,7 @@ def _is_installed_file(file: str) -> bool:
 
 
 def is_own(name: str) -> bool:
-    """Tell whether a module is the user's own code, and so in no worker that has only what is installed.
+    """Return whether a module is the user's own code, and so in no worker that has only what is installed.
 
     Args:
         name: Its dotted name. Nothing is imported to find out.
@@ -175,7 +175,7 @@ def _release(module: ModuleType) -> None:
 
 
 def importable(name: str) -> bool:
-    """Tell whether a fresh process with this ``sys.path`` can find the module *name*.
+    """Return whether a fresh process with this ``sys.path`` can find the module *name*.
 
     ``importlib.util.find_spec`` answers from ``sys.modules``, which says nothing about another process, so every part
     of the name is asked of the finders themselves.
@@ -245,7 +245,7 @@ def source_of(name: str) -> ModuleSpec | None:
 
 
 def _grown_by_parent(parent: str, part: str) -> bool:
-    """Tell whether *parent*, itself importable, makes the submodule *part* when imported, as ``os.path``."""
+    """Return whether *parent*, itself importable, makes the submodule *part* when imported, as ``os.path``."""
     return bool(parent) and hasattr(sys.modules.get(parent), part)
 
 

@@ -223,7 +223,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
 
 def _found(obj: object, module: str, name: str) -> bool:
-    """Tell whether *obj* is what a worker finds under *name* in *module*, and is not to travel by value."""
+    """Return whether *obj* is what a worker finds under *name* in *module*, and is not to travel by value."""
     return is_found(obj, module, name) and module not in cloudpickle.list_registry_pickle_by_value()
 
 

@@ -32,7 +32,7 @@ def reduce_whole_module(module: ModuleType) -> Any:
 
 
 def travels(obj: object) -> bool:
-    """Tell whether cloudpickle sends the module *obj* itself by value."""
+    """Return whether cloudpickle sends the module *obj* itself by value."""
     if type(obj) is not ModuleType:
         return False
     name = obj.__name__

@@ -19,7 +19,7 @@ from airflow_joblib.system.shared_memory import Place
 from airflow_joblib.system.time_limits import UNTAKEN, WATCH
 from airflow_joblib.wire.records import load_report
 from airflow_joblib.wire.shared_pickle import Sent
-from airflow_joblib.wire.status_board import Board
+from airflow_joblib.wire.status_board import StatusBoard
 from airflow_joblib.worker import process
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class ForkedPool(Pool):
 
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
-        with Board() as self._board:
+        with StatusBoard() as self._board:
             self._watch = Watch(self._board, self._payload.rules.timeout, drain=False)
             payload = self._payload._replace(board=self._board.path, run=secrets.token_hex(8))
             start, shared = functools.partial(_start, payload), [self._board.path.file]

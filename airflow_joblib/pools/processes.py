@@ -16,7 +16,7 @@ from airflow_joblib.system import isolation
 from airflow_joblib.system.process_start import not_daemonic, safe_path
 from airflow_joblib.system.time_limits import GRACE, WATCH
 from airflow_joblib.wire.records import load_report
-from airflow_joblib.wire.status_board import Board
+from airflow_joblib.wire.status_board import StatusBoard
 from airflow_joblib.worker import process as worker_process
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ProcessPool(Pool):
 
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
-        with Board(by_path=self._by_path) as self._board, not_daemonic():
+        with StatusBoard(by_path=self._by_path) as self._board, not_daemonic():
             self._watch = Watch(self._board, self._payload.rules.timeout)
             self._payload = self._payload._replace(
                 board=self._board.path, run=secrets.token_hex(8), closed=not isolation.open_to_others()

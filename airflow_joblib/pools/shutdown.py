@@ -19,7 +19,7 @@ from airflow_joblib.system.time_limits import GRACE, LEAVING, WATCH
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_joblib.wire.status_board import Board
+    from airflow_joblib.wire.status_board import StatusBoard
 
 __all__ = ["CLOSE_FAILED", "NOT_LEFT", "check_resources", "end", "ended", "have_left", "kill", "offspring"]
 
@@ -63,7 +63,7 @@ def _childless(pid: int) -> bool:
         return False
 
 
-def have_left(workers: list[Any], board: Board) -> bool:
+def have_left(workers: list[Any], board: StatusBoard) -> bool:
     """Wait until the *workers*, which were asked by a message, have left their resources or ended; False if some don't.
 
     No signal is sent: an item may have changed what it does, and so may the code that leaves a resource.
@@ -81,7 +81,7 @@ def have_left(workers: list[Any], board: Board) -> bool:
     return True
 
 
-def end(workers: list[Any], board: Board) -> None:
+def end(workers: list[Any], board: StatusBoard) -> None:
     """Send SIGTERM until all have left or their grace is over; then kill those that have not.
 
     More than once, since between two items a worker's pool may catch what unwinds it, but not to one that is leaving:
@@ -117,7 +117,7 @@ def kill(processes: Iterable[Any]) -> None:
             os.kill(process.pid, signal.SIGKILL)
 
 
-def check_resources(board: Board, failed: type[BaseException] | None, *, silent: bool = False) -> None:
+def check_resources(board: StatusBoard, failed: type[BaseException] | None, *, silent: bool = False) -> None:
     """Raise if resources were not left after a good run; after another one, or where they are not ours, log that.
 
     Args:

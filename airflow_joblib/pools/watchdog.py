@@ -15,7 +15,7 @@ from airflow_joblib.system.time_limits import BEYOND, DRAIN
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_joblib.wire.status_board import Board, Running
+    from airflow_joblib.wire.status_board import Running, StatusBoard
 
 __all__ = ["Dead", "LostWorkersError", "Watch", "ending"]
 
@@ -73,7 +73,7 @@ class Watch:
         overdue: Process ids of workers that are to be ended.
     """
 
-    def __init__(self, board: Board, limit: float | None, *, drain: bool = True) -> None:
+    def __init__(self, board: StatusBoard, limit: float | None, *, drain: bool = True) -> None:
         self._board = board
         self._drain = drain
         self._limit = limit

@@ -7,12 +7,12 @@ import time
 
 from airflow_joblib.system import clock
 
-__all__ = ["Spent"]
+__all__ = ["ThreadTimes"]
 
 _THREAD = getattr(resource, "RUSAGE_THREAD", None)  # Linux only
 
 
-class Spent:
+class ThreadTimes:
     """Measures from when it is made, in the thread that made it."""
 
     def __init__(self) -> None:

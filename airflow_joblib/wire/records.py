@@ -42,7 +42,7 @@ class Payload(NamedTuple):
     Attributes:
         call: The pickled call, or where it lies.
         classes: The pickled classes that items refer to by key, or where they lie.
-        prepare: What the worker runs first; can be pickled. On a cluster it gives the run's guest there.
+        prepare: What the worker runs first; can be pickled. On a cluster it returns the run's session there.
         task: Process id of the task.
         local: Whether the workers are the task's children.
         rules: How to go about a chunk.

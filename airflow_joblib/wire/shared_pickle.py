@@ -161,7 +161,7 @@ def _reduce_array(array: Any) -> Any:
 
 
 def _shows_a_file(array: Any) -> bool:
-    """Tell whether the array's values are those of a file: not where nobody else sees what was changed."""
+    """Return whether the array's values are those of a file: not where nobody else sees what was changed."""
     name = getattr(array, "filename", None) if isinstance(array, sys.modules["numpy"].memmap) else None
     return name is not None and array.mode != "c" and Path(name).exists()
 

@@ -20,7 +20,7 @@ from airflow_joblib.system.shared_memory import SharedMemory, attach, opened
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["INDEX", "RESOURCES", "SINCE", "Board", "Held", "Running", "Slot"]
+__all__ = ["INDEX", "RESOURCES", "SINCE", "Held", "Running", "Slot", "StatusBoard"]
 
 _WIDTH = 4
 #: Rows; one is claimed by every worker process that starts, over the whole life of a pool.
@@ -52,7 +52,7 @@ class Running(NamedTuple):
     whole: bool = False
 
 
-class Board:
+class StatusBoard:
     """The task's view. A context manager.
 
     Args:

@@ -83,7 +83,7 @@ _local = threading.local()
 
 
 def inside_worker() -> bool:
-    """Tell whether this code runs in a worker of a fan-out, as a process or as a thread."""
+    """Return whether this code runs in a worker of a fan-out, as a process or as a thread."""
     return _state.payload is not None or inside_thread()
 
 

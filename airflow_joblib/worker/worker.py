@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.exceptions import ItemTimeoutError
 from airflow_joblib.system import clock
-from airflow_joblib.system.thread_times import Spent
+from airflow_joblib.system.thread_times import ThreadTimes
 from airflow_joblib.wire.durations import QUICK, counted
 from airflow_joblib.wire.records import ItemError, Report, Rules
 from airflow_joblib.wire.status_board import INDEX, RESOURCES, Held, Slot
@@ -66,7 +66,7 @@ def current_item() -> int | None:
 
 
 def inside_thread() -> bool:
-    """Tell whether this thread is a worker."""
+    """Return whether this thread is a worker."""
     return getattr(_local, "inside", False)
 
 
@@ -76,7 +76,7 @@ def mark_thread(*, inside: bool) -> None:
 
 
 def first_time(what: str) -> bool:
-    """Tell whether this worker has not been asked this about *what* before."""
+    """Return whether this worker has not been asked this about *what* before."""
     told: set[str] = _local.__dict__.setdefault("told", set())
     known = what in told
     told.add(what)
@@ -133,14 +133,14 @@ class Worker:
         around = getattr(_local, "running", None)  # where an item of another fan-out runs this one
         report = Report(indices[0], os.getpid(), began=clock.now(), thread=threading.get_ident())
         _local.running = report, indices
-        spent = Spent()
+        times = ThreadTimes()
         try:
             if self._enter(report):
                 self._run_items(items, indices, report, halted)
         finally:
             self._row[INDEX] = 0
             _local.running = around
-        report.seconds, report.cpu, report.waited = spent.since()
+        report.seconds, report.cpu, report.waited = times.since()
         report.durations, report.slow = counted(report.slow, len(report.values))
         return report
 
@@ -240,7 +240,7 @@ def skips(error: BaseException) -> bool:
 
 
 def _airflow_says(error: BaseException, name: str) -> bool:
-    """Tell whether an exception is of the Airflow class *name*, without importing Airflow for it."""
+    """Return whether an exception is of the Airflow class *name*, without importing Airflow for it."""
     kinds = type(error).__mro__
     return any(kind.__name__ == name and kind.__module__.partition(".")[0] == "airflow" for kind in kinds)
 

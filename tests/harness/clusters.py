@@ -93,7 +93,7 @@ class Cluster:
             time.sleep(0.1)
 
     def logged(self, name: str, text: str) -> bool:
-        """Tell whether a process has logged *text*."""
+        """Return whether a process has logged *text*."""
         return text in (self.folder / f"{name}.log").read_text(errors="replace")
 
     def tails(self, lines: int = 15) -> str:

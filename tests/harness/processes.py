@@ -83,7 +83,7 @@ def kill_all(processes: Sequence[psutil.Process], *, timeout: float = 5) -> None
 
 
 def is_idle_worker(process: psutil.Process) -> bool:
-    """Tell whether it is a worker of LocalExecutor that has nothing to do."""
+    """Return whether it is a worker of LocalExecutor that has nothing to do."""
     return "LocalExecutor: <idle>" in describe(process)
 
 

@@ -47,7 +47,7 @@ def worker_processes() -> list[psutil.Process]:
 
 
 def eventually(holds: Callable[[], object], seconds: float = 30.0) -> bool:
-    """Tell whether *holds* becomes true within *seconds*."""
+    """Return whether *holds* becomes true within *seconds*."""
     until = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > until:

@@ -58,7 +58,7 @@ class _Channel:
         self._tasks: set[asyncio.Task[object]] = set()
 
     def rung(self, event: tuple[float, Any]) -> None:
-        """Look what a worker wants that has rung the bell."""
+        """Fetch the request of a worker that has sent a notification."""
         _, told = event
         if isinstance(told, dict) and told.get("channel") == self._key:
             self._start(self._exchange(str(told["address"])))

@@ -2,10 +2,10 @@
 
 ::
 
-    item ─► Ask ─ bell: an event of the worker, with its address and no more ─► scheduler ─► the task's client
+    item ─► Ask ─ notification: an event of the worker, with its address and no more ─► scheduler ─► the task's client
                   exchange: an answer there, what waits back ◄───────────────────────────────┘
 
-Requests and answers pass through the scheduler on their way and rest nowhere. A bell that gets lost is rung again.
+Requests and answers pass through the scheduler on their way and rest nowhere. A lost notification is sent again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["OPERATION", "Ask", "leave", "run_chunk", "stop_serving", "without_co
 OPERATION = "airflow_joblib_exchange"
 #: Seconds between two looks at whether the task's client is still there.
 _LOOK = 1.0
-#: Seconds of one wait, in which an item can't be interrupted, and how many waits are made until the bell is rung again.
+#: Seconds of one wait, in which an item can't be interrupted, and how many waits are made until it notifies again.
 _WAIT, _AGAIN = 0.25, 8
 
 _RUNNING = (Status.running, Status.paused)
@@ -179,13 +179,13 @@ async def _watch(worker: Worker, run: str, scattered: str) -> None:
 
 
 def _wanted(worker: Worker, run: str) -> bool:
-    """Tell whether Dask runs a chunk of the run here and has not cancelled it, which needs nobody to be asked."""
+    """Return whether Dask runs a chunk of the run here and has not cancelled it, which needs nobody to be asked."""
     states = [task.state for key in list(_chunks.get(run, ())) if (task := worker.state.tasks.get(key)) is not None]
     return "executing" in states
 
 
 async def _is_known(worker: Worker, scattered: str) -> bool:
-    """Tell whether the scheduler knows the payload, as it does while the client is there that has sent it."""
+    """Return whether the scheduler knows the payload, as it does while the client is there that has sent it."""
     try:
         scheduler: Any = worker.scheduler
         found = await scheduler.get_task_status(keys=[scattered])

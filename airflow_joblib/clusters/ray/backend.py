@@ -39,7 +39,7 @@ _here = threading.local()
 
 
 def has_actors() -> bool:
-    """Tell whether this thread has actors already, for another fan-out."""
+    """Return whether this thread has actors already, for another fan-out."""
     return getattr(_here, "actors", False)
 
 

@@ -40,20 +40,20 @@ def _mailbox_class() -> type:
         def __init__(self) -> None:
             self.new: list[tuple[str, bytes]] = []
             self.answers: dict[str, asyncio.Future[bytes]] = {}
-            self.bell = asyncio.Event()
+            self.request_waits = asyncio.Event()
 
         async def ask(self, number: str, request: bytes) -> bytes:
             self.answers[number] = asyncio.get_running_loop().create_future()
             self.new.append((number, request))
-            self.bell.set()
+            self.request_waits.set()
             try:
                 return await self.answers[number]
             finally:
                 del self.answers[number]
 
         async def requests(self) -> list[tuple[str, bytes]]:
-            await self.bell.wait()
-            self.bell.clear()
+            await self.request_waits.wait()
+            self.request_waits.clear()
             taken, self.new = self.new, []
             return [(number, request) for number, request in taken if number in self.answers]
 

@@ -253,7 +253,7 @@ class _Said:
                 self._lines.append(line.rstrip())
 
     def has(self, text: str) -> bool:
-        """Tell whether it said that."""
+        """Return whether it said that."""
         return any(text in line for line in list(self._lines))
 
     def error(self) -> str:

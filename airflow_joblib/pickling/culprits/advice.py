@@ -85,7 +85,7 @@ def _packages(name: str) -> Iterator[str]:
 
 
 def is_known(kind: type) -> bool:
-    """Tell whether a failing object of *kind* is to be blamed as a whole, not the lock somewhere inside it."""
+    """Return whether a failing object of *kind* is to be blamed as a whole, not the lock somewhere inside it."""
     return _known(kind) is not None
 
 
@@ -120,7 +120,7 @@ def advise(kind: type, failure: Failure) -> tuple[str, str]:
 
 
 def too_deep(failure: Failure) -> bool:
-    """Tell whether pickling ran into the recursion limit, be it by deep data or by a method without end."""
+    """Return whether pickling ran into the recursion limit, be it by deep data or by a method without end."""
     return not failure.loading and isinstance(_cause(failure.error), RecursionError)
 
 

@@ -58,7 +58,7 @@ def _imports(code: CodeType) -> Iterator[Import]:
 
 
 def _is_optional(code: CodeType, steps: Sequence[dis.Instruction], offset: int) -> bool:
-    """Tell whether an instruction stands in a ``try`` that expects an import to fail, or in what then runs instead."""
+    """Return whether an instruction stands in a ``try`` that expects an import to fail, or in what runs instead."""
     entries: Sequence[Any] = getattr(dis.Bytecode(code), "exception_entries", ())
     targets = {entry.target for entry in entries if entry.start <= offset < entry.end}
     handlers = {entry.target for entry in entries}

@@ -131,7 +131,7 @@ class Dependencies:
                 where[part] = where.get(part) or who
 
     def settled(self, version: int) -> bool:
-        """Tell whether a pickle that was begun at *version* has all that it needs of modules."""
+        """Return whether a pickle that was begun at *version* has all that it needs of modules."""
         return version == self.version or not self._modules
 
     def reduce_function(self, function: FunctionType, reduced: tuple[Any, ...], *, whole: bool) -> tuple[Any, ...]:
@@ -208,7 +208,7 @@ class Dependencies:
         return list(found.values())
 
     def owns(self, module: ModuleType) -> bool:
-        """Tell whether a module is one of the user's, to be sent as such."""
+        """Return whether a module is one of the user's, to be sent as such."""
         return is_own(module.__name__) and sys.modules.get(module.__name__) is module
 
     def reduce_module(self, module: ModuleType) -> tuple[Any, ...]:

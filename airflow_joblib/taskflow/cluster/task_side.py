@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.fan_out.host import Visit
+from airflow_joblib.fan_out.host import ClusterServices
 from airflow_joblib.system import plain_json
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_internals import (
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-__all__ = ["visiting"]
+__all__ = ["cluster_services"]
 
 log = logging.getLogger("airflow_joblib")
 
 
 @contextmanager
-def visiting(
+def cluster_services(
     engine: str,
     asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],
     supervisor: Any,
     context: Mapping[str, bytes] | None,
-) -> Iterator[Visit]:
+) -> Iterator[ClusterServices]:
     """Serve the workers of a cluster for the length of a run.
 
     Args:
@@ -52,12 +52,12 @@ def visiting(
     """
     task = _Task(supervisor)
     with asked(task.answer) as ask:
-        invitation = worker_side.Invitation(engine, ask, context, task_log.levels())
-        worker_side.made_here.add(invitation.number)
+        factory = worker_side.SessionFactory(engine, ask, context, task_log.levels())
+        worker_side.made_here.add(factory.number)
         try:
-            yield Visit(invitation, task.take)
+            yield ClusterServices(factory, task.take)
         finally:
-            worker_side.made_here.discard(invitation.number)
+            worker_side.made_here.discard(factory.number)
 
 
 class _Task:

@@ -1,6 +1,6 @@
-"""A thread of a run in a worker of a cluster, which may serve other runs beside, and what that thread says.
+"""The route of a thread's log lines to its task, from a worker of a cluster, which may serve other runs beside.
 
-Imports no Airflow. What an item starts by :mod:`asyncio`, threads of ``asyncio.to_thread`` among it, sits there too.
+Imports no Airflow. What an item starts by :mod:`asyncio` has the same route, threads of ``asyncio.to_thread`` too.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from airflow_joblib.worker.worker import current_item
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from airflow_joblib.taskflow.cluster.worker_side import TaskGuest
+    from airflow_joblib.taskflow.cluster.worker_side import TaskSession
 
-__all__ = ["LINES", "Seat", "here", "unpacked"]
+__all__ = ["LINES", "ThreadRoute", "current_route", "unpacked"]
 
 #: First byte of a request that brings lines of the log.
 LINES = b"L"
-#: Bytes of what was said above which a chunk is handed back, so that it reaches the task's log.
+#: Bytes of lines above which a chunk is handed back, so that they reach the task's log.
 _FULL = 1 << 18
 #: Bytes above which it is sent in the midst of an item, and seconds after which it is if more is said.
 _MOST, _LATEST = 1 << 20, 2.0
 
 
-class Seat:
-    """What a thread of a run has.
+class ThreadRoute:
+    """What a thread of a run has: its session, and the lines that it has logged and not sent yet.
 
     Args:
-        guest: The run.
+        session: The run's session in this process.
         ask: Sends to the task's process; None where there is no channel.
     """
 
-    def __init__(self, guest: TaskGuest, ask: Callable[[bytes], bytes] | None) -> None:
-        self.guest = guest
+    def __init__(self, session: TaskSession, ask: Callable[[bytes], bytes] | None) -> None:
+        self.session = session
         self._ask = ask
         self._number = (os.getpid(), threading.get_ident())
         self._lock = threading.RLock()
@@ -53,11 +53,11 @@ class Seat:
 
     @property
     def full(self) -> bool:
-        """Whether so much was said that it should go to the task."""
+        """Whether so much was logged that it should go to the task."""
         return self._size > _FULL or bool(self._packed)
 
     def say(self, **data: Any) -> None:
-        """Keep what this thread says, or send it if that is much, or old."""
+        """Keep a line that this thread logs, and send the lines if they are many, or old."""
         index = current_item()
         if index is not None:
             data["item"] = index
@@ -78,7 +78,7 @@ class Seat:
             self.say(kind="secret", secret=secret, name=name)
 
     def take(self) -> list[bytes]:
-        """Return, and forget, what was said."""
+        """Return, and forget, the lines."""
         with self._lock:
             lines, self._lines, self._packed, self._size = [*self._packed, *self._lines], [], [], 0
             return lines
@@ -91,7 +91,7 @@ class Seat:
                 self._lines, self._size = [], 0
 
     def flush(self) -> None:
-        """Send what was said; where there is no channel, it waits for the chunk's end, packed if it is much."""
+        """Send the lines; where there is no channel they wait for the chunk's end, packed if they are many."""
         if self._ask is None:
             self._pack()
             return
@@ -110,7 +110,7 @@ class Seat:
 
 
 def unpacked(said: Iterable[bytes]) -> Iterator[bytes]:
-    """Give the lines of what a thread has said, some of which may come packed."""
+    """Yield the lines that a thread has logged, some of which may come packed."""
     for part in said:
         if part.startswith(b"{"):
             yield part
@@ -118,5 +118,5 @@ def unpacked(said: Iterable[bytes]) -> Iterator[bytes]:
             yield from zlib.decompress(part).splitlines(keepends=True)
 
 
-#: The seat of the thread that runs; None for all that are none of a run.
-here: ContextVar[Seat | None] = ContextVar("airflow_joblib_seat", default=None)
+#: The route of the current thread; None for a thread that is not a run's.
+current_route: ContextVar[ThreadRoute | None] = ContextVar("airflow_joblib_route", default=None)

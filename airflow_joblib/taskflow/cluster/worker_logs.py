@@ -19,13 +19,13 @@ from airflow_joblib.system.import_hooks import when_imported
 from airflow_joblib.system.private_names import need
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_internals import MASKERS
-from airflow_joblib.taskflow.cluster.thread_route import here
+from airflow_joblib.taskflow.cluster.thread_route import current_route
 from airflow_joblib.taskflow.logs.records import of_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_joblib.taskflow.cluster.thread_route import Seat
+    from airflow_joblib.taskflow.cluster.thread_route import ThreadRoute
     from airflow_joblib.taskflow.logs.levels import Levels
 
 __all__ = ["Wanted", "install"]
@@ -44,7 +44,7 @@ class Wanted:
         self._disabled = frozenset(levels.disabled)
 
     def takes(self, logger: logging.Logger, level: int) -> bool:
-        """Tell whether the task's logger of the same name takes records of a level; one that it lacks, its nearest."""
+        """Return whether the task's logger of that name takes records of a level; where it has none, the nearest."""
         if level <= self.levels.off or level < self.levels.floor or logger.name in self._disabled:
             return False
         return level >= self._level(logger)
@@ -94,8 +94,8 @@ def install() -> Callable[[], None]:
 def _is_enabled_for(before: Callable[[logging.Logger, int], bool]) -> Any:
     @wraps(before)
     def is_enabled_for(self: logging.Logger, level: int) -> bool:
-        seat = here.get()
-        return before(self, level) if seat is None else seat.guest.levels.takes(self, level)
+        route = current_route.get()
+        return before(self, level) if route is None else route.session.levels.takes(self, level)
 
     return is_enabled_for
 
@@ -103,13 +103,13 @@ def _is_enabled_for(before: Callable[[logging.Logger, int], bool]) -> Any:
 def _call_handlers(before: Callable[[logging.Logger, logging.LogRecord], None]) -> Any:
     @wraps(before)
     def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
-        seat = here.get()
-        if seat is None:
+        route = current_route.get()
+        if route is None:
             before(self, record)
             return
         _to_own_handlers(self, record)
         try:
-            seat.say(kind="logging", **of_record(record))
+            route.say(kind="logging", **of_record(record))
         except Exception:  # noqa: BLE001 - as logging's own handlers do
             logging.Handler().handleError(record)
 
@@ -135,12 +135,12 @@ def _show_warning(before: Callable[..., None]) -> Any:
         file: Any = None,
         line: str | None = None,
     ) -> None:
-        seat = here.get()
-        if seat is None or file is not None:
+        route = current_route.get()
+        if route is None or file is not None:
             before(message, category, filename, lineno, file, line)
-        elif seat.guest.levels.levels.of_structlog("py.warnings") <= logging.WARNING:
+        elif route.session.levels.levels.of_structlog("py.warnings") <= logging.WARNING:
             fields = {"category": category.__name__, "filename": filename, "lineno": lineno}
-            seat.say(kind="warning", message=str(message), created=time.time(), fields=fields)
+            route.say(kind="warning", message=str(message), created=time.time(), fields=fields)
 
     return show_warning
 
@@ -153,14 +153,14 @@ class _Stream:
         self._logger = logger
 
     def write(self, text: str) -> int:
-        seat = here.get()
-        if seat is None:
+        route = current_route.get()
+        if route is None:
             return self._stream.write(text)  # type: ignore[no-any-return]
         if not isinstance(text, str):
             msg = f"write() argument must be str, not {type(text).__name__}"
             raise TypeError(msg)
         if text:
-            seat.say(kind="stream", logger=self._logger, message=text, created=time.time())
+            route.say(kind="stream", logger=self._logger, message=text, created=time.time())
         return len(text)
 
     def writelines(self, texts: Any) -> None:
@@ -189,29 +189,29 @@ def _replace_structlog(replace: Callable[[Any, str, Callable[[Any], Any]], None]
 def _proxy_to_logger(before: Callable[..., Any]) -> Any:
     @wraps(before)
     def proxy_to_logger(self: Any, method_name: str, event: str | None = None, **event_kw: Any) -> Any:
-        seat = here.get()
-        if seat is None:
+        route = current_route.get()
+        if route is None:
             return before(self, method_name, event, **event_kw)
-        _ship(seat, self, method_name, {**self._context, **event_kw, "event": event})
+        _ship(route, self, method_name, {**self._context, **event_kw, "event": event})
         return None
 
     return proxy_to_logger
 
 
-def _ship(seat: Seat, bound: Any, method: str, event: dict[str, Any]) -> None:
+def _ship(route: ThreadRoute, bound: Any, method: str, event: dict[str, Any]) -> None:
     from structlog.contextvars import merge_contextvars
 
     from airflow_joblib.taskflow.logs.worker_structlog import LEVELS, as_data
 
     name = event.get("logger_name") or getattr(bound._logger, "name", None) or ""  # noqa: SLF001
-    if LEVELS.get(method, logging.INFO) >= seat.guest.levels.levels.of_structlog(str(name)):
-        seat.say(kind="structlog", **as_data(bound._logger, method, merge_contextvars(bound, method, event)))  # noqa: SLF001
+    if LEVELS.get(method, logging.INFO) >= route.session.levels.levels.of_structlog(str(name)):
+        route.say(kind="structlog", **as_data(bound._logger, method, merge_contextvars(bound, method, event)))  # noqa: SLF001
 
 
 def _bind(before: Callable[..., Any]) -> Any:
     @wraps(before)
     def bind(self: Any, **new_values: Any) -> Any:
-        if here.get() is None:
+        if current_route.get() is None:
             return before(self, **new_values)
         bound = _unfiltered(before(self))
         vars(self).pop("bind", None)  # it keeps what it has made, which others would find
@@ -237,10 +237,10 @@ def _unfiltered(bound: Any) -> Any:
 def _add_mask(before: Callable[..., None]) -> Any:
     @wraps(before)
     def add_mask(self: Any, secret: Any, name: str | None = None) -> None:
-        seat = here.get()
-        if seat is None or not isinstance(secret, str):  # of a mapping or a list each part comes by
+        route = current_route.get()
+        if route is None or not isinstance(secret, str):  # of a mapping or a list each part comes by
             before(self, secret, name)
         elif secret:  # the task masks it; here it would stay when the run is over
-            seat.mask(secret, name)
+            route.mask(secret, name)
 
     return add_mask

@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.clusters.run_hooks import Guest
+from airflow_joblib.clusters.run_session import RunSession
 from airflow_joblib.system.import_hooks import when_imported
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_internals import CONTEXT, LOOK_FOR_RUNNER, TASK_RUNNER
 from airflow_joblib.taskflow.cluster import worker_logs
-from airflow_joblib.taskflow.cluster.thread_route import Seat, here
+from airflow_joblib.taskflow.cluster.thread_route import ThreadRoute, current_route
 from airflow_joblib.taskflow.relay.worker_setup import allow_import, let_go_of_stdin, promise_runner
 
 if TYPE_CHECKING:
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
     from airflow_joblib.taskflow.logs.levels import Levels
 
-__all__ = ["Invitation", "TaskGuest", "made_here"]
+__all__ = ["SessionFactory", "TaskSession", "made_here"]
 
-#: Invitations that were made in this process, which is their task's: it has all this already.
+#: Ids of factories that were made in this process, which is their task's: it has all this already.
 made_here: set[str] = set()
 
 _lock = threading.RLock()
-_guests: set[TaskGuest] = set()
+_sessions: set[TaskSession] = set()
 _undo: list[Callable[[], None]] = []
 
 
 @dataclass(frozen=True)
-class Invitation:
-    """What a worker is given to have a task's guest. Called, it makes that.
+class SessionFactory:
+    """Makes a task's session in a worker that was sent this.
 
     Attributes:
         engine: Name of the backend.
         ask: The channel to the task's process; None where there is none.
         context: The task's context, each value pickled by itself; None where there is none.
         levels: The task's levels of logging.
-        number: Which invitation this is.
+        number: Unique id of this factory.
     """
 
     engine: str
@@ -54,63 +54,63 @@ class Invitation:
     levels: Levels
     number: str = field(default_factory=functools.partial(secrets.token_hex, 16))
 
-    def __call__(self) -> Guest:
-        """Let a run in."""
+    def __call__(self) -> RunSession:
+        """Begin the session of the run."""
         if self.number in made_here:
-            return Guest()
-        guest = TaskGuest(self)
+            return RunSession()
+        session = TaskSession(self)
         with _lock:
-            if not _guests:
+            if not _sessions:
                 _install()
-            _guests.add(guest)
-        return guest
+            _sessions.add(session)
+        return session
 
 
-class TaskGuest(Guest):
-    """A run of a task in this worker process.
+class TaskSession(RunSession):
+    """The session of a task's run in this worker process.
 
     Args:
-        invitation: What it has brought.
+        factory: Has the channel, the context and the levels.
 
     Attributes:
         context: The task's context; None where there is none.
         levels: What of its log the task wants.
     """
 
-    def __init__(self, invitation: Invitation) -> None:
+    def __init__(self, factory: SessionFactory) -> None:
         from airflow_joblib.taskflow.relay.supervisor_proxy import ByChannel
         from airflow_joblib.taskflow.relay.worker_context import WorkerContext
 
-        self._ask = invitation.ask
-        self.levels = worker_logs.Wanted(invitation.levels)
-        self.comms = ByChannel(invitation.ask, invitation.engine)
-        self.context = None if invitation.context is None else WorkerContext(invitation.context)
+        self._ask = factory.ask
+        self.levels = worker_logs.Wanted(factory.levels)
+        self.comms = ByChannel(factory.ask, factory.engine)
+        self.context = None if factory.context is None else WorkerContext(factory.context)
 
     def enter(self) -> None:
-        """Seat this thread."""
-        here.set(Seat(self, self._ask))
+        """ThreadRoute this thread."""
+        current_route.set(ThreadRoute(self, self._ask))
 
     def said(self) -> list[bytes]:
-        """Return, and forget, what this thread has said."""
-        seat = here.get()
-        return [] if seat is None else seat.take()
+        """Return, and forget, the lines that this thread has logged."""
+        route = current_route.get()
+        return [] if route is None else route.take()
 
     def full(self) -> bool:
-        """Tell whether this thread has said much."""
-        seat = here.get()
-        return seat is not None and seat.full
+        """Return whether this thread has logged much."""
+        route = current_route.get()
+        return route is not None and route.full
 
     def flush(self) -> None:
-        """Send what this thread has said."""
-        seat = here.get()
-        if seat is not None:
-            seat.flush()
+        """Send the lines that this thread has logged."""
+        route = current_route.get()
+        if route is not None:
+            route.flush()
 
     def leave(self) -> None:
-        """Go, and with the last one all that was put in place."""
+        """End the session, and with the last one undo all that was put in place."""
         with _lock:
-            _guests.discard(self)
-            if not _guests:
+            _sessions.discard(self)
+            if not _sessions:
                 while _undo:
                     with suppress(Exception):
                         _undo.pop()()
@@ -135,13 +135,13 @@ def _lend_context() -> None:
 
 
 def _comms() -> Any:
-    seat = here.get()
-    return None if seat is None else seat.guest.comms
+    route = current_route.get()
+    return None if route is None else route.session.comms
 
 
 def _context() -> Any:
-    seat = here.get()
-    return None if seat is None else seat.guest.context
+    route = current_route.get()
+    return None if route is None else route.session.context
 
 
 def _lend(module: Any, name: str, value: object) -> None:

@@ -38,7 +38,7 @@ class Parallel(Protocol):
         ...
 
     def uses_processes(self) -> bool:
-        """Tell whether its workers are processes."""
+        """Return whether its workers are processes."""
         ...
 
     def check(self) -> None:

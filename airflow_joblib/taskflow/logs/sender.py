@@ -44,7 +44,7 @@ class Sender:
         self._lock = threading.RLock()  # since what is collected, or handles a signal, may log in the midst of a line
         self._waiting: deque[bytes] = deque()
         self._socket: socket.socket | None = None
-        self._lost = self._busy = self._torn = False
+        self._lost = self._busy = self._partial = False
 
     def connect(self) -> bool:
         """Connect, and tell whether that worked."""
@@ -75,9 +75,9 @@ class Sender:
             self._busy = False
 
     def _transmit(self, line: bytes) -> None:
-        # A signal's handler may raise between two of these. Then the line stays torn, and the next begins on its own.
-        rest = memoryview(b"\n" + line if self._torn else line)
-        self._torn = True
+        # A signal's handler may raise between two of these. Then the line stays incomplete; the next begins on its own.
+        rest = memoryview(b"\n" + line if self._partial else line)
+        self._partial = True
         while rest and self._socket is not None:
             rest = rest[self._socket.send(rest) :]
-        self._torn = False
+        self._partial = False

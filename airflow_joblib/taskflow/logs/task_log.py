@@ -107,7 +107,7 @@ class TaskLog:
             return
         try:
             data = plain_json.loads(line)
-        except ValueError:  # torn, as its worker was stopped in the midst of it
+        except ValueError:  # incomplete, as its worker was stopped in the midst of it
             return
         if isinstance(data, dict):
             getattr(self, f"_take_{data.get('kind')}", self._take_nothing)(number, data)

@@ -104,7 +104,7 @@ def _complete_context() -> bool:
 def allow_import() -> bool:
     """Put an empty database in memory in the place of an address under which Airflow can't be imported.
 
-    Tell whether there was such a one: only a task's process hands it on.
+    Return whether there was such a one: only a task's process hands it on.
     """
     found = os.environ.get(DATABASE, "").startswith(NO_DATABASE)
     if found:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from airflow_joblib.checkpoint import Folder
-    from airflow_joblib.fan_out.host import Figures, RunDisplay, Visit
+    from airflow_joblib.fan_out.host import ClusterServices, Figures, RunDisplay
     from airflow_joblib.wire.call import Call
 
 __all__ = ["Task", "inside_task", "of_this_process", "use"]
 
 
 def inside_task() -> bool:
-    """Tell whether this process runs a task, with a supervisor to ask."""
+    """Return whether this process runs a task, with a supervisor to ask."""
     if airflow_internals.supervisor() is None:
         return False
     airflow_internals.check(load=True)  # all that a run will need, before its first item
@@ -49,15 +49,15 @@ class Task(Host):
         from airflow_joblib.taskflow.logs import worker, worker_structlog  # noqa: F401
         from airflow_joblib.taskflow.relay import framing, supervisor_proxy, worker_context  # noqa: F401
 
-    def visiting(
+    def cluster_services(
         self,
         engine: str,
         asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],
-    ) -> AbstractContextManager[Visit]:
+    ) -> AbstractContextManager[ClusterServices]:
         """Serve the workers of a cluster for the length of a run: what they ask of Airflow, and their logs."""
-        from airflow_joblib.taskflow.cluster.task_side import visiting
+        from airflow_joblib.taskflow.cluster.task_side import cluster_services
 
-        return visiting(engine, asked, airflow_internals.supervisor(), _context())
+        return cluster_services(engine, asked, airflow_internals.supervisor(), _context())
 
     @contextmanager
     def watched(self) -> Iterator[Callable[[], None]]:
@@ -110,7 +110,7 @@ class Task(Host):
         return inside_worker()
 
     def is_whole_task(self, call: Call) -> bool:
-        """Tell whether this run is all that the task does."""
+        """Return whether this run is all that the task does."""
         return xcom.is_whole_task(call.function)
 
     def when_succeeded(self, act: Callable[[], object]) -> None:

@@ -40,12 +40,12 @@ _SAMPLE = 1000
 
 
 def are_xcom(function: object) -> bool:
-    """Tell whether the list of results that *function* gives for its items will be the XCom of the running task."""
+    """Return whether the list of results that *function* gives for its items will be the XCom of the running task."""
     return is_whole_task(function) and bool(getattr(_context().get("task"), "do_xcom_push", False))
 
 
 def is_whole_task(function: object) -> bool:
-    """Tell whether the fan-out of *function* is all that the running task does."""
+    """Return whether the fan-out of *function* is all that the running task does."""
     whole = getattr(_context().get("task"), "python_callable", None)
     return getattr(whole, "function", None) is function
 
@@ -63,13 +63,13 @@ def check_of(function: object) -> Callable[[int, object], str | None] | None:
 
 
 def serialized_by_airflow() -> bool:
-    """Tell whether XComs are stored in the way of Airflow itself; a backend of one's own may do as it likes."""
+    """Return whether XComs are stored in the way of Airflow itself; a backend of one's own may do as it likes."""
     own: bool = airflow_internals.XCom.serialize_value is airflow_internals.BaseXCom.serialize_value
     return own or stored_elsewhere()
 
 
 def stored_elsewhere() -> bool:
-    """Tell whether XComs go to Airflow's object storage backend."""
+    """Return whether XComs go to Airflow's object storage backend."""
     return any(kind.__name__ == "XComObjectStorageBackend" for kind in airflow_internals.XCom.__mro__)
 
 

@@ -50,13 +50,13 @@ ENDS = [len(b"".join(frame(values) for values in WHOLE[:count])) for count in ra
 
 
 @given(st.integers(0, len(FILE)))
-def test_torn_at_any_byte(size: int) -> None:
-    """A file that ends anywhere gives its whole frames, and says that the last one is torn."""
+def test_incomplete_at_any_byte(size: int) -> None:
+    """A file that ends anywhere gives its whole frames, and says that the last one is incomplete."""
     found = list(decode(KEY, FILE[:size]))
     whole = sum(end <= size for end in ENDS) - 1
     assert [contents(each)[1] for each in found[:whole]] == WHOLE[:whole]
     assert len(found) == whole + (size not in ENDS)
-    assert all(isinstance(each, str) and "torn" in each for each in found[whole:])
+    assert all(isinstance(each, str) and "incomplete" in each for each in found[whole:])
 
 
 @given(st.integers(0, len(FILE) - 1), st.integers(1, 255))

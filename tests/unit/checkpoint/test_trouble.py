@@ -24,8 +24,8 @@ def test_bad_files_are_named_and_ignored(tmp_path: Path, caplog: pytest.LogCaptu
     folder = LocalFolder(tmp_path)
     for item in range(4):
         keep(folder, [item])
-    torn, corrupt, gone, _ = sorted(folder.names())
-    (tmp_path / torn).write_bytes((tmp_path / torn).read_bytes()[:-1])
+    incomplete, corrupt, gone, _ = sorted(folder.names())
+    (tmp_path / incomplete).write_bytes((tmp_path / incomplete).read_bytes()[:-1])
     (tmp_path / corrupt).write_bytes(b"\0" + (tmp_path / corrupt).read_bytes()[1:])
     (tmp_path / gone).unlink()
     (tmp_path / gone).symlink_to(tmp_path / "nowhere")
@@ -35,7 +35,7 @@ def test_bad_files_are_named_and_ignored(tmp_path: Path, caplog: pytest.LogCaptu
     assert checkpoint.found == 1
     messages = [record.getMessage() for record in caplog.records]
     for name, why in {
-        torn: "torn",
+        incomplete: "incomplete",
         corrupt: "not of this library",
         gone: "can't be read",
         "notes.txt": "not of",
@@ -177,7 +177,7 @@ def items_of(line: str) -> set[int]:
 
 @pytest.mark.slow
 def test_killed_at_any_moment(tmp_path: Path) -> None:
-    """After SIGKILL at any moment everything flushed is there, right and once; a file that is torn is none of ours."""
+    """After SIGKILL at any moment everything flushed is there, right and once; an incomplete file is not loaded."""
     folder = LocalFolder(tmp_path / "kept")
     flushed: set[int] = set()
     for attempt in range(20):

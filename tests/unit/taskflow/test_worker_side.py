@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_joblib.clusters.run_hooks import Guest
-from airflow_joblib.taskflow.cluster import worker_side as guests
-from airflow_joblib.taskflow.cluster.thread_route import here, unpacked
-from airflow_joblib.taskflow.cluster.worker_side import Invitation, TaskGuest
+from airflow_joblib.clusters.run_session import RunSession
+from airflow_joblib.taskflow.cluster import worker_side
+from airflow_joblib.taskflow.cluster.thread_route import current_route, unpacked
+from airflow_joblib.taskflow.cluster.worker_side import SessionFactory, TaskSession
 from airflow_joblib.taskflow.logs.levels import Levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-log = logging.getLogger("shop.guest")
+log = logging.getLogger("shop.session")
 LEVELS = Levels((("", logging.INFO), ("shop.loud", logging.DEBUG)), disabled=("shop.off",), structlog=(("", 20),))
 
 
@@ -41,21 +41,21 @@ def told(lines: list[bytes]) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def guest() -> Iterator[TaskGuest]:
+def session() -> Iterator[TaskSession]:
     """A run in this process, with no channel."""
-    made = Invitation("spark", None, {}, LEVELS)()
-    assert isinstance(made, TaskGuest)
+    made = SessionFactory("spark", None, {}, LEVELS)()
+    assert isinstance(made, TaskSession)
     yield made
     made.leave()
 
 
-def entered(guest: Guest, say: Callable[[], object]) -> list[tuple[str, str]]:
+def entered(session: RunSession, say: Callable[[], object]) -> list[tuple[str, str]]:
     """Return what a thread of a run says."""
 
     def work() -> list[tuple[str, str]]:
-        guest.enter()
+        session.enter()
         say()
-        return told(guest.said())
+        return told(session.said())
 
     found: list[tuple[str, str]] = in_thread(work)
     return found
@@ -75,21 +75,21 @@ SPOKEN = [("logging", "logged 1"), ("logging", "loud"), ("stream", "printed"), (
 
 def test_only_threads_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     """What they say is the run's, at the task's levels; what any other thread says goes where it went before."""
-    guest = Invitation("dask", None, {}, LEVELS)()
+    session = SessionFactory("dask", None, {}, LEVELS)()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         before = log.isEnabledFor(logging.INFO)
-        assert entered(guest, speak) == SPOKEN
+        assert entered(session, speak) == SPOKEN
         assert capsys.readouterr() == ("", "")
         print("mine")
         assert capsys.readouterr().out == "mine\n"
         assert log.isEnabledFor(logging.INFO) == before
-    guest.leave()
+    session.leave()
 
 
 def test_two_runs() -> None:
     """Each gets what its own threads say; the first that leaves takes nothing from the other."""
-    first, second = (Invitation("dask", None, {}, LEVELS)() for _ in range(2))
+    first, second = (SessionFactory("dask", None, {}, LEVELS)() for _ in range(2))
     assert entered(first, lambda: print("one", end="")) == [("stream", "one")]
     first.leave()
     assert entered(second, lambda: log.info("two")) == [("logging", "two")]
@@ -100,15 +100,15 @@ def test_nothing_stays() -> None:
     """After the last run all is as it was, and threads that live on speak as any other."""
     places = [(logging.Logger, "isEnabledFor"), (logging.Logger, "callHandlers"), (warnings, "showwarning")]
     before = [getattr(owner, name) for owner, name in places], sys.stdout, sys.stderr, list(sys.meta_path)
-    made = Invitation("dask", None, {}, LEVELS)()
+    made = SessionFactory("dask", None, {}, LEVELS)()
     assert [getattr(owner, name) for owner, name in places] != before[0]
     made.leave()
     assert ([getattr(owner, name) for owner, name in places], sys.stdout, sys.stderr, list(sys.meta_path)) == before
-    assert not guests._guests
-    assert not guests._undo
+    assert not worker_side._sessions
+    assert not worker_side._undo
 
 
-def test_threads_of_asyncio(guest: TaskGuest) -> None:
+def test_threads_of_asyncio(session: TaskSession) -> None:
     """What an item starts by asyncio, or in a copy of its context, speaks for the item."""
 
     def say() -> None:
@@ -117,7 +117,7 @@ def test_threads_of_asyncio(guest: TaskGuest) -> None:
         in_thread(lambda: context.run(log.info, "from a copy"))
         in_thread(lambda: log.info("from nobody's thread"))
 
-    assert entered(guest, say) == [("logging", "from a thread of asyncio"), ("logging", "from a copy")]
+    assert entered(session, say) == [("logging", "from a thread of asyncio"), ("logging", "from a copy")]
 
 
 def test_much_is_sent_before_the_end() -> None:
@@ -128,7 +128,7 @@ def test_much_is_sent_before_the_end() -> None:
         sent.append(request)
         return b""
 
-    made = Invitation("dask", ask, {}, LEVELS)()
+    made = SessionFactory("dask", ask, {}, LEVELS)()
 
     def say() -> None:
         for number in range(5000):
@@ -142,39 +142,39 @@ def test_much_is_sent_before_the_end() -> None:
     assert [int(message[:6]) for _, message in [*told(lines), *kept]] == list(range(5000))
 
 
-def test_full(guest: TaskGuest) -> None:
+def test_full(session: TaskSession) -> None:
     """Without a channel much that was said asks for the chunk to be handed back."""
 
     def work() -> list[bool]:
-        guest.enter()
-        found = [guest.full()]
+        session.enter()
+        found = [session.full()]
         log.info("x" * (1 << 20))
-        found.append(guest.full())
-        guest.said()
-        return [*found, guest.full()]
+        found.append(session.full())
+        session.said()
+        return [*found, session.full()]
 
     assert in_thread(work) == [False, True, False]
 
 
 def test_the_task_itself() -> None:
     """In the task's own process, where threads have all this already, nothing is put in place."""
-    invitation = Invitation("dask", None, {}, LEVELS)
-    guests.made_here.add(invitation.number)
+    factory = SessionFactory("dask", None, {}, LEVELS)
+    worker_side.made_here.add(factory.number)
     try:
-        assert type(invitation()) is Guest
-        assert not guests._guests
+        assert type(factory()) is RunSession
+        assert not worker_side._sessions
     finally:
-        guests.made_here.clear()
+        worker_side.made_here.clear()
 
 
-def test_structlog(guest: TaskGuest) -> None:
+def test_structlog(session: TaskSession) -> None:
     """Events of structlog have their logger's name and level, also where this process would drop them."""
     structlog = pytest.importorskip("structlog")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50), cache_logger_on_first_use=True)
     try:
         logger = structlog.get_logger("shop.structured")
-        assert entered(guest, lambda: (logger.info("here"), logger.debug("not at this level"))) == [
-            ("structlog", "here")
+        assert entered(session, lambda: (logger.info("current_route"), logger.debug("not at this level"))) == [
+            ("structlog", "current_route")
         ]
         assert "bind" not in vars(logger)
     finally:
@@ -182,17 +182,17 @@ def test_structlog(guest: TaskGuest) -> None:
 
 
 @pytest.mark.slow
-def test_flood_without_a_channel(guest: TaskGuest) -> None:
+def test_flood_without_a_channel(session: TaskSession) -> None:
     """What can't be sent before the chunk's end is packed, loses nothing, and has the chunk handed back."""
 
     def work() -> list[bytes]:
-        guest.enter()
+        session.enter()
         for number in range(20_000):
             log.info("%s %d", "x" * 100, number)
-        seat = here.get()
-        assert seat is not None
-        assert seat.full
-        return guest.said()
+        route = current_route.get()
+        assert route is not None
+        assert route.full
+        return session.said()
 
     said: list[bytes] = in_thread(work)
     assert sum(map(len, said)) < 2 << 20

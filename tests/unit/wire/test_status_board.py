@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_joblib.wire.status_board import _ROWS, INDEX, SINCE, Board, Running, Slot
+from airflow_joblib.wire.status_board import _ROWS, INDEX, SINCE, Running, Slot, StatusBoard
 from tests.unit.helpers import eventually
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
-def board() -> Iterator[Board]:
-    with Board() as board:
+def board() -> Iterator[StatusBoard]:
+    with StatusBoard() as board:
         yield board
 
 
@@ -32,7 +32,7 @@ def claim(path: str, item: int, over: Any) -> None:
     over.wait(120)
 
 
-def test_processes_have_rows_of_their_own(board: Board) -> None:
+def test_processes_have_rows_of_their_own(board: StatusBoard) -> None:
     """Processes that claim a row at the same time get one each, and the task sees what each of them runs."""
     over = FORK.Event()
     workers = [FORK.Process(target=claim, args=(board.path, item, over)) for item in range(20)]
@@ -49,7 +49,7 @@ def test_processes_have_rows_of_their_own(board: Board) -> None:
     assert board.running() == expected, "what a process ran when it ended is not forgotten"
 
 
-def test_between_two_chunks(board: Board) -> None:
+def test_between_two_chunks(board: StatusBoard) -> None:
     """A worker that runs no item is not among those that do."""
     slot = Slot(board.path)
     assert board.running() == {}
@@ -59,7 +59,7 @@ def test_between_two_chunks(board: Board) -> None:
     assert board.running() == {}
 
 
-def test_halt(board: Board) -> None:
+def test_halt(board: StatusBoard) -> None:
     """Either side asks all to start no further item; the task takes it back."""
     one, other = Slot(board.path), Slot(board.path)
     assert not one.halted
@@ -71,7 +71,7 @@ def test_halt(board: Board) -> None:
     assert one.halted
 
 
-def test_more_workers_than_rows(board: Board) -> None:
+def test_more_workers_than_rows(board: StatusBoard) -> None:
     """A worker beyond the last row runs unseen, and is still halted."""
     slots = [Slot(board.path) for _ in range(3)]
     board._cells[0] = _ROWS
@@ -96,7 +96,7 @@ def test_no_memory_to_share(path: str) -> None:
 
 def test_task_has_ended() -> None:
     """A worker goes on with its row after the task has closed the board, and a later one finds nothing to claim."""
-    with Board() as board:
+    with StatusBoard() as board:
         slot = Slot(board.path)
     slot.row[INDEX] = 3
     slot.halt()
@@ -108,6 +108,6 @@ def test_file_is_closed() -> None:
     """The task's end of the board is closed with it."""
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(10):
-        with Board():
+        with StatusBoard():
             time.sleep(0)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before

@@ -13,7 +13,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_joblib.pickling import dumps
-from airflow_joblib.taskflow.cluster.worker_side import Invitation
+from airflow_joblib.taskflow.cluster.worker_side import SessionFactory
 from airflow_joblib.taskflow.logs.levels import Levels
 from airflow_joblib.taskflow.relay.answers import Answers
 from airflow_joblib.taskflow.relay.supervisor_proxy import error_that_passes
@@ -42,14 +42,14 @@ def run() -> Iterator[Callable[..., ThreadPoolExecutor]]:
     made: list[tuple[Any, ThreadPoolExecutor]] = []
 
     def make(ask: Callable[[bytes], bytes] | None, run_id: str) -> ThreadPoolExecutor:
-        guest = Invitation("spark", ask, {"run_id": dumps(run_id)}, Levels())()
-        made.append((guest, ThreadPoolExecutor(1, initializer=guest.enter)))
+        session = SessionFactory("spark", ask, {"run_id": dumps(run_id)}, Levels())()
+        made.append((session, ThreadPoolExecutor(1, initializer=session.enter)))
         return made[-1][1]
 
     yield make
-    for guest, thread in made:
+    for session, thread in made:
         thread.shutdown()
-        guest.leave()
+        session.leave()
     assert not hasattr(task_runner, "SUPERVISOR_COMMS")
 
 

@@ -1,12 +1,12 @@
-"""What a run has in a worker of a cluster, around its threads there."""
+"""The session of a run in a worker process of a cluster: what surrounds the run's threads there."""
 
 from __future__ import annotations
 
-__all__ = ["Guest"]
+__all__ = ["RunSession"]
 
 
-class Guest:
-    """One run in one worker process. This one brings nothing along; a task's gives its threads Airflow, and a log."""
+class RunSession:
+    """A run's session in a worker process of a cluster. That of a task gives its threads Airflow, and a log."""
 
     def enter(self) -> None:
         """Surround the thread that calls, which is one of the run."""
@@ -16,7 +16,7 @@ class Guest:
         return []
 
     def full(self) -> bool:
-        """Tell whether so much was said that the chunk should be handed back."""
+        """Return whether so much was said that the chunk should be handed back."""
         return False
 
     def flush(self) -> None:
