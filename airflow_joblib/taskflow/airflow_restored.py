@@ -42,13 +42,18 @@ def lent_context(context: Any) -> Iterator[None]:
 
 @contextmanager
 def masks_restored() -> Iterator[None]:
-    """Have the masks known afterwards that were known before, and no others."""
-    masker = airflow_internals.secrets_masker()
-    patterns, replacer = set(masker.patterns), masker.replacer
+    """Have the masks known afterwards that were known before, and no others.
+
+    That a secret is too short to be masked is not logged in between: Airflow logs that once a process, in the first
+    test that has such a one.
+    """
+    masker, kind = airflow_internals.secrets_masker(), airflow_internals.SecretsMasker
+    patterns, replacer, warned = set(masker.patterns), masker.replacer, kind._has_warned_short_secret  # noqa: SLF001
+    kind._has_warned_short_secret = True  # noqa: SLF001
     try:
         yield
     finally:
-        masker.patterns, masker.replacer = patterns, replacer
+        masker.patterns, masker.replacer, kind._has_warned_short_secret = patterns, replacer, warned  # noqa: SLF001
 
 
 @contextmanager
