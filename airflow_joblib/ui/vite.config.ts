@@ -8,6 +8,7 @@ export default defineConfig({
     target: "es2022",
     outDir: "dist",
     emptyOutDir: true,
+    license: { fileName: "licenses.md" },
     lib: { entry: "src/main.tsx", formats: ["umd"], name: "AirflowPlugin", fileName: () => "main.umd.cjs" },
     rolldownOptions: {
       external: ["react"],

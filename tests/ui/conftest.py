@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.harness import AirflowInstance
+from tests.harness.demo import SHOWN
 from tests.ui.browser import Tabs
 from tests.ui.runs import Runs
 
@@ -46,8 +47,8 @@ def airflow(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A running Airflow below a base path, as behind a proxy, where nobody may read the XComs of one DAG."""
     instance = AirflowInstance(
         tmp_path_factory.mktemp("home"),
-        [Path(__file__).parent / "dag_files", ROOT / "dags"],
-        env={"PYTHONPATH": str(ROOT), "AIRFLOW__JOBLIB__N_JOBS": "2"},
+        [Path(__file__).parent / "dag_files", SHOWN],
+        env={"PYTHONPATH": str(ROOT)},
         config={"core": {"auth_manager": "tests.ui.auth_manager.AuthManager"}},
         base_path="/team",
     )

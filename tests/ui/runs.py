@@ -1,4 +1,4 @@
-"""Runs of the DAGs in ``dag_files``, each of which writes records as a fan-out would."""
+"""Runs of the DAGs in ``dag_files``, most of which write records as a fan-out would."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: The DAG whose XComs nobody may read.
 NO_XCOMS = "no_xcoms"
 #: The DAG of a run that is not one of ``shown``.
-DAGS = {"mapped": "shown_mapped", "no rights": NO_XCOMS}
+DAGS = {"mapped": "shown_mapped", "no rights": NO_XCOMS, "real": "gallery"}
 
 RECORDS: dict[str, dict[str, Any]] = {
     "failed": {
@@ -29,6 +29,7 @@ RECORDS: dict[str, dict[str, Any]] = {
     "elsewhere": {"steps": [{"record": "s3://xcoms/shown/run/thumbnail/fan_out"}]},
     "later": {"steps": [{"record": {"version": 7, "runs": []}}]},
     "killed": {"steps": [{"record": record(run(100, total=500, state="running"))}], "fails": True},
+    "real": {},
     "no rights": {"steps": [{"record": record(run(60))}]},
 }
 

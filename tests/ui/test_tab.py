@@ -90,6 +90,15 @@ def test_a_run_that_failed(runs: Runs, tabs: Tabs) -> None:
     wait_for(page, "60 of 60")
 
 
+def test_a_real_fan_out(runs: Runs, tabs: Tabs) -> None:
+    """What a parallel task has recorded by itself is shown: its items, those that failed, and its four workers."""
+    page = tabs.open("real", runs.over("real"))
+    assert "400 of 400" in text(page)
+    assert page.locator(".aj-lane").count() == 4
+    assert page.locator(".aj-failures tbody tr").count() > 0
+    tabs.picture(page, "real")
+
+
 def test_earlier_runs(airflow: AirflowInstance, runs: Runs, tabs: Tabs) -> None:
     """What the task did in earlier runs of its DAG is listed when asked for, with links to their tabs."""
     runs.over("failed")

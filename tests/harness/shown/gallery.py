@@ -16,7 +16,7 @@ def list_scans() -> list[str]:
     return [f"scans/{number:04}.png" for number in range(400)]
 
 
-@parallel_task(n_jobs=4, item_retries=1, item_retry_delay=0.2, max_failures=0.1)
+@parallel_task(n_jobs=4, item_retries=1, item_retry_delay=0.2, max_failures=0.1, label=str)
 def thumbnail(path: str) -> str:
     """Wait for as long as an image of this path would take, the same each time."""
     chance = random.Random(path)
