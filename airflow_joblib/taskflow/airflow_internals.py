@@ -63,6 +63,7 @@ __all__ = [
     "lend_context",
     "lend_supervisor",
     "log_levels",
+    "log_short_secrets",
     "materialized",
     "message",
     "module_with",
@@ -227,6 +228,14 @@ def takes_turns(comms: object) -> bool:
 def reply(decoder: Any, frame: bytes) -> Any:
     """Return what a frame from the supervisor holds, or raise the error that it brings."""
     return decoder._from_frame(decoder.resp_decoder.decode(frame))  # noqa: SLF001
+
+
+def log_short_secrets(*, wanted: bool) -> bool:
+    """Set whether this process logs, once, that a secret is too short to be masked; return whether it would have."""
+    kind: Any = module_with(f"{MASKERS}:SecretsMasker").SecretsMasker
+    before = not getattr(kind, "_has_warned_short_secret", True)
+    kind._has_warned_short_secret = not wanted  # noqa: SLF001 - where there is no such name it does no harm
+    return before
 
 
 def set_context(context: list[Any]) -> None:

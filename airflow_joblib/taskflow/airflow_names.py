@@ -123,7 +123,6 @@ _PARTS_FOR_TESTING = (
     f"{TASK_RUNNER}:RuntimeTaskInstance.model_construct",
     f"{MASKERS}:SecretsMasker.patterns",
     f"{MASKERS}:SecretsMasker.replacer",
-    f"{MASKERS}:SecretsMasker._has_warned_short_secret",
     "airflow.sdk.bases.xcom:BaseXCom.deserialize_value",
     *(
         f"{COMMS}:{reply}"

@@ -47,13 +47,14 @@ def masks_restored() -> Iterator[None]:
     That a secret is too short to be masked is not logged in between: Airflow logs that once a process, in the first
     test that has such a one.
     """
-    masker, kind = airflow_internals.secrets_masker(), airflow_internals.SecretsMasker
-    patterns, replacer, warned = set(masker.patterns), masker.replacer, kind._has_warned_short_secret  # noqa: SLF001
-    kind._has_warned_short_secret = True  # noqa: SLF001
+    masker = airflow_internals.secrets_masker()
+    patterns, replacer = set(masker.patterns), masker.replacer
+    wanted = airflow_internals.log_short_secrets(wanted=False)
     try:
         yield
     finally:
-        masker.patterns, masker.replacer, kind._has_warned_short_secret = patterns, replacer, warned  # noqa: SLF001
+        masker.patterns, masker.replacer = patterns, replacer
+        airflow_internals.log_short_secrets(wanted=wanted)
 
 
 @contextmanager

@@ -38,7 +38,13 @@ CLASSES: dict[str, list[ast.ClassDef]] = {}
 for _node in (node for tree in FILES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
     CLASSES.setdefault(_node.name, []).append(_node)
 #: The modules of Airflow that others than `airflow_internals.py` may import.
-PUBLIC = {"airflow.sdk", "airflow.providers.standard.operators.python", "airflow.cli.cli_config"}
+PUBLIC = {
+    "airflow.cli.cli_config",
+    "airflow.configuration",
+    "airflow.plugins_manager",
+    "airflow.providers.standard.operators.python",
+    "airflow.sdk",
+}
 #: Files that may use private names of other libraries, each of which looks whether they are there.
 GUARDED = {
     "checkpoint/digests.py",  # of the standard library's pickle, without which its own sort of sets is left out

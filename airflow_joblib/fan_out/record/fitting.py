@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from airflow_joblib.fan_out.record.timeline import Entry, folded, merged
@@ -25,7 +26,7 @@ Record = dict[str, Any]
 
 
 class _Level(NamedTuple):
-    """How much of a run is shown: characters of a text, failures, entries of the timeline, slowest items."""
+    """How much of a run is shown: characters of a text as JSON, failures, entries of the timeline, slowest items."""
 
     text: int
     failures: int
@@ -91,7 +92,11 @@ def _short(record: Mapping[str, Any], most: int) -> Record:
 
 
 def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    """Cut a text that takes more than so many characters as JSON, in which one beyond ASCII is six or twelve."""
+    if _size(text) - 2 <= most:
+        return text
+    fits = bisect_right(range(len(text)), most - 3, key=lambda length: _size(text[:length]) - 2) - 1
+    return f"{text[:fits]}..."
 
 
 def _rows(entries: Sequence[Sequence[Any]]) -> list[Row]:

@@ -192,4 +192,4 @@ def _watch_masker() -> None:
             mask_secret(secret, name)
 
     kind.add_mask = add_mask
-    kind._has_warned_short_secret = True  # noqa: SLF001 - once a task is enough, not once a worker; else no harm
+    airflow_internals.log_short_secrets(wanted=False)  # the task does, once
