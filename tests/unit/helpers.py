@@ -33,6 +33,11 @@ def task(function: Callable[..., Any], **options: Any) -> Any:
     return parallel_task(**{"n_jobs": 2, "item_retry_delay": 0.01, **options})(function)
 
 
+def square_or_repeat(item: Any) -> Any:
+    """Return an item twice: a number doubled, a text or a list after itself."""
+    return item * 2
+
+
 def worker_processes() -> list[psutil.Process]:
     """Return the living children of this process, all generations, without the trackers that clean up after us."""
     found = []
