@@ -117,7 +117,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
             NotPicklableError: Something can't reach a worker process. Nothing has run, but for items of a lazy iterator
                 that were drawn before; or a result can't be sent back.
             WorkerLostError: A worker process ended before it gave back its items.
-            Exception: The first item's failure, of its own type, with a note that says which item.
+            Exception: The first item's failure, of its own type, with a note that names the item.
         """
         if dag_is_being_defined():
             from airflow_joblib.taskflow.dag.task import make_task
@@ -138,7 +138,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
             NotPicklableError: Something can't reach a worker process. Nothing has run, but for items of a lazy iterator
                 that were drawn before; or a result can't be sent back.
             WorkerLostError: A worker process ended before it gave back its items.
-            Exception: The first item's failure, of its own type, with a note that says which item.
+            Exception: The first item's failure, of its own type, with a note that names the item.
         """
         return self._map(args if items is _BY_NAME else (items, *args), kwargs)
 
@@ -287,7 +287,7 @@ def parallel_task(
 ) -> ParallelTask[Item, Params, Result_co]: ...
 
 
-# With these two a call takes other parameters than the function, which no type can say: its arguments stay unchecked.
+# With these two a call takes other parameters than the function, beyond any type: its arguments stay unchecked.
 @overload
 def parallel_task(*, over: str, **options: Any) -> _DecoratingAny: ...
 
@@ -320,7 +320,7 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
         function: The function, when the decorator is used without parentheses.
         n_jobs: Workers, joblib's meaning: -1 for every CPU this process may use (affinity and cgroup limits counted),
             -2 for all but one. Default: ``[joblib] n_jobs``, else -1.
-        backend: ``"auto"``: workers forked from this process where that is safe, else fresh ones, and the log says why;
+        backend: ``"auto"``: workers forked from this process where that is safe, else fresh ones, as the log explains;
             ``"multiprocessing"`` for forked ones and ``"loky"`` for fresh ones in any case; ``"threading"``,
             ``"sequential"``, a cluster's ``"dask"``, ``"ray"`` or ``"spark"``, or any name registered with joblib.
             Default: ``[joblib] backend``, else ``"auto"``.

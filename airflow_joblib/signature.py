@@ -94,8 +94,8 @@ class ItemSignature:
         needed = {key for key, entry in parameters_by_name(factory).items() if entry.default is Parameter.empty}
         if unknown := sorted(needed - shared):
             msg = (
-                f"per_worker[{name!r}] asks for {', '.join(map(repr, unknown))}, but a resource's function can only "
-                f"ask for arguments that all items share: {', '.join(sorted(shared)) or 'there are none'}."
+                f"per_worker[{name!r}] requires {', '.join(map(repr, unknown))}, but a resource's function can only "
+                f"take arguments that all items share: {', '.join(sorted(shared)) or 'there are none'}."
             )
             raise InvalidOptionError(msg)
 

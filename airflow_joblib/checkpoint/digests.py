@@ -32,7 +32,7 @@ _DICT, _OBJECT, _SET = (..., 0), (..., 1), (..., 2)
 
 
 class _NotPlainError(Exception):
-    """A value is not made of plain parts alone, or has none that say all about it."""
+    """A value is not made of plain parts alone, or has none that describe all of it."""
 
 
 def plain_module(name: str) -> str:

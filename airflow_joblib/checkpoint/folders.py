@@ -113,7 +113,7 @@ def airflow_home() -> Path:
 
 
 def default_path() -> str:
-    """Return where checkpoints are unless an option says otherwise."""
+    """Return where checkpoints are unless an option sets another place."""
     return str(airflow_home() / "joblib_checkpoints")
 
 

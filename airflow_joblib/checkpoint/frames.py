@@ -36,7 +36,7 @@ class Frame:
     """Finished items of one chunk.
 
     Attributes:
-        identity: What tells a frame from a copy of it.
+        identity: What differs between a frame and a copy of it.
         digests: One for each item.
         values: One for each item.
         skipped: Places of those that were skipped.

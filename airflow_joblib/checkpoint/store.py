@@ -50,7 +50,7 @@ class Finished(NamedTuple):
 class Checkpoint:
     """The finished items of one call.
 
-    Nothing here raises for what a file has in it, or because a storage can't be read or written: it is said in the log,
+    Nothing here raises for what a file has in it, or because a storage can't be read or written: it is logged,
     and the run goes on.
 
     Args:
@@ -66,7 +66,7 @@ class Checkpoint:
         self.found = 0
         self._key = key
         self._segments = Segments(folder, key)
-        self._kept: dict[bytes, Finished] = {}
+        self._restored: dict[bytes, Finished] = {}
         self._more: dict[bytes, deque[Finished]] = {}
         self._pending = _Pending()
         self._writer: threading.Thread | None = None
@@ -97,19 +97,19 @@ class Checkpoint:
                 troubles.append(frame)
             elif frame.identity not in identities:  # a merge that ended half-way leaves copies
                 identities.add(frame.identity)
-                self._keep(frame)
+                self._restore(frame)
         if not troubles:
             self._segments.sound(name, len(data))
         return troubles
 
-    def _keep(self, frame: frames.Frame) -> None:
+    def _restore(self, frame: frames.Frame) -> None:
         self.found += len(frame.digests)
         for place, (key, value) in enumerate(zip(frame.digests, frame.values, strict=True)):
             finished = Finished(value, place in frame.skipped)
-            if key in self._kept:
+            if key in self._restored:
                 self._more.setdefault(key, deque()).append(finished)
             else:
-                self._kept[key] = finished
+                self._restored[key] = finished
 
     def _report(self, troubles: list[tuple[str, str]]) -> None:
         for name, why in troubles[:SHOWN]:
@@ -127,15 +127,15 @@ class Checkpoint:
             item: The item.
             key: Its digest, where :meth:`digests` has returned it.
         """
-        if not self._kept:
+        if not self._restored:
             return None
         try:
             key = digest(item) if key is None else key
         except Exception:  # noqa: BLE001 - then it was never kept
             return None
-        finished = self._kept.pop(key, None)
+        finished = self._restored.pop(key, None)
         if self._more and (more := self._more.get(key)):
-            self._kept[key] = more.popleft()
+            self._restored[key] = more.popleft()
         return finished
 
     def digests(self, items: Iterable[object]) -> list[bytes] | None:

@@ -1,4 +1,4 @@
-"""What Airflow's command line is told (3.2 and up). Airflow imports this at each of its calls, so it imports little."""
+"""What Airflow's command line loads (3.2 and up). Airflow imports this at each of its calls, so it imports little."""
 
 from __future__ import annotations
 

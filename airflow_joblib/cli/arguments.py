@@ -33,7 +33,7 @@ class Command(NamedTuple):
     Attributes:
         name: Its name, which is that of the function in :mod:`airflow_joblib.cli.main` too.
         help: What it does, in one line.
-        description: What more there is to say.
+        description: What more the help has.
         arguments: What it takes.
     """
 

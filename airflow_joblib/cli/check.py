@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "read"]
 
-#: Seconds in which a file that has taken too long may say where it is, before its process is killed.
+#: Seconds in which a file that has taken too long may report where it is, before its process is killed.
 _GRACE = 2.0
 
 

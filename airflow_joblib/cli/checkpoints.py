@@ -27,7 +27,7 @@ _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 
 
 def run(given: argparse.Namespace, out: TextIO) -> int:
-    """List the checkpoints that the arguments ask for, remove them if these do, and return the exit code.
+    """List the checkpoints that the arguments select, remove them if these do, and return the exit code.
 
     Args:
         given: The arguments.

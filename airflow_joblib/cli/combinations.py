@@ -1,4 +1,4 @@
-"""Options that are right each by itself, and together hold less than they say: AJ301."""
+"""Options that are right each by itself, and together hold less than they promise: AJ301."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["combinations"]
 
 
 def combinations(parallel: Any, line: int, positions: Positions) -> Iterator[tuple[Place, str]]:
-    """Yield each combination of a parallel task's options that holds less than it says, with its place.
+    """Yield each combination of a parallel task's options that holds less than it promises, with its place.
 
     Args:
         parallel: The parallel task.

@@ -90,7 +90,7 @@ def _state(backend: Backend) -> str:
     if backend.if_safe:
         if fresh:
             return f"fresh processes, as loky, since {fresh}"
-        return "forked workers, unless a thread has been used that a fork would lose; the task's log says which"
+        return "forked workers, unless a thread has been used that a fork would lose; the task's log shows which"
     if backend.forks:
         return f"fresh processes, as loky, since {fresh}" if fresh else "forked workers"
     return "available"

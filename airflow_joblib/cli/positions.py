@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Positions"]
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-#: Segments of a path that name something in the source: where a culprit is, as the check says it.
+#: Segments of a path that name something in the source: where a culprit is, as the check names it.
 _SEGMENT = re.compile(r"^(?P<kind>global|closure|default|parameter) '(?P<name>[^']*)'")
 
 

@@ -4,7 +4,7 @@
 
     this process, which has loaded Airflow and has one thread
        └─ fork ─► child: load one file ─► its answer as JSON through a pipe ─► _exit
-                    └─ hangs: killed with all it has started; exits or dies: no answer, and the exit code says how
+                    └─ hangs: killed with all it has started; exits or dies: no answer, and the exit code shows how
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Clusters behind joblib: Dask, Ray and Spark, each in a module of its own that is imported only when asked for.
+"""Clusters behind joblib: Dask, Ray and Spark, each in a module of its own that is imported only when needed.
 
 ::
 
@@ -34,7 +34,7 @@ def connect(name: str, options: Mapping[str, Any], n_jobs: int) -> AbstractConte
 
     Args:
         name: ``dask``, ``ray`` or ``spark``.
-        options: Where the cluster is and how to get in; the module of the engine says which there are.
+        options: Where the cluster is and how to get in; the module of the engine lists which there are.
         n_jobs: Workers asked for: what a local cluster is made for.
 
     Raises:

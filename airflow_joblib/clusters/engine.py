@@ -37,7 +37,7 @@ __all__ = [
 
 log = logging.getLogger("airflow_joblib")
 
-#: Seconds to wait for a cluster to answer, if the option ``timeout`` says nothing else.
+#: Seconds to wait for a cluster to answer, unless the option ``timeout`` is given.
 TIMEOUT = 10.0
 #: What must be the same on both sides: bytecode of one Python doesn't run in another, nor do pickles load.
 _SAME = ("python", "cloudpickle", "airflow-joblib")
@@ -47,8 +47,8 @@ _NEEDED = ("joblib",)
 #: Clusters that have been warned of.
 _warned: set[tuple[str, str]] = set()
 _OPEN = (
-    "The %s cluster at %s asks nobody who they are: whoever reaches it can read what this task sends there, and run "
-    "code that asks the task for Connections and Variables. %s"
+    "The %s cluster at %s requires no authentication: whoever reaches it can read what this task sends there, and run "
+    "code that requests Connections and Variables from the task. %s"
 )
 
 
@@ -110,7 +110,7 @@ class Engine(ABC):
         local: Whether it was started for the run.
         single: Whether one worker runs there as well; else, as one is no gain, the task's process runs the items.
         keeps_others: Whether the end of a worker fails what that one ran, and nothing else.
-        parting: What workers' threads said as they left a run, each with what tells it from others.
+        parting: What workers' threads logged as they left a run, each with its unique id.
         dispatch_seconds: Work that is worth a dispatch; 0 for what holds of processes on one machine.
     """
 
@@ -153,9 +153,9 @@ class Engine(ABC):
 
     def asked(
         self,
-        answer: Callable[[bytes], bytes],  # noqa: ARG002 - where there is no channel, nobody asks
+        answer: Callable[[bytes], bytes],  # noqa: ARG002 - where there is no channel, nobody sends requests
     ) -> AbstractContextManager[Callable[[bytes], bytes] | None]:
-        """Let workers ask the task's process while a run lasts.
+        """Let workers send requests to the task's process while a run lasts.
 
         Gives what a worker calls with a request and gets the answer from, which can be pickled; None where there is
         no channel.
@@ -166,10 +166,10 @@ class Engine(ABC):
         return nullcontext()
 
     def reason(self, error: BaseException) -> str:
-        """Return in words what an error of the engine says."""
+        """Return the text of an error of the engine."""
         return f"{type(error).__name__}: {error}"
 
-    def why_gone(self) -> str | None:  # noqa: B027 - an engine that can't tell says nothing
+    def why_gone(self) -> str | None:  # noqa: B027 - an engine that can't know returns nothing
         """Return why the cluster is no more, or None while it is there."""
 
     def why_lost(self, job: Any) -> str | None:  # noqa: B027
@@ -236,7 +236,7 @@ def check_software(name: str, workers: Mapping[str, Mapping[str, str | None]]) -
 
     Args:
         name: The engine.
-        workers: What :func:`software` says on each worker, by the worker's name.
+        workers: What :func:`software` returns on each worker, by the worker's name.
 
     Raises:
         ClusterError: A worker has another Python, cloudpickle or version of this library, or lacks a package.

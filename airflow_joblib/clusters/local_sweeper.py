@@ -1,6 +1,6 @@
 """Ends what a local cluster leaves whose task was killed. A program of its own, for one cluster's folder.
 
-Ray's processes end with the task that has started them, but for an agent that tries for a minute to tell the others;
+Ray's processes end with the task that has started them, but for an agent that tries for a minute to notify the others;
 Dask's all do, and leave their files.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 __all__ = ["DONE", "GIVEN_UP", "main"]
 
-#: What a task says that has ended its cluster itself, or could not.
+#: What a task sends that has ended its cluster itself, or could not.
 DONE, GIVEN_UP = b"done", b"kill"
 #: Seconds between two looks at whether the task is still there.
 _TASK = 0.5
@@ -26,7 +26,7 @@ _PATIENCE, _LOOK = 10.0, 0.1
 
 
 def main(folder: str, task: int) -> None:
-    """Wait for the task to say that it is done, or to give up, or to end; then clear up after it."""
+    """Wait for the task to send that it is done, or to give up, or to end; then clear up after it."""
     if _word(task) != DONE:
         until = time.monotonic() + _PATIENCE
         while time.monotonic() < until and (left := _processes(f"{folder}/") - {task}):
@@ -38,7 +38,7 @@ def main(folder: str, task: int) -> None:
 
 
 def _word(task: int) -> bytes:
-    """Return what the task says, nothing if it has ended: a child that it has forked may hold the pipe open."""
+    """Return what the task sends, nothing if it has ended: a child that it has forked may hold the pipe open."""
     said = b""
     while len(said) < len(DONE):
         if select.select([0], [], [], _TASK)[0]:

@@ -21,7 +21,7 @@ log = logging.getLogger("airflow_joblib")
 #: The part of Airflow that a worker talks to the task by.
 _AIRFLOW = "apache-airflow-task-sdk"
 _OTHER_AIRFLOW = (
-    "The {} worker {} has {} {}, the task has {}: what items ask of Airflow there passes between the two, which know "
+    "The {} worker {} has {} {}, the task has {}: items' requests for Airflow pass between the two, which know "
     "each other's messages within a minor version. {}Install the task's version on every worker: pip install '{}=={}'"
 )
 
@@ -39,7 +39,7 @@ def check_modules(
 
     Args:
         name: The engine.
-        workers: What :func:`missing` says on each worker, by the worker's name.
+        workers: What :func:`missing` returns on each worker, by the worker's name.
         needed: Modules without which nothing runs, and what needs each.
         perhaps: Modules that an item may or may not import, and what would.
 
@@ -104,7 +104,7 @@ def _may_lack(name: str, worker: str, module: str, who: str) -> str:
 
 
 def _what(module: str) -> tuple[str, str]:
-    """Return how a message names a module, and what it says to do."""
+    """Return how a message names a module, and what it advises."""
     package = distribution_of(module)
     if package is None:
         return f"the module {module}", "Install what provides it in the environment of every worker."
@@ -114,7 +114,7 @@ def _what(module: str) -> tuple[str, str]:
 
 
 def distribution_of(module: str) -> str | None:
-    """Return the name of the installed distribution that a module is of, None where that can't be told."""
+    """Return the name of the installed distribution that a module is of, None where that is unknown."""
     top = module.partition(".")[0]
     candidates = sorted(set(_distributions().get(top, ())))
     if len(candidates) > 1:  # which share a package, as providers of Airflow do

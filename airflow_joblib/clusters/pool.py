@@ -54,7 +54,7 @@ class EnginePool(Pool):
         payload: What every worker gets.
         n_jobs: Items to run at a time, at most.
         resources: Whether workers hold something until the run ends.
-        take: Takes what a worker's thread has said, with what tells that thread from others.
+        take: Takes what a worker's thread has logged, with that thread's unique id.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class EnginePool(Pool):
             raise ParallelTaskError(CLOSE_FAILED)
 
     def _let_go(self) -> None:
-        # What joblib could complain about, items without a result, is what was asked for.
+        # What joblib could complain about, items without a result, is what was requested.
         for end in (
             lambda: self._backend.abort_everything(ensure_ready=False),
             self._backend.stop_call,

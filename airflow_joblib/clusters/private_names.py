@@ -19,7 +19,7 @@ _RAY_POOL, _RAY_ACTOR = "ray.util.multiprocessing.pool:Pool", "ray.util.multipro
 _CONTEXT, _SESSION = "pyspark:SparkContext", "pyspark.sql:SparkSession"
 _SPARK_BACKEND = "joblibspark.backend:SparkDistributedBackend"
 
-#: What Spark's bridge to Java says of a method that is not there.
+#: What Spark's bridge to Java returns for a method that is not there.
 _NO_METHOD = re.compile(r"Method (\w+)\(.*?\) does not exist")
 
 #: By engine: the distribution, and where it has the name.
@@ -87,7 +87,7 @@ def check_object(library: str, owner: object, names: Iterable[str], *, of: str) 
 
 @contextmanager
 def java_as_known() -> Iterator[None]:
-    """Say in one sentence what Spark's Java side lacks, of which only a call can tell what it has.
+    """Say in one sentence what Spark's Java side lacks, of which only a call can show what it has.
 
     Raises:
         ClusterError: It lacks a method that is called.

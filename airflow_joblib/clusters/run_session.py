@@ -12,15 +12,15 @@ class RunSession:
         """Surround the thread that calls, which is one of the run."""
 
     def said(self) -> list[bytes]:
-        """Return, and forget, what this thread has said for the task's log."""
+        """Return, and forget, what this thread has logged for the task's log."""
         return []
 
     def full(self) -> bool:
-        """Return whether so much was said that the chunk should be handed back."""
+        """Return whether so much was logged that the chunk should be handed back."""
         return False
 
     def flush(self) -> None:
-        """Send what this thread has said, as no chunk is to be handed back any more."""
+        """Send what this thread has logged, as no chunk is to be handed back any more."""
 
     def leave(self) -> None:
         """Take away all that the run has in this process."""

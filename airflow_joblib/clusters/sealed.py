@@ -1,4 +1,4 @@
-"""Requests and answers that pass through the hands of others, which show whose they are without telling the key.
+"""Requests and answers that pass through the hands of others, which prove whose they are without showing the key.
 
 ::
 
@@ -12,7 +12,7 @@ import hmac
 
 __all__ = ["ANSWERS", "ASKS", "seal", "unseal"]
 
-#: Who says it, so that nobody is sent back what it has said itself.
+#: Who sends it, so that nobody is sent back what it has sent itself.
 ASKS, ANSWERS = b"asks", b"answers"
 _SIZE = 32
 

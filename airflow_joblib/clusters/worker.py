@@ -70,7 +70,7 @@ class _Run:
         self._lock = threading.Lock()
 
     def lane(self) -> _Lane:
-        """Return the thread that does the work of the engine's thread that asks."""
+        """Return the thread that does the work of the engine's thread that calls."""
         asking = threading.get_ident()
         with self._lock:
             if asking not in self._lanes:
@@ -202,7 +202,7 @@ def leave(run: str, *, failed: bool = True) -> list[str]:
 
 
 def leave_saying(run: str, *, failed: bool = True) -> tuple[list[str], list[tuple[tuple[int, int], list[bytes]]]]:
-    """Do the same; return as well what its threads have said meanwhile, where there is no channel for it."""
+    """Do the same; return as well what its threads have logged meanwhile, where there is no channel for it."""
     with _lock:
         _over.append(run)
         known = _runs.pop(run, None)

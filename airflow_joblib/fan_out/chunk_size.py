@@ -45,7 +45,7 @@ class Sizes:
         self._each = 0.0
 
     def fit(self, size: int, packer: Packer | None) -> int:
-        """Return *size*, or less where so many items would make a very large chunk and no number was asked for."""
+        """Return *size*, or less where so many items would make a very large chunk and no number was given."""
         return size if packer is None or self._fixed else packer.fit(size)
 
     def part(self, left: int, workers: int) -> int:

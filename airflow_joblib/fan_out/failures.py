@@ -76,7 +76,7 @@ class Failures:
         return error
 
     def explained(self, failure: ItemError, item: object, tries: int, worker: int) -> BaseException:
-        """Return an item's own exception with the worker's traceback, and a note that says which item and where."""
+        """Return an item's own exception with the worker's traceback, and a note with the item and the worker."""
         text, error = self.shown.item(item), failure.error
         if isinstance(error, ItemTimeoutError) and error.index == failure.index:
             error.item = text

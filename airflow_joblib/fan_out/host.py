@@ -1,6 +1,6 @@
 """What surrounds a run: nothing, or the Airflow task that it happens in.
 
-The run asks its host and never asks Airflow; :mod:`airflow_joblib.taskflow` puts a task in the place of this one.
+The run calls its host and never Airflow; :mod:`airflow_joblib.taskflow` puts a task in the place of this one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["ClusterServices", "Figures", "Host", "RunDisplay"]
 
 
 def _nothing(worker: object, lines: Sequence[bytes]) -> None:
-    """Take lines of a log that nobody has asked for."""
+    """Take lines of a log that nobody reads."""
 
 
 class ClusterServices(NamedTuple):
@@ -78,14 +78,14 @@ class Host:
 
     def cluster_services(
         self,
-        engine: str,  # noqa: ARG002 - a task says it in messages
+        engine: str,  # noqa: ARG002 - a task names it in messages
         asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],  # noqa: ARG002
     ) -> AbstractContextManager[ClusterServices]:
         """Serve the workers of a cluster for the length of a run.
 
         Args:
             engine: Name of the backend.
-            asked: The engine's channel, by which workers ask this process.
+            asked: The engine's channel, by which workers send requests to this process.
         """
         return nullcontext(ClusterServices())
 
@@ -95,7 +95,7 @@ class Host:
         yield lambda: None
 
     def result_check(self, call: Call) -> Callable[[int, object], str | None] | None:
-        """Return what tells why the result of an item can't be in an XCom; None where the results will not be one.
+        """Return a check of whether an item's result fits an XCom; None where the results will not be one.
 
         It takes the item's position in the input and its result, and returns None for a result that can.
         """
@@ -137,7 +137,7 @@ class Host:
         """Send the figures of a run that is over to where those of many runs are watched."""
 
     def hides(self, name: str) -> bool:
-        """Return whether what goes by *name* is a secret: nothing is, where no Airflow says so."""
+        """Return whether what goes by *name* is a secret: nothing is, where there is no Airflow."""
         del name
         return False
 
@@ -173,7 +173,7 @@ class Host:
         """Return the options of a backend that an Airflow connection holds.
 
         Raises:
-            InvalidOptionError: There is no Airflow here to ask, or the backend has no use for the connection.
+            InvalidOptionError: There is no Airflow here, or the backend has no use for the connection.
         """
         msg = (
             f"backend_options name the Airflow connection {conn_id!r}, and this is no task. Give the options of the "

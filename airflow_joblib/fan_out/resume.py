@@ -84,7 +84,7 @@ class RunCheckpoint:
 
     def take(self, index: int, item: object) -> Finished | None:
         """Return what an earlier try has kept of an item of this content, None for nothing."""
-        assert self._checkpoint is not None  # noqa: S101 - `any` says so
+        assert self._checkpoint is not None  # noqa: S101 - `any` ensures it
         digests = self._checkpoint.digests([item])
         if digests is None:
             return None

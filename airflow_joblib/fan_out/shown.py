@@ -81,7 +81,7 @@ class Shown:
             log.warning("The label function %s; items that it can't name are shown by their repr.", what)
 
     def message(self, error: BaseException, item: object = None) -> str:
-        """Return what an exception says, cut short; *item* is what raised it, whose secrets it may have."""
+        """Return the text of an exception, cut short; *item* is what raised it, whose secrets it may have."""
         self._learn(item)
         try:
             return _cut(self.masked(str(error)), LONGEST_MESSAGE)

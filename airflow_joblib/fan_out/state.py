@@ -214,7 +214,7 @@ class RunState:
                 yield chunk.part(start) if start else chunk
 
     def _suspect(self, some: ItemChunk, dead: Dead, parts: int) -> Iterable[ItemChunk]:
-        """Blame an item for the end of its worker; of several, one has to run alone to tell that it was that one."""
+        """Blame an item for the end of its worker; of several, one has to run alone to prove that it was that one."""
         count = len(some.indices)
         return some.pieces(-(-count // parts)) if count > 1 else self._blame(some, dead)
 
@@ -251,11 +251,11 @@ class RunState:
         )
 
     def _unblamed(self, lost: LostWorkersError) -> WorkerLostError:
-        if backend_named(lost.backend).cluster:  # which don't tell what a worker ran when it ended
+        if backend_named(lost.backend).cluster:  # which don't report what a worker ran when it ended
             where = ", ".join(f"{chunk.indices[0]} to {chunk.indices[-1]}" for chunk in lost.unfinished)
             message = (
                 f"Workers of the {lost.backend} cluster ended, and did so again when others took over. It may be one "
-                f"of the items they had that ends them, for want of memory or by a crash: {where}. Their logs may say."
+                f"of the items they had that ends them, for want of memory or by a crash: {where}. See their logs."
             )
             return WorkerLostError(message, -1, None)
         how = " and ".join(sorted({ending(dead.exit_code) for dead in lost.dead})) or "ended"

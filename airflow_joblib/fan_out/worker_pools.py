@@ -1,4 +1,4 @@
-"""The workers of a run: which pool its backend asks for, and what each of the workers is given.
+"""The workers of a run: which pool its backend needs, and what each of the workers is given.
 
 ::
 

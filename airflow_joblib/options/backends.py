@@ -1,4 +1,4 @@
-"""The backends: what is asked of one is a field of its record, so that no other module compares names."""
+"""The backends: what differs between two is a field of their records, so that no other module compares names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Backend:
     registered: bool = False
 
 
-#: Those known without asking joblib; the engines of clusters come as extras.
+#: Those known without a look into joblib; the engines of clusters come as extras.
 BACKENDS: Final = (
     Backend("auto", processes=True, starts=True, forks=True, if_safe=True),
     Backend("loky", processes=True, starts=True),
@@ -53,7 +53,7 @@ _KNOWN: Final = {backend.name: backend for backend in BACKENDS}
 
 
 def backend_named(name: str) -> Backend:
-    """Return the record of a backend; one that is registered with joblib says itself whether it shares memory."""
+    """Return the record of a backend; one registered with joblib has an attribute for whether it shares memory."""
     if name in _KNOWN:
         return _KNOWN[name]
     from joblib.parallel import BACKENDS as REGISTERED

@@ -1,4 +1,4 @@
-"""What holds for every run of this process, whatever its decorator says. For sessions of tests."""
+"""What holds for every run of this process, whatever the options of its decorator. For sessions of tests."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def backend() -> str | None:
 
 
 def in_force(options: Options) -> Options:
-    """Return the options of a decorator as they hold for a run. Those of its own backend say nothing to another."""
+    """Return the options of a decorator as they hold for a run. Those of its own backend mean nothing to another."""
     return options if _backend is None else replace(options, backend=_backend, backend_options={})

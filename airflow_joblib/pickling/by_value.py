@@ -1,4 +1,4 @@
-"""Decide which modules travel by value, and tell cloudpickle so.
+"""Decide which modules travel by value, and register them with cloudpickle.
 
 Airflow loads a DAG file as ``unusual_prefix_<sha1>_<stem>``, a name that only the process which loaded it knows. So a
 function's own module travels by value wherever it is the user's own code: then the function behaves under the
@@ -177,8 +177,8 @@ def _release(module: ModuleType) -> None:
 def importable(name: str) -> bool:
     """Return whether a fresh process with this ``sys.path`` can find the module *name*.
 
-    ``importlib.util.find_spec`` answers from ``sys.modules``, which says nothing about another process, so every part
-    of the name is asked of the finders themselves.
+    ``importlib.util.find_spec`` answers from ``sys.modules``, which proves nothing about another process, so every part
+    of the name is looked up by the finders themselves.
     """
     if sys.path != _searched:  # Airflow has the archive of a zipped DAG on it only while it loads that
         _found.clear()

@@ -101,7 +101,7 @@ def _reduce_enum(cls: Any, reduced: Reduced) -> Reduced:
 
 
 def _data(kind: Any, each: Any) -> Any:
-    """Return what a member is besides a member, such as a text; None where its value tells."""
+    """Return what a member is besides a member, such as a text; None where its value shows it."""
     if kind not in _PLAIN:
         return None
     return str.__str__(each) if kind is str else kind(each)

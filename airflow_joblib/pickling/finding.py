@@ -1,6 +1,6 @@
 """Search modules: for an object by its name, and for the name of an object.
 
-Nothing is imported for that, and no attribute of an object is asked for but those that its name consists of.
+Nothing is imported for that, and no attribute of an object is read but those that its name consists of.
 """
 
 from __future__ import annotations

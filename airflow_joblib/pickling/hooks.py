@@ -40,9 +40,9 @@ class _SlottedHook:
 
 
 def make_class(make: Callable[..., type], args: tuple[Any, ...]) -> type:
-    """Make a class; without all hooks where these ask for keywords of its statement.
+    """Make a class; without all hooks where these require keywords of its statement.
 
-    Nothing of a class tells which those were. What the hooks did with them is in the class's state, which follows.
+    Nothing of a class records which those were. What the hooks did with them is in the class's state, which follows.
 
     Args:
         make: Makes it of *args*, which begin with metaclass, name, bases and namespace.

@@ -1,4 +1,4 @@
-"""What the type of an object says about how it travels: each question is asked once for a type."""
+"""What the type of an object decides about how it travels: each answer is computed once for a type."""
 
 from __future__ import annotations
 

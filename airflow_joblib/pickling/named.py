@@ -1,6 +1,6 @@
 """Objects that pickle by their name in a module, though no worker may know that module.
 
-A few objects say "import me" when they are asked how to be pickled: a function under ``functools.cache``, a
+A few objects are reduced by pickle to their name alone: a function under ``functools.cache``, a
 ``NewType``, a ``ParamSpec``. cloudpickle believes them, and for one from a DAG file the worker then fails. Here they
 are rebuilt from what they are made of, and so is a function under ``functools.singledispatch``, which holds weak
 references.
@@ -126,7 +126,7 @@ def _make_cached_property(function: Callable[[Any], Any], name: str | None) -> f
 
 @functools.lru_cache(maxsize=4096)
 def is_function_wrapper(kind: type) -> bool:
-    """Return whether objects of a type are functions under a decorator of wrapt, which refuse to say their name.
+    """Return whether objects of a type are functions under a decorator of wrapt, which refuse to give their name.
 
     Releases differ in the module that they give for the class; up to 2.1 it is none, which Python takes for its own.
     """

@@ -6,7 +6,7 @@ cloudpickle does the work; this adds four things::
              │                        the key alone, and it comes back as the very class it was
              ├─ classes sent       2. what dumps but must not travel (an open file, a DAG) or can't be imported by a
              └─ unsure?               worker is refused
-                                   3. *unsure* tells whether loading runs code of the user, and so must be tried
+                                   3. *unsure* returns whether loading runs code of the user, and so must be tried
                                    4. code keeps the name of its file, which cloudpickle 3.1.3 leaves out
 
 A class by value that comes back is otherwise a copy, and cloudpickle then sets the copy's methods on the class of the
@@ -59,7 +59,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         by_key: Classes that the receiver has already, or will have before it loads this. With *collect* every class
             met that travels by value is added to it and only its key is written.
         unsure: Whether loading runs code of the user.
-        own: What of it are parts of the user's modules. With *whole* they take along what code may ask them for.
+        own: What of it are parts of the user's modules. With *whole* they take along what code may look up in them.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce *obj*, or leave it to pickle with ``NotImplemented``."""
-        kind: Any = type(obj)  # not isinstance: that asks obj.__class__, which may be a property of the user
+        kind: Any = type(obj)  # not isinstance: that reads obj.__class__, which may be a property of the user
         if issubclass(kind, type):
             return self._reduce_class(obj)
         if kind is FunctionType:
@@ -152,7 +152,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         return singletons.imported_singleton, (module, name)
 
     def _reduce_named(self, obj: Any) -> Any:
-        """Reduce an object whose type has a say in it, which may be no more than its name in a module."""
+        """Reduce an object whose type decides on it, which may be no more than its name in a module."""
         reduced = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
         if type(reduced) is not str:
             return reduced
@@ -237,7 +237,7 @@ def dumps(
         by_key: Classes that the receiver knows by key; with *collect*, filled with those it must be sent.
         collect: Write the key of every class by value that is met, and leave sending it to the caller.
         verify: Load the bytes again where loading them runs code of the user.
-        whole: Send with functions what they may ask their module for.
+        whole: Send with functions what they may look up in their module.
 
     Raises:
         Exception: Whatever pickling or loading raises.

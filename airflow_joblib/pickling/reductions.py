@@ -26,7 +26,7 @@ _OF_FINDING = frozenset({"__builtins__", "__cached__", "__doc__", "__loader__", 
 
 
 def reduce_whole_module(module: ModuleType) -> Any:
-    """Reduce a module to its attributes, but for what tells where it was found."""
+    """Reduce a module to its attributes, but for what records where it was found."""
     kept = {name: value for name, value in vars(module).items() if name not in _OF_FINDING}
     return types.ModuleType, (module.__name__, module.__doc__), kept
 

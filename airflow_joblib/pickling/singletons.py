@@ -1,6 +1,6 @@
 """Objects that are nothing but themselves: ``dataclasses.MISSING``, ``UNSET = object()``, an instance without state.
 
-Code asks with ``is`` whether it has one. So each travels by its name, and is one object in a process, whatever brings
+Code tests with ``is`` whether it has one. So each travels by its name, and is one object in a process, whatever brings
 it.
 """
 
@@ -36,7 +36,7 @@ _gathered = 0
 
 
 def has_no_state(obj: object, kind: type) -> bool:
-    """Return whether all that tells *obj* from another one of its type is that it is this one."""
+    """Return whether *obj* differs from another one of its type only by its identity."""
     return kind is object or (_makes_plain(kind) and not getattr(obj, "__dict__", None))
 
 
@@ -93,7 +93,7 @@ def imported_singleton(module: str, name: str) -> object:
 
 
 def sent_singleton(module: str, name: str, kind: type) -> object:
-    """Return the object of a module that travels by value: its own where it is here, else one for all that ask."""
+    """Return the object of a module that travels by value: its own where it is here, else one that all share."""
     here = values_of(module).get(name)
     if type(here) is kind:
         return here

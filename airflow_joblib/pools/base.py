@@ -97,7 +97,7 @@ class ThisThread:
         return self._chunk is None
 
     def submit(self, chunk: Chunk) -> None:
-        """Hand a chunk over; it runs when its report is asked for."""
+        """Hand a chunk over; it runs when its report is awaited."""
         self._chunk = chunk
 
     def next_report(

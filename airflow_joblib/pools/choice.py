@@ -24,8 +24,8 @@ _FORKED = "%s: workers are forked from this process as it stands, since no threa
 _FRESH = "%s: workers are fresh processes (loky), since %s. What they run is sent to them by value."
 _THREADS = "a fork would lose the thread %s, which has been used"
 _UNSAFE = (
-    "%s: workers are forked as backend='multiprocessing' asks, though a fork loses the thread %s. If items hang, fork "
-    "before that is used, or use backend='loky'."
+    "%s: workers are forked as backend='multiprocessing' requires, though a fork loses the thread %s. If items hang, "
+    "fork before that is used, or use backend='loky'."
 )
 _EARLY = (
     "%s: workers are forked from what this process was before the task's arguments were loaded, since a fork of it as "

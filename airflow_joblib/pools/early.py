@@ -64,7 +64,7 @@ def _may_be_of_use(name: str, options: Options, defaults: Defaults) -> bool:
     backend = options.backend or defaults.backend
     if (
         not backend_named(backend).if_safe or fresh_workers_wanted()
-    ):  # backend="multiprocessing" asks for the task as it stands
+    ):  # backend="multiprocessing" takes the task as it stands
         return False
     n_jobs = defaults.n_jobs if options.n_jobs is None else options.n_jobs
     return WorkerCount(name, n_jobs, backend, options).asked() > 1

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Executor", "Forked", "WorkerDiedError", "work"]
 
 _TICKET = struct.Struct("q")
-#: What a worker says once it has started.
+#: What a worker sends once it has started.
 _READY = -1
 #: Bytes of a message that go through the socket itself, of which it holds some 200,000.
 _INLINE = 512
@@ -63,7 +63,7 @@ class Forked:
     Attributes:
         pid: Its process id.
         sentinel: A descriptor that becomes readable when it ends.
-        line: Where it says what it took, and what that gave.
+        line: Where it reports what it took, and the outcome.
         ticket: Of the task that it has taken; None between two, negative until it has started.
     """
 
@@ -135,7 +135,7 @@ class Executor:
             ours.close()
             raise
         worker = self.workers[pid] = Forked(pid, sentinel, ours)
-        with suppress(BrokenPipeError):  # it has ended already, which its status tells
+        with suppress(BrokenPipeError):  # it has ended already, which its status shows
             ours.send_bytes(self._start)
         self._selector.register(ours, selectors.EVENT_READ, functools.partial(self._take, worker))
         self._selector.register(worker.sentinel, selectors.EVENT_READ, functools.partial(self._lose, worker))
@@ -259,7 +259,7 @@ def _send(tasks: socket.socket, message: bytes) -> None:
 def work(tasks_descriptor: int, line_descriptor: int, *shared: int) -> None:
     """Be a worker: start, then take tasks until there are none, and leave."""
     with connection.Connection(line_descriptor) as line, socket.socket(fileno=tasks_descriptor) as tasks:
-        tasks.settimeout(None)  # whatever socket.setdefaulttimeout() says
+        tasks.settimeout(None)  # whatever socket.setdefaulttimeout() was
         start, leave = pickle.loads(line.recv_bytes())  # noqa: S301 - the task made it
         start(*shared)
         line.send_bytes(_TICKET.pack(_READY))

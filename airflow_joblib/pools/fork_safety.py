@@ -43,7 +43,7 @@ _WATCHERS_NATIVE = ("ZMQbg/",)
 #: ``airflow dags test`` has an API server in the task's process: its loop, and what that runs requests in. Workers ask
 #: by way of the task, as they do under an executor.
 _API_LOOP, _API_REQUESTS = "InProcessExecutionAPI-loop", "AnyIO worker thread"
-#: Packages whose frames say nothing about whose thread it is.
+#: Packages whose frames show nothing about whose thread it is.
 _NO_OWNER = frozenset({"threading", "concurrent", "queue", "selectors", "asyncio", "socket", "contextlib"})
 #: Seconds in which a thread that has just ended, or is ended by a fork, is still seen.
 _PATIENCE = 0.1

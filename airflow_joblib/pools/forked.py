@@ -61,10 +61,10 @@ class ForkedPool(Pool):
 
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
-        with StatusBoard() as self._board:
-            self._watch = Watch(self._board, self._payload.rules.timeout, drain=False)
-            payload = self._payload._replace(board=self._board.path, run=secrets.token_hex(8))
-            start, shared = functools.partial(_start, payload), [self._board.path.file]
+        with StatusBoard() as self._status_board:
+            self._watch = Watch(self._status_board, self._payload.rules.timeout, drain=False)
+            payload = self._payload._replace(status_board=self._status_board.path, run=secrets.token_hex(8))
+            start, shared = functools.partial(_start, payload), [self._status_board.path.file]
             if isinstance(payload.call, Sent):  # the template is an early one, which has no call
                 start = functools.partial(_catch_up, CatchUp.to_here(), payload)
                 shared.append(payload.call.file)
@@ -105,9 +105,9 @@ class ForkedPool(Pool):
         executor.forget(worker)
         executor.grow()
         dead = self._watch.dead(worker.pid, worker.exitcode)
-        if worker.pid in self._board.not_left():
+        if worker.pid in self._status_board.not_left():
             log.warning(NOT_LEFT, 1)
-            self._board.forget(worker.pid)
+            self._status_board.forget(worker.pid)
         return LostWorkersError("multiprocessing", [dead], chunks, goes_on=True)
 
     def _look_after_workers(self) -> None:
@@ -130,22 +130,22 @@ class ForkedPool(Pool):
         return self._waits_since is not None and clock.now() - self._waits_since > UNTAKEN
 
     def _send_again(self) -> None:
-        """Send what a worker had taken that was killed before it could tell that."""
+        """Send what a worker had taken that was killed before it could report that."""
         self._may_have_taken, self._waits_since = False, None
         self._executor.drop_tasks()
         for ticket, (chunk, _) in list(self._jobs.items()):
             self._submit(ticket, self._task(chunk), chunk)
 
     def _stop(self, failed: type[BaseException] | None) -> None:
-        """End every worker: after a good run each leaves its resources and ends; else it is asked to, then killed."""
+        """End every worker: after a good run each leaves its resources and ends; else it gets SIGTERM, then SIGKILL."""
         executor: Executor | None = self._backend.executor
         workers = [] if executor is None else list(executor.workers.values())
         started = offspring(workers)
         try:
             if failed is None and executor is not None:
                 executor.close_tasks()
-            if failed is not None or not have_left(workers, self._board):
-                end(workers, self._board)
+            if failed is not None or not have_left(workers, self._status_board):
+                end(workers, self._status_board)
         except BaseException:  # what interrupts this, such as the task's timeout, doesn't wait for resources
             kill(workers)
             raise
@@ -154,17 +154,17 @@ class ForkedPool(Pool):
             for worker in workers:
                 worker.join(WATCH)
             super()._stop(failed)
-        check_resources(self._board, failed)
+        check_resources(self._status_board, failed)
 
 
-def _start(payload: Payload, board: int) -> None:
-    """Start a worker, which was given a descriptor of the board."""
-    process.start(payload._replace(board=Place(payload.board, board)))
+def _start(payload: Payload, status_board: int) -> None:
+    """Start a worker, which was given a descriptor of the status board."""
+    process.start(payload._replace(status_board=Place(payload.status_board, status_board)))
 
 
-def _catch_up(catch_up: CatchUp, payload: Payload, board: int, memory: int) -> None:
+def _catch_up(catch_up: CatchUp, payload: Payload, status_board: int, memory: int) -> None:
     """Start a worker of an early template, which was given a descriptor of the memory too that has the call."""
     catch_up()
     sent = payload.call, payload.classes
     call, classes = (each.by(memory) if isinstance(each, Sent) else each for each in sent)
-    _start(payload._replace(call=call, classes=classes), board)
+    _start(payload._replace(call=call, classes=classes), status_board)

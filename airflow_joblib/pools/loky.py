@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LokyPool"]
 
-# joblib keeps one pool of loky workers for the whole process and replaces it when asked for another one.
+# joblib keeps one pool of loky workers for the whole process and replaces it when another one is requested.
 _one_at_a_time = threading.RLock()
 _here = threading.local()
 
@@ -105,7 +105,7 @@ class LokyPool(ProcessPool):
             raise self._lost() from None  # not chained: loky's message guesses at a segmentation fault and at memory
 
     def _look_after_workers(self) -> None:
-        """End workers whose item is overdue; loky tells of those that are gone."""
+        """End workers whose item is overdue; loky reports those that are gone."""
         self._watch.look(self._processes, self.under_way)
 
     def _ask_to_end(self, workers: list[Any], stopping: threading.Thread, failed: type[BaseException] | None) -> None:
@@ -119,7 +119,7 @@ class LokyPool(ProcessPool):
             stopping.start()
             stopping.join(WATCH / 10)
         if not left:
-            end(workers, self._board)
+            end(workers, self._status_board)
 
     def _have_left(self, workers: list[Any]) -> bool:
         """Have each worker leave its resources; return whether all have, each by itself."""
@@ -129,16 +129,16 @@ class LokyPool(ProcessPool):
         joblib_internals.disown(self._backend, self._late)  # those that hold still get no message
         self._closing = threading.Thread(target=executor.shutdown, daemon=True)
         self._closing.start()
-        return have_left(workers, self._board)
+        return have_left(workers, self._status_board)
 
     def _without_late_ones(self, workers: list[Any]) -> list[Any]:
         """Hold workers that are still starting, with nothing left to do: they would miss what the pool closes."""
-        began = self._board.started()
+        began = self._status_board.started()
         self._late = [process for process in workers if process.pid not in began]
         for process in self._late:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGSTOP)
-        for process in [process for process in self._late if process.pid in self._board.started()]:
+        for process in [process for process in self._late if process.pid in self._status_board.started()]:
             self._late.remove(process)  # it has begun meanwhile, and may have hold of what others wait for
             os.kill(process.pid, signal.SIGCONT)
         return [process for process in workers if process not in self._late]

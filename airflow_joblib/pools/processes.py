@@ -38,7 +38,7 @@ class ProcessPool(Pool):
         backend_options: For joblib.
     """
 
-    #: Whether workers must find the board by its path, as they can't be given a descriptor.
+    #: Whether workers must find the status board by its path, as they can't be given a descriptor.
     _by_path = True
     #: Whether resources that were not left are no error, since the backend may end its workers by itself.
     _silent = True
@@ -51,10 +51,10 @@ class ProcessPool(Pool):
 
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
-        with StatusBoard(by_path=self._by_path) as self._board, not_daemonic():
-            self._watch = Watch(self._board, self._payload.rules.timeout)
+        with StatusBoard(by_path=self._by_path) as self._status_board, not_daemonic():
+            self._watch = Watch(self._status_board, self._payload.rules.timeout)
             self._payload = self._payload._replace(
-                board=self._board.path, run=secrets.token_hex(8), closed=not isolation.open_to_others()
+                status_board=self._status_board.path, run=secrets.token_hex(8), closed=not isolation.open_to_others()
             )
             yield
 
@@ -98,7 +98,7 @@ class ProcessPool(Pool):
         return LostWorkersError(self._name, dead, self.unfinished)
 
     def _stop(self, failed: type[BaseException] | None) -> None:
-        """End every worker: ask it, so that it leaves its resources and runs ``finally``, then kill it."""
+        """End every worker: send it SIGTERM, so that it leaves its resources and runs ``finally``, then kill it."""
         self._meet_workers()
         workers = list(self._processes.values())
         started = offspring(workers)
@@ -108,18 +108,18 @@ class ProcessPool(Pool):
         finally:  # what interrupts this, such as the task's timeout, doesn't wait for resources
             kill((*workers, *started))
             self._wait_for_end(workers, stopping)
-        check_resources(self._board, failed, silent=self._silent)
+        check_resources(self._status_board, failed, silent=self._silent)
 
     def _ask_to_end(
         self,
         workers: list[Any],
         stopping: threading.Thread,
-        failed: type[BaseException] | None,  # noqa: ARG002 - loky's workers are asked otherwise after a good run
+        failed: type[BaseException] | None,  # noqa: ARG002 - loky's workers get a message instead after a good run
     ) -> None:
         """Have the backend end its workers, in the thread *stopping*, and wait until they have left their resources."""
         stopping.start()
         stopping.join(GRACE)  # a pool whose worker died with a lock would wait for ever
-        end(workers, self._board)
+        end(workers, self._status_board)
 
     def _wait_for_end(self, workers: list[Any], stopping: threading.Thread) -> None:  # noqa: ARG002 - it may wait for ever
         """Wait for the end of workers that were killed."""
@@ -127,7 +127,7 @@ class ProcessPool(Pool):
             process.join(WATCH)
 
     def _end_backend(self) -> None:
-        # What it could complain about, workers that are gone, is what was asked for.
+        # What it could complain about, workers that are gone, is what was requested.
         with suppress(Exception):
             self._backend.abort_everything(ensure_ready=False)
         with suppress(Exception):

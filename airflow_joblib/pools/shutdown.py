@@ -1,4 +1,4 @@
-"""How worker processes end: asked to leave, what they started found, what they held left."""
+"""How worker processes end: sent a signal or a message, what they started found, what they held left."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NOT_LEFT = (
     "done there, such as a commit, has not happened."
 )
 
-#: Seconds between two looks at the board.
+#: Seconds between two looks at the status board.
 _LOOK = 0.002
 
 
@@ -63,15 +63,15 @@ def _childless(pid: int) -> bool:
         return False
 
 
-def have_left(workers: list[Any], board: StatusBoard) -> bool:
-    """Wait until the *workers*, which were asked by a message, have left their resources or ended; False if some don't.
+def have_left(workers: list[Any], status_board: StatusBoard) -> bool:
+    """Wait until the *workers*, which got a message, have left their resources or ended; False if some don't.
 
     No signal is sent: an item may have changed what it does, and so may the code that leaves a resource.
     """
     began = clock.now()
     waiting = {process.sentinel: process for process in workers}
     while waiting:
-        leaving, left = board.leaving(), board.left()
+        leaving, left = status_board.leaving(), status_board.left()
         waiting = {sentinel: process for sentinel, process in waiting.items() if process.pid not in left}
         all_began = all(process.pid in leaving for process in waiting.values())
         if clock.now() - began > (LEAVING if all_began else GRACE):
@@ -81,7 +81,7 @@ def have_left(workers: list[Any], board: StatusBoard) -> bool:
     return True
 
 
-def end(workers: list[Any], board: StatusBoard) -> None:
+def end(workers: list[Any], status_board: StatusBoard) -> None:
     """Send SIGTERM until all have left or their grace is over; then kill those that have not.
 
     More than once, since between two items a worker's pool may catch what unwinds it, but not to one that is leaving:
@@ -90,7 +90,7 @@ def end(workers: list[Any], board: StatusBoard) -> None:
     """
     alive, until = {process.sentinel: process for process in workers}, clock.now() + GRACE
     while alive and clock.now() < until:
-        leaving = board.leaving()
+        leaving = status_board.leaving()
         for process in alive.values():
             if process.pid not in leaving:
                 process.terminate()
@@ -117,18 +117,18 @@ def kill(processes: Iterable[Any]) -> None:
             os.kill(process.pid, signal.SIGKILL)
 
 
-def check_resources(board: StatusBoard, failed: type[BaseException] | None, *, silent: bool = False) -> None:
+def check_resources(status_board: StatusBoard, failed: type[BaseException] | None, *, silent: bool = False) -> None:
     """Raise if resources were not left after a good run; after another one, or where they are not ours, log that.
 
     Args:
-        board: What the workers did about them.
+        status_board: What the workers did about them.
         failed: What has ended the run; None for its own good end.
         silent: Whether to raise nothing.
 
     Raises:
         ParallelTaskError: A worker did not leave what it held.
     """
-    number = len(board.not_left())
+    number = len(status_board.not_left())
     if number and failed is None and not silent:
         raise ParallelTaskError(CLOSE_FAILED)
     if number:

@@ -1,4 +1,4 @@
-"""A process that does nothing but fork workers when asked, itself forked from the task as that stands.
+"""A process that does nothing but fork workers on request, itself forked from the task as that stands.
 
 It has one thread and holds no lock, so workers can be forked from it whatever the task has begun in the meantime. The
 idea is that of :mod:`multiprocessing.forkserver`, but for the exec: what the task has loaded and set is there.
@@ -66,7 +66,7 @@ class Template:
         self.given = given
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (self._line, theirs):
-            end.settimeout(None)  # whatever socket.setdefaulttimeout() says
+            end.settimeout(None)  # whatever socket.setdefaulttimeout() was
         self._lock = threading.Lock()
         self._undo = ExitStack()
         with theirs, _quiet_fork() as quiet:

@@ -65,7 +65,7 @@ class Watch:
     """Looks at the workers of a pool now and then.
 
     Args:
-        board: What they run.
+        status_board: What they run.
         limit: Seconds that a try of an item may take; None for any.
         drain: Whether the other workers get a moment to hand back what they have before one is ended.
 
@@ -73,8 +73,8 @@ class Watch:
         overdue: Process ids of workers that are to be ended.
     """
 
-    def __init__(self, board: StatusBoard, limit: float | None, *, drain: bool = True) -> None:
-        self._board = board
+    def __init__(self, status_board: StatusBoard, limit: float | None, *, drain: bool = True) -> None:
+        self._status_board = status_board
         self._drain = drain
         self._limit = limit
         self._memory: dict[int, int] = {}
@@ -90,7 +90,7 @@ class Watch:
             self._sampled = now
             for pid in processes:
                 with suppress(psutil.Error, KeyError):
-                    # A process that has just ended is said to use none.
+                    # A process that has just ended is reported to use none.
                     self._memory[pid] = psutil.Process(pid).memory_info().rss or self._memory[pid]
         if self._limit is not None:
             self._end_overdue(now, under_way)
@@ -98,13 +98,13 @@ class Watch:
     def _end_overdue(self, now: float, under_way: int) -> None:
         assert self._limit is not None  # noqa: S101 - as the caller saw
         latest = (now - self._limit - BEYOND) * 1e9
-        running = self._board.running()
+        running = self._status_board.running()
         found = {
             pid for pid, run in running.items() if not run.whole and run.since <= latest and pid not in self._killed
         }
         if self._drain and bool(found) != bool(self.overdue):
             self._since = now
-            self._board.halt(on=bool(found))
+            self._status_board.halt(on=bool(found))
         self.overdue = found
         if found and (not self._drain or now - self._since >= DRAIN or under_way <= len(found)):
             for pid in found:
@@ -114,7 +114,7 @@ class Watch:
 
     def dead(self, pid: int, exit_code: int | None) -> Dead:
         """Return what is known of a worker that has ended."""
-        running = self._killed.get(pid) or self._board.running().get(pid)
+        running = self._killed.get(pid) or self._status_board.running().get(pid)
         memory, overdue = self._memory.get(pid), pid in self._killed
         if running is None:
             return Dead(pid, exit_code, None, memory, overdue)

@@ -57,7 +57,7 @@ class WorkerCount:
         return min(slots, self._n_jobs)
 
     def at_most(self, items: int, workers: int, *, left: bool = False) -> int:
-        """Return no more workers than chunks there can be, and say so where their number was asked for.
+        """Return no more workers than chunks there can be, and log it where their number was given.
 
         Args:
             items: Items that are to run.
@@ -73,7 +73,7 @@ class WorkerCount:
         return min(chunks, workers)
 
     def warn_of_one_cpu(self) -> None:
-        """Say so where every CPU was asked for and something other than the machine leaves this process one."""
+        """Log it where every CPU was asked for and something other than the machine leaves this process one."""
         if self._n_jobs == -1 and self._is_local() and (why := cpu_count.shortage()):
             self.warn_fewer(1, os.cpu_count() or 1, why)
 
@@ -82,6 +82,6 @@ class WorkerCount:
         return backend.starts or backend.threads
 
     def warn_fewer(self, workers: int, asked: int, why: str) -> None:
-        """Say that fewer workers run than asked for, and why."""
+        """Log that fewer workers run than asked for, and why."""
         plural = "worker" if workers == 1 else "workers"
         log.warning("%s runs on %d %s instead of %d: %s.", self._name, workers, plural, asked, why)

@@ -1,7 +1,7 @@
 """What Linux can do for a process alone (``prctl(2)``): keep others of its user out of it, and end it with its parent.
 
 Airflow 3.3 has its tasks be closed to others ("not dumpable"). A fork stays so; a program that is started anew is open
-until it says otherwise.
+until it sets otherwise.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def end_with_parent() -> bool:
 
 
 def _prctl(option: int, value: int = 0) -> int | None:
-    """Return what the kernel answers; None where it is not to be asked."""
+    """Return what the kernel answers; None where it is not to be called."""
     if sys.platform != "linux":
         return None
     try:

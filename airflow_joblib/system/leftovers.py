@@ -1,4 +1,4 @@
-"""Temporary files and folders that say by a lock whether anybody still has them.
+"""Temporary files and folders that show by a lock whether anybody still has them.
 
 The lock (``flock(2)``) goes with the last process that has it, a fork of the task's among them, however that ends. What
 nobody has a lock on was left by a task that was killed with all its helpers: the next one on this machine removes it.

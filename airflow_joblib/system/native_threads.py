@@ -1,7 +1,7 @@
 """Threads that BLAS, OpenMP and the like start in a worker process: bounded, so that all workers' fit the CPUs.
 
 loky gives its workers environment variables for that before they load anything. Other workers get them as the first
-thing that they do, and what they have loaded by then, or have from a fork, is told by threadpoolctl. To find that takes
+thing that they do, and what they have loaded by then, or have from a fork, threadpoolctl limits. To find that takes
 some 20 ms, so the task does it before it is forked, and once for all runs.
 """
 
@@ -38,7 +38,7 @@ class Bound(NamedTuple):
 
 
 def for_each_of(workers: int, backend_options: Mapping[str, Any]) -> Bound:
-    """Return the bound for each of so many workers: what is asked for, what the environment says, or a fair share.
+    """Return the bound for each of so many workers: what is asked for, what the environment sets, or a fair share.
 
     Raises:
         InvalidOptionError: What is asked for is no number of threads.
@@ -97,7 +97,7 @@ def _loaded() -> frozenset[str]:
 
 
 def _bound_library(library: Any, bound: Bound) -> None:
-    """Set what a library has loaded with, unless the user's code has asked it for less."""
+    """Set what a library has loaded with, unless the user's code has set it to less."""
     name = _VARIABLE_OF.get(library.internal_api, "OMP_NUM_THREADS")
     with suppress(ValueError):  # OpenMP's may be a list, or whatever the user's environment has in it
         threads = int(bound.variables[name].partition(",")[0])

@@ -1,4 +1,4 @@
-"""Names of other libraries that are no public API: whether they are where they are known to be, and what to say if not.
+"""Names of other libraries that are no public API: whether they are where they are known to be, and the message if not.
 
 Each library has one place that lists its names and looks whether they are there, where the library is loaded anyway.
 """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["SAFE_PATH", "forget_safe_path", "hidden_main", "not_daemonic", "running_clock", "safe_path"]
 
 _NAME = "PYTHONSAFEPATH"
-#: What it is set to here: anything does, and this one tells whose it is.
+#: What it is set to here: anything does, and this one shows whose it is.
 _OURS = "airflow-joblib"
 #: What keeps an interpreter from looking for modules in the current directory, as ``-c`` and ``-m`` have it do.
 SAFE_PATH = {_NAME: _OURS}

@@ -17,8 +17,8 @@ BEYOND: Final = 1.0
 DRAIN: Final = 1.0
 #: Between two looks at whether the workers still live, and at the task's own state.
 WATCH: Final = 0.5
-#: Between two looks of a worker at whether the task is still there, where the kernel does not tell.
+#: Between two looks of a worker at whether the task is still there, where the kernel does not notify it.
 LOOK: Final = 0.5
 #: All workers may wait so long while something is to be done, after one of them was killed: what is missing died with
-#: it, unless another has just taken it and the machine gives it no time to tell.
+#: it, unless another has just taken it and the machine gives it no time to report.
 UNTAKEN: Final = 5.0

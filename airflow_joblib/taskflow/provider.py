@@ -1,6 +1,6 @@
-"""What Airflow's provider manager is told about this library.
+"""What Airflow's provider manager reads about this library.
 
-Airflow asks while it is itself still being imported, so nothing here may import Airflow.
+Airflow calls this while it is itself still being imported, so nothing here may import Airflow.
 """
 
 from __future__ import annotations

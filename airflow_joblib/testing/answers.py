@@ -140,7 +140,7 @@ def _noted(store: Store, body: Mapping[str, Any]) -> None:
     del store, body
 
 
-#: By the kind of the message; what this Airflow doesn't have is never asked.
+#: By the kind of the message; what this Airflow doesn't have is never requested.
 ANSWERS: dict[str, Callable[[Store, Mapping[str, Any]], Any]] = {
     "ClearTaskStateStore": _clear_state,
     "DeleteTaskStateStore": _delete_state,

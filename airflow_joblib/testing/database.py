@@ -19,7 +19,7 @@ _ADDRESS = f"{NO_DATABASE}///"
 _ENVIRONMENT = {
     DATABASE: _ADDRESS,
     "AIRFLOW__CORE__SQL_ALCHEMY_CONN": _ADDRESS,
-    # Airflow's default asks the network for the name of this host.
+    # Airflow's default queries the network for the name of this host.
     "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
 }
 _SETTINGS = "airflow.settings"

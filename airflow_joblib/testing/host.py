@@ -51,7 +51,7 @@ class UnitTest(host.Task):
         return {**{name: context[name] for name in left_out if name in context}, **kwargs}
 
     def result_check(self, call: Call) -> Callable[[int, object], str | None] | None:
-        """Return what tells why a result can't be in the XCom: the results of every fan-out of the test are one."""
+        """Return a check of whether a result fits the XCom: the results of every fan-out of the test are one."""
         return fitting.unfit if self._is_all() and xcom.serialized_by_airflow() else super().result_check(call)
 
     def size_of(self, call: Call, values: Sequence[Any]) -> int | None:

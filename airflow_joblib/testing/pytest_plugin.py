@@ -24,13 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fan-out",
         choices=("sequential", "threading", _AS_DECORATED),
         default=_AS_DECORATED,
-        help="how every fan-out of the session runs, whatever its decorator says: in this thread, for a debugger; in "
+        help="how every fan-out of the session runs, whatever its options: in this thread, for a debugger; in "
         "threads, for speed; or as decorated (the default)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have every fan-out run as the option says."""
+    """Have every fan-out run as the option sets."""
     if config.getoption("fan_out") != _AS_DECORATED:
         from airflow_joblib.options import every_run
 

@@ -72,7 +72,7 @@ class Store:
         return [value for _, value in sorted(self.xcoms.get(place, {}).items())]
 
     def of_task(self, place: XComPlace, map_index: int) -> dict[str, Any]:
-        """Return all XComs of a task instance by their key, serialized; that of *place* says nothing."""
+        """Return all XComs of a task instance by their key, serialized; the key of *place* is not looked at."""
         return {
             found.key: values[map_index]
             for found, values in self.xcoms.items()

@@ -185,7 +185,7 @@ def _in_place(store: Store, made_up_run: made_up.Run, given: Mapping[str, Any], 
 
 @contextmanager
 def _called_back(ti: Any) -> Iterator[None]:
-    """Call what fan-outs have asked to be called when the task is over."""
+    """Call what fan-outs have registered to be called when the task is over."""
     name = "on_failure_callback"
     try:
         yield

@@ -1,6 +1,6 @@
 """What Airflow's plugin manager is given: the tab, and the place where its bundle is.
 
-Processes of tasks load plugins too, so FastAPI is imported when a browser asks for the bundle, and no sooner.
+Processes of tasks load plugins too, so FastAPI is imported when a browser requests the bundle, and no sooner.
 """
 
 from __future__ import annotations

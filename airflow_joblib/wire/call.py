@@ -62,7 +62,7 @@ class Call:
         return function
 
     def factory_arguments(self, factory: Callable[..., Any]) -> dict[str, Any]:
-        """Return the shared arguments that a resource's factory asks for by name."""
+        """Return the shared arguments that a resource's factory takes by name."""
         shared = {**_defaults(self.function), **self.arguments()}
         return {name: shared[name] for name in parameters_by_name(factory) if name in shared}
 

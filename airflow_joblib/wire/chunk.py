@@ -54,7 +54,7 @@ class ItemChunk:
         if len(indices) != count:  # with gaps, where an earlier try has done some
             indices = [index for chunk in chunks for index in chunk.indices]
         whole = cls(indices, (), chunks[0]._packer)  # noqa: SLF001
-        whole._joined, whole._items = chunks, None  # which few ask for
+        whole._joined, whole._items = chunks, None  # which few read
         return whole
 
     @property
@@ -87,7 +87,7 @@ class ItemChunk:
         if self._joined:
             return b"".join(chunk.data for chunk in self._joined)
         if self.packed is None:
-            assert self._packer is not None  # noqa: S101 - only process pools ask, and they have one
+            assert self._packer is not None  # noqa: S101 - only process pools read this, and they have one
             return self._packer.pack(self)
         return self.packed
 

@@ -1,6 +1,6 @@
 """How long items take: the histogram that workers fill and a run adds up.
 
-Quick items are told from slow ones by one comparison, and only the slow ones are looked at further: what is counted
+One comparison separates quick items from slow ones, and only the slow ones are looked at further: what is counted
 for an item costs far less than the item.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["EDGES", "QUICK", "SLOWEST", "counted"]
 QUICK: Final = 1e-4
 #: Seconds between the places of the histogram: three for each power of ten. The first place has the quick items.
 EDGES: Final = (0.0, *(factor * 10**power for power in range(-4, 6) for factor in (1.0, 2.0, 5.0)))
-#: How many of the slowest items are told.
+#: How many of the slowest items are listed.
 SLOWEST: Final = 20
 
 

@@ -47,10 +47,10 @@ class Payload(NamedTuple):
         local: Whether the workers are the task's children.
         rules: How to go about a chunk.
         threads: Bound of the threads that libraries start in a worker; None to leave them.
-        board: Where the worker says which item it runs; empty where that is not seen.
+        status_board: Where the worker notes which item it runs; empty where that is not seen.
         closed: Whether the workers are to be closed to other processes of their user, as the task is.
         filters: The caller's warning filters, for workers that have not inherited them.
-        run: What tells the pool from others that are given the same, whose board's path may come again.
+        run: Unique id of this pool; shared-memory paths can be reused.
         start_method: How processes that items start are started, as in the task; None for Python's default.
     """
 
@@ -61,7 +61,7 @@ class Payload(NamedTuple):
     local: bool = False
     rules: Rules = Rules()
     threads: Bound | None = None
-    board: str = ""
+    status_board: str = ""
     run: str = ""
     closed: bool = False
     filters: Sequence[WarningFilter] = ()
@@ -103,7 +103,7 @@ class Report:
         values: Results of the items that ran, in order, None in the place of one that failed or was skipped. Items of
             the chunk beyond its end have not run.
         failures: The failures among them.
-        skipped: Positions in the input of those that were skipped, with the exception that said so first.
+        skipped: Positions in the input of those that were skipped, with the first such exception.
         skip: That exception.
         began: When the worker took the chunk up, by the machine's monotonic clock in seconds.
         seconds: Time that the chunk took in the worker.
@@ -118,7 +118,7 @@ class Report:
         loading: Seconds that the worker took to load the call before its first chunk, where that is worth a word.
         loaded: The package that it imported the most of in that time.
         unreadable: Whether the chunk, or its report, could not be loaded as a whole: its items must be sent one by one.
-        said: What the items said, for the task's log, where the worker has no other way to send that.
+        said: What the items logged, for the task's log, where the worker has no other way to send that.
     """
 
     first: int
@@ -143,7 +143,7 @@ class Report:
 
 
 def load_report(result: bytes, chunk: Chunk) -> Report:
-    """Load a chunk's report; where that fails, say so of its one item, or that the items must be sent one by one."""
+    """Load a chunk's report; where that fails, report it of the one item, or that items must be sent one by one."""
     try:
         return loads(result)  # type: ignore[no-any-return]
     except Exception as error:  # noqa: BLE001 - loading runs code of the user

@@ -1,4 +1,4 @@
-"""Where every worker process says which item it runs, so that the task knows when the worker can't tell any more.
+"""Where every worker process notes which item it runs, so that the task knows when the worker can't report any more.
 
 One row a worker, in memory shared with the task; to write a number there costs a worker some 30 ns an item::
 

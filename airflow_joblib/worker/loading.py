@@ -16,7 +16,7 @@ __all__ = ["Loading"]
 
 #: Of which some modules are always among those that are imported late, and none takes long.
 _OURS = __name__.partition(".")[0]
-#: Seconds below which nobody asks.
+#: Seconds below which nobody looks.
 _LEAST = 0.5
 
 

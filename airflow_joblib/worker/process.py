@@ -75,7 +75,7 @@ class _State:
 
     def begin(self, payload: Payload) -> None:
         """Make this process a worker of a run."""
-        self.payload, self.worker, self.slot, self.loading = payload, None, Slot(payload.board), Loading()
+        self.payload, self.worker, self.slot, self.loading = payload, None, Slot(payload.status_board), Loading()
 
 
 _state = _State()
@@ -155,7 +155,7 @@ def close() -> None:
 def _close_for_good() -> None:
     """Leave the resources of a process that is about to end, whatever signal comes from now on.
 
-    Where that fails nobody is left to take the exception: it is printed, and the task finds it on the board.
+    Where that fails nobody is left to take the exception: it is printed, and the task finds it on the status board.
     """
     _state.closing = True
     try:
@@ -244,7 +244,7 @@ def _receive() -> Call:
 
 
 def run_chunk_anywhere(payload: Payload, data: bytes, indices: Sequence[int]) -> bytes:
-    """Run a chunk on a backend that can't be told to call :func:`start` in its workers."""
+    """Run a chunk on a backend that can't be configured to call :func:`start` in its workers."""
     if os.getpid() == payload.task:  # its workers are in the task's own process, whose signals are not ours
         return pack(_worker_of_thread(payload).run(load_items(data), indices), indices)
     if _state.payload != payload:

@@ -81,7 +81,7 @@ def _sendable(failure: ItemError) -> ItemError:
 
 
 def _travelling(error: BaseException) -> BaseException:
-    """Return an exception, or where it would not arrive one that says the same."""
+    """Return an exception, or where it would not arrive one with the same text."""
     try:
         loads(_dumps(error))
     except Exception:  # noqa: BLE001 - pickling runs code of the user

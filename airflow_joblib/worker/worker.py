@@ -71,12 +71,12 @@ def inside_thread() -> bool:
 
 
 def mark_thread(*, inside: bool) -> None:
-    """Say that this thread is a worker, or no longer one."""
+    """Mark this thread as a worker, or as one no longer."""
     _local.inside = inside
 
 
 def first_time(what: str) -> bool:
-    """Return whether this worker has not been asked this about *what* before."""
+    """Return whether this is the first call about *what* in this worker."""
     told: set[str] = _local.__dict__.setdefault("told", set())
     known = what in told
     told.add(what)
@@ -99,7 +99,7 @@ class Worker:
         call: The function with everything but the item.
         rules: How to go about a chunk.
         catch: What counts as an item's failure; anything else leaves :meth:`run`.
-        slot: Where it says which item it runs.
+        slot: Where it notes which item it runs.
         halt: Called when no further item of the run may start, here or in another worker.
     """
 
@@ -183,7 +183,7 @@ class Worker:
         return not ends
 
     def _enter(self, report: Report) -> bool:
-        """Enter the resources, once, and tell whether they are there."""
+        """Enter the resources, once, and return whether they are there."""
         if self._function is None and self._refused is None:
             entered: dict[str, Any] = {}
             for name, factory in self._call.factories.items():

@@ -1,4 +1,4 @@
-"""The task's end of the channel by which Dask's workers ask; :mod:`.dask_worker` has the other."""
+"""The task's end of the channel for requests of Dask's workers; :mod:`.dask_worker` has the other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRIES, _PAUSE = 5, 1.0
 
 @contextmanager
 def asked(client: Client, answer: Callable[[bytes], bytes]) -> Iterator[Ask]:
-    """Answer what workers ask while this is entered; gives what they call.
+    """Answer workers' requests while this is entered; gives what they call.
 
     Args:
         client: The connection to the cluster.
@@ -69,7 +69,7 @@ class _Channel:
         task.add_done_callback(self._tasks.discard)
 
     async def _exchange(self, address: str, *answers: tuple[str, bytes]) -> bool:
-        """Hand a worker its answers, and begin to answer what else it asks. Return whether the worker was reached."""
+        """Hand a worker its answers, and begin to answer its other requests. Return whether the worker was reached."""
         message = {"op": OPERATION, "key": self._key, "answers": list(answers)}
         scheduler: Any = self._client.scheduler
         try:
@@ -77,7 +77,7 @@ class _Channel:
         except Exception:  # noqa: BLE001 - the worker has gone; or rings again
             return False
         for number, request in waiting:
-            # What a worker says that it waits for may be older than the answer that it has had.
+            # What a worker reports that it waits for may be older than the answer that it has had.
             if self._known.is_new(number) and not self.closed:
                 self._start(self._answer(address, number, request))
         return True

@@ -95,7 +95,7 @@ def _local(n_jobs: int, folder: str) -> LocalCluster:
 
 
 def _close(began: Future[LocalCluster], folder: OwnFolder) -> None:
-    with suppress(Exception):  # what kept it from starting has been said
+    with suppress(Exception):  # what kept it from starting has been logged
         began.result(_PATIENCE).close()
         folder.done = True
 

@@ -67,7 +67,7 @@ class Ask:
 
     Attributes:
         client: The task's client, as the scheduler knows it.
-        key: What tells this channel from others.
+        key: Unique id of this channel.
     """
 
     client: str
@@ -170,7 +170,7 @@ def _counted(worker: Worker, run: str, scattered: str) -> Iterator[None]:
 
 
 async def _watch(worker: Worker, run: str, scattered: str) -> None:
-    """End a run that nobody waits for any more: its client is gone, which Dask itself tells no item that runs."""
+    """End a run that nobody waits for any more: its client is gone, of which Dask itself notifies no item that runs."""
     while run in _chunks:
         await asyncio.sleep(_LOOK)
         if worker.status in _RUNNING and (_wanted(worker, run) or await _is_known(worker, scattered)):
@@ -179,7 +179,7 @@ async def _watch(worker: Worker, run: str, scattered: str) -> None:
 
 
 def _wanted(worker: Worker, run: str) -> bool:
-    """Return whether Dask runs a chunk of the run here and has not cancelled it, which needs nobody to be asked."""
+    """Return whether Dask runs a chunk of the run here and has not cancelled it, which needs no request."""
     states = [task.state for key in list(_chunks.get(run, ())) if (task := worker.state.tasks.get(key)) is not None]
     return "executing" in states
 

@@ -26,7 +26,7 @@ log = logging.getLogger("airflow_joblib")
 _AHEAD = 2
 #: A CPU for each actor, lest Ray puts them all on one node; and a thread more than for its chunks, for the run's end.
 _ACTOR = {"num_cpus": 1, "max_concurrency": _AHEAD + 1}
-#: Seconds after which it is said that actors are missing.
+#: Seconds after which the log has that actors are missing.
 _PATIENCE = 10.0
 _MISSING = (
     "%d of %d workers are there after %.0f s: the Ray cluster may have no more CPUs free, until others end. Items run "
@@ -46,7 +46,7 @@ def has_actors() -> bool:
 class _Actors(Pool):
     """Ray's pool, which waits for none of its actors: two pools that wait for all could wait for each other.
 
-    Nor does it refuse to ask for more than there are CPUs, as after the end of a node.
+    Nor does it refuse to request more than there are CPUs, as after the end of a node.
     """
 
     def _init_ray(self, processes: int, ray_address: str | None = None) -> int:
@@ -58,12 +58,12 @@ class _Actors(Pool):
 
 
 class Backend(RayBackend):
-    """Ray's backend, which gives a chunk to the actor that has the least to do, and is told when it is done.
+    """Ray's backend, which gives a chunk to the actor that has the least to do, and is notified when it is done.
 
-    Ray's own gives chunks to its actors in turn, and has a thread for each that asks time and again.
+    Ray's own gives chunks to its actors in turn, and has a thread for each that polls time and again.
 
     Args:
-        gone: Tells why the cluster is no more, or None.
+        gone: Returns why the cluster is no more, or None.
     """
 
     def __init__(self, gone: Callable[[], str | None]) -> None:
@@ -175,7 +175,7 @@ class _Dispatcher:
             self._await(place)
 
     def _tend(self) -> None:
-        """Hand over what waits, when an actor comes up or has room: Ray's own threads that tell so must not."""
+        """Hand over what waits, when an actor comes up or has room: Ray's own threads that notify of that must not."""
         until: float | None = time.monotonic() + _PATIENCE
         while not self._ended:
             self._changed.wait(None if until is None else max(0.0, until - time.monotonic()))

@@ -1,4 +1,4 @@
-"""The task's end of the channel by which Ray's workers ask, and the actor in between; :mod:`.ray_worker` has theirs."""
+"""The task's end of the channel for workers' requests, and the actor in between; :mod:`.ray_worker` has theirs."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def _mailbox_class() -> type:
 
 @contextmanager
 def asked(answer: Callable[[bytes], bytes], gone: Callable[[], str | None]) -> Iterator[Ask]:
-    """Answer what workers ask while this is entered; gives what they call.
+    """Answer workers' requests while this is entered; gives what they call.
 
     Args:
         answer: Answers a request; must not raise.
-        gone: Tells why the cluster is no more, or None.
+        gone: Returns why the cluster is no more, or None.
     """
     ask = Ask(f"airflow-joblib-{secrets.token_hex(16)}")
     options: dict[str, Any] = {"name": ask.mailbox, "namespace": NAMESPACE, "num_cpus": 0}

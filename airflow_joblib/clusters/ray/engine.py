@@ -34,17 +34,17 @@ __all__ = ["connect"]
 
 log = logging.getLogger("airflow_joblib")
 
-#: Seconds for workers to stop what they run and leave what they hold, and to say so.
+#: Seconds for workers to stop what they run and leave what they hold, and to report it.
 _GRACE = 4.0
-#: Seconds for a node to start a process that says what is installed there.
+#: Seconds for a node to start a process that reports what is installed there.
 _START = 60.0
 
-#: How Ray is told by the environment to ask for a token.
+#: How the environment has Ray require a token.
 _AUTH = "RAY_AUTH_MODE"
 _MEND = "Start it with RAY_AUTH_MODE=token and a token of its own, and give this run the token."
 _NO_ANSWER = (
-    "The Ray worker {} has not said within {:g} s what is installed there. If that is not what the task needs, items "
-    "that run there will fail."
+    "The Ray worker {} has not reported within {:g} s what is installed there. If that is not what the task needs, "
+    "items that run there will fail."
 )
 
 
@@ -66,7 +66,7 @@ def _call(function: Callable[[], Any]) -> Any:
 
 
 def _in_time(asked: Mapping[Any, str]) -> list[Any]:
-    """Wait for answers, and return those that there are; say where there is none from."""
+    """Wait for answers, and return those that there are; log where there is none from."""
     done: list[Any] = []
     if not asked:
         return done

@@ -43,7 +43,7 @@ _START = "`ray start --head`"
 _SETTINGS = {
     # Seconds for which the head keeps what a client has on the cluster when that is gone without a word; Ray has 30.
     "RAY_CLIENT_RECONNECT_GRACE_PERIOD": "5",
-    # Nobody has asked Ray to tell its makers of a local cluster.
+    # Without this Ray reports a local cluster to its makers.
     "RAY_USAGE_STATS_ENABLED": "0",
     # A process that Ray starts from one with threads of gRPC dies of its handlers, now and then, before it has begun:
     # https://github.com/ray-project/ray/issues/63202
@@ -51,7 +51,7 @@ _SETTINGS = {
 }
 #: Seconds before each further try: what is amiss on the head may be so for a moment.
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
-#: What Ray says when a process that it has started was not there, a client's server on the head or one of a local
+#: What Ray reports when a process that it has started was not there, a client's server on the head or one of a local
 #: cluster, or when a connection broke as it began.
 _PASSING = ("Initialization failure from server", "Timed out waiting for file", "has already been cleaned up")
 #: Ray opens its folder to all users, so it is one below that of the cluster, which nobody else may enter.
@@ -87,7 +87,7 @@ def session(address: str | None, token: str | None, timeout: float, n_jobs: int)
 
     Args:
         address: Where the cluster is; None for a local one.
-        token: What it asks for.
+        token: What it requires.
         timeout: Seconds to wait for an answer.
         n_jobs: CPUs of a local one.
 
@@ -180,7 +180,7 @@ def _init(settings: Mapping[str, Any], given_up: threading.Event) -> None:
 
 
 def _close(thread: OwnThread, began: Future[None], home: OwnFolder | None) -> None:
-    with suppress(Exception):  # what a lost cluster has to say has been said
+    with suppress(Exception):  # what a lost cluster reports has been logged
         thread.submit(ray.shutdown).result(_PATIENCE)
         if home is not None and began.exception() is None:
             home.done = True
@@ -241,7 +241,7 @@ def _read_environment() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Ray from telling on stderr what it does and tries again; what goes wrong the run says itself."""
+    """Keep Ray from writing to stderr what it does and tries again; what goes wrong the run reports itself."""
     logger = logging.getLogger("ray")
     level, handlers, propagate = logger.level, logger.handlers, logger.propagate
     logger.handlers, logger.propagate = [], True
@@ -260,7 +260,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _no_other() -> Iterator[None]:
-    """Keep Ray from starting a local cluster when it is asked for something after it has lost this one."""
+    """Keep Ray from starting a local cluster at a call after it has lost this one."""
     from ray._private import auto_init_hook
 
     before = auto_init_hook.enable_auto_connect

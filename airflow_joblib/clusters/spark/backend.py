@@ -17,7 +17,7 @@ class Backend(SparkDistributedBackend):
     _pool: Any
 
     def _is_support_stage_scheduling(self) -> bool:
-        return False  # a job takes what the session says, and need not say so itself
+        return False  # a job takes what the session sets, and need not set it itself
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **more: Any) -> int:
         """Take note of the number of jobs at a time, and return it."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["START", "Driver", "check_java", "named_error", "session_of_task"]
 
 START = "`start-master.sh` and `start-worker.sh`"
-#: Seconds that Java may take until it asks the master, on a machine that is busy.
+#: Seconds that Java may take until it connects to the master, on a machine that is busy.
 _START_SECONDS = 60.0
 #: Seconds for the driver to give up all that it has, and then for its process to end.
 _STOP_SECONDS, _END_SECONDS = 5.0, 3.0
@@ -52,7 +52,7 @@ _REFUSED = "Failed to connect to master"
 _NO_JAVA = (
     "The backend 'spark' needs Java, which there is none of where the task runs. Nothing has run. Install it there, "
     "for Spark 4 in version 17 or later: apt-get install openjdk-17-jre-headless. Where it is not in the PATH, "
-    "JAVA_HOME says where."
+    "set JAVA_HOME to its folder."
 )
 
 #: Spark allows one driver in a process.
@@ -62,7 +62,7 @@ _here = threading.local()
 
 def session_of_task() -> SparkSession | None:
     """Return the session that the task has open, if it is none of a run's."""
-    if _one_at_a_time.locked():  # asked first: a run that ends meanwhile has no context any more by then
+    if _one_at_a_time.locked():  # checked first: a run that ends meanwhile has no context any more by then
         return None
     context = SparkContext._active_spark_context  # noqa: SLF001
     return None if context is None else SparkSession(context)
@@ -85,7 +85,7 @@ class Driver:
     """Starts Spark's driver. A context manager, which ends it with all that it has on the cluster.
 
     Args:
-        master: Where it asks for executors.
+        master: Where it requests executors.
         conf: Settings of Spark.
         secret: What the cluster's processes show each other; None for none.
         timeout: Seconds until the master must have answered.
@@ -131,7 +131,7 @@ class Driver:
 
     @property
     def last_words(self) -> str:
-        """What the driver has said of errors last, as the end of a sentence."""
+        """What the driver has logged of errors last, as the end of a sentence."""
         return f": {told}" if (told := self._said.error()) else ""
 
     def _launch(self) -> None:
@@ -159,7 +159,7 @@ class Driver:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _begin(self) -> SparkSession:
-        """Start the session: in a thread, as Java asks a master that doesn't answer for more than a minute."""
+        """Start the session: in a thread, as Java tries a master that doesn't answer for more than a minute."""
         starting, began, refused = self._thread.submit(self._session), time.monotonic(), 0.0
         while True:
             with suppress(TimeoutError):
@@ -173,7 +173,7 @@ class Driver:
 
     def _session(self) -> SparkSession:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of versions of pandas, which nobody has asked for
+            warnings.simplefilter("ignore")  # of versions of pandas, which nobody needs
             return self._get_session()
 
     def _get_session(self) -> SparkSession:
@@ -234,7 +234,7 @@ def _restored() -> Iterator[None]:
 
 
 class _Said:
-    """What the driver's process says to its standard error: its last lines, for messages.
+    """What the driver's process writes to its standard error: its last lines, for messages.
 
     Attributes:
         end: The descriptor for the process.
@@ -253,7 +253,7 @@ class _Said:
                 self._lines.append(line.rstrip())
 
     def has(self, text: str) -> bool:
-        """Return whether it said that."""
+        """Return whether it wrote that."""
         return any(text in line for line in list(self._lines))
 
     def error(self) -> str:

@@ -1,6 +1,6 @@
 """Spark: a master somewhere, or a local one for the run.
 
-``backend_options``: *address* of the master (``spark://host:7077``); *secret*, if it asks for one
+``backend_options``: *address* of the master (``spark://host:7077``); *secret*, if it requires one
 (``spark.authenticate.secret``); *python*, the interpreter of the workers; *conf*, further settings of Spark by name;
 *timeout* in seconds. Without an address: a local Spark with as many threads as asked for. A Spark session that the
 task has open itself is used as it is.
@@ -62,8 +62,8 @@ _CONF = {
     "spark.ui.showConsoleProgress": "false",
     "spark.task.maxFailures": "1",  # an item that ends its worker is for the run to count
     "spark.speculation": "false",
-    _DYNAMIC: "false",  # executors stay for the run, and its end can be told to each
-    "spark.python.task.killTimeout": "100ms",  # for what? Python is not told that its task is cancelled
+    _DYNAMIC: "false",  # executors stay for the run, and each can be notified of its end
+    "spark.python.task.killTimeout": "100ms",  # for what? Python is not notified that its task is cancelled
     "spark.driver.maxResultSize": "0",
     # What all items share lies on disks, the driver's and the executors'.
     "spark.io.encryption.enabled": "true",
@@ -181,7 +181,7 @@ class _Spark(Engine):
         return self._context._jsc.sc()  # noqa: SLF001
 
     def _check_software(self) -> None:
-        """Ask every worker, but those of a session of the task's that an earlier run has asked."""
+        """Check every worker, but those of a session of the task's that an earlier run has checked."""
         with java_as_known():
             executors = str(self._scheduler().getExecutorIds())
         if _fit.get(self._context) == executors:

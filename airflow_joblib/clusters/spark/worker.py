@@ -42,7 +42,7 @@ def run_chunk(run: str, payload: Value, data: bytes, indices: Sequence[int]) -> 
         indices: Their positions in the input.
 
     Raises:
-        RuntimeError: Spark has tried it before. Whether items run again is for the run to say, which counts.
+        RuntimeError: Spark has tried it before. Whether items run again is for the run to decide, which counts.
     """
     task = TaskContext.get()
     if task is not None and task.attemptNumber():
@@ -78,7 +78,7 @@ def leave(
     failed: bool,  # noqa: FBT001 - Spark's own argument comes last, by its position
     _: Iterable[object],
 ) -> list[tuple[list[str], list[tuple[tuple[int, int], list[bytes]]]]]:
-    """End a run in this process. Return what went wrong, and what its threads have said."""
+    """End a run in this process. Return what went wrong, and what its threads have logged."""
     if run == _spared:
         _thaw()
     return [worker.leave_saying(run, failed=failed)]

@@ -1,4 +1,4 @@
-"""What the few items are called that a record shows: named when it is asked for, since most never are."""
+"""What the few items are called that a record shows: named when it is needed, since most never are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adds up what can be seen of one run, and says at any moment how the run stands.
+"""Adds up what can be seen of one run, and returns at any moment how the run stands.
 
 ::
 
@@ -6,7 +6,7 @@
     state ───────────────► counts, failures ─────────────┼─► snapshot ─► XCom, picture
     stats ───────────────► where the time went ──────────┘
 
-Reports are entered by the thread of the run; any thread may ask for a snapshot.
+Reports are entered by the thread of the run; any thread may take a snapshot.
 """
 
 from __future__ import annotations

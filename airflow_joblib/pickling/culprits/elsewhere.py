@@ -1,4 +1,4 @@
-"""Where in a call, or an item, lies what a worker could not load, though the task could: a fresh process is asked.
+"""Where in a call, or an item, lies what a worker could not load, though the task could: a fresh process tries it.
 
 ::
 
@@ -58,7 +58,7 @@ def _text(error: BaseException) -> str:
 
 
 class _Fresh:
-    """A process that loads parts. It is told them when nobody else can look into it any more."""
+    """A process that loads parts. They are sent when nobody else can look into it any more."""
 
     def __init__(self, wanted: str) -> None:
         self._wanted = wanted

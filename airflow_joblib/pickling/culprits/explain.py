@@ -38,7 +38,7 @@ def explain_function(
 
 
 def _name_of(function: Any) -> str:
-    """Return what a path calls *function*, without asking an object of the user's for an attribute."""
+    """Return what a path calls *function*, without reading an attribute of the user's object."""
     while type(function) is functools.partial:
         function = function.func
     kind = type(function)

@@ -1,6 +1,6 @@
 """List what an object is pickled from, each part with the segment of the path that leads to it.
 
-Everything is asked of the object as pickle asks it, so nothing runs that pickling it would not run: no property, no
+Everything is read from the object as pickle reads it, so nothing runs that pickling it would not run: no property, no
 ``__repr__``, no ``__eq__``. Where pickle is given a value with no name, the name is that of the attribute which holds
 the very same object.
 """

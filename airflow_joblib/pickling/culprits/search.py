@@ -56,7 +56,7 @@ def find_all_culprits(roots: Iterable[Child], fails: Callable[[bytes], bool] | N
 
     Args:
         roots: Values by the name that a path begins with.
-        fails: Tells whether a part that was pickled can't be loaded; None to load it here.
+        fails: Returns whether a part that was pickled can't be loaded; None to load it here.
     """
     return _Search(fails).run(roots)
 
@@ -159,7 +159,7 @@ class _Search:
         return found
 
     def _parts(self, node: _Node) -> list[_Node]:
-        """Return the failing parts of *node*, none if asking for them fails, which then is the reason."""
+        """Return the failing parts of *node*, none if reading them fails, which then is the reason."""
         try:
             return self._failing_parts(children_of(node.child.value), node)
         except Exception:  # noqa: BLE001 - the user's own reducers run here, and have failed before

@@ -1,4 +1,4 @@
-"""Which names of its module code may ask for without naming them as globals: in texts, or all of them."""
+"""Which names of its module code may look up without naming them as globals: in texts, or all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORD = re.compile(r"[^\W\d]\w*")
 #: The longest text that is looked through: a longer one is data.
 _LONGEST = 10_000
 
-#: By what code asks for names that it makes up as it goes.
+#: By what code looks up names that it makes up as it goes.
 _ASKS = frozenset(
     {
         *("globals", "eval", "exec", "__import__", "import_module", "modules", "__globals__", "f_globals"),
@@ -44,7 +44,7 @@ def words_in(texts: Iterable[Any]) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=4096)
 def asks_for_all(code: CodeType) -> bool:
-    """Return whether code may ask for any name of its module: by ``globals()``, ``eval``, ``pickle`` and the like."""
+    """Return whether code may look up any name of its module: by ``globals()``, ``eval``, ``pickle`` and the like."""
     return not _ASKS.isdisjoint(names_of(code)) or not _ASKS.isdisjoint(_keywords(code))
 
 

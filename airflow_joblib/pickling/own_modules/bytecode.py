@@ -81,7 +81,7 @@ def _expects_failure(code: CodeType, steps: Sequence[dis.Instruction], target: i
 
 
 def absolute_name(found: Import, namespace: Mapping[str, Any]) -> str | None:
-    """Return the dotted name that an import in a function with these globals asks for; None if it is beyond reach."""
+    """Return the dotted name that an import in a function with these globals requests; None if it is beyond reach."""
     if not found.level:
         return found.name
     package = namespace.get("__package__")

@@ -33,7 +33,7 @@ _current: ContextVar[Dependencies | None] = ContextVar("airflow_joblib_dependenc
 
 #: Attributes of a module by which its functions know where they are.
 _OF_IMPORT = ("__name__", "__package__", "__path__", "__file__")
-#: What may ask a module for an attribute that no code names.
+#: What may look up an attribute of a module that no code names.
 _ASKS_BY_NAME = frozenset({"__dict__", "attrgetter", "dir", "getattr", "getmembers", "hasattr", "vars"})
 #: What the check of a worker's software has seen to before.
 _SEEN_TO = frozenset({"airflow_joblib", "cloudpickle", "joblib"}) | sys.stdlib_module_names
@@ -140,7 +140,7 @@ class Dependencies:
         Args:
             function: The function.
             reduced: Its reduction.
-            whole: Send what it may ask its module for as well, if that needs nothing more to be installed.
+            whole: Send what it may look up in its module as well, if that needs nothing more to be installed.
         """
         code, closure, attributes, state, set_state = parts_of_function(reduced)
         imported = self.imported_by(function)
@@ -224,7 +224,7 @@ class Dependencies:
     def sent_of(self, module: ModuleType) -> dict[str, Any]:
         """Return the attributes of a module that travel with it.
 
-        What a function that holds the module names must travel; what others name, or may ask for, travels if it can.
+        What a function that holds the module names must travel; what others name, or may look up, travels if it can.
         """
         if self._trying:
             return {}

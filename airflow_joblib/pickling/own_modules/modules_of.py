@@ -22,7 +22,7 @@ def submodules(state: Mapping[str, Any]) -> Iterable[ModuleType]:
     """Return the submodules that cloudpickle has found a function to use, from the function's state.
 
     Raises:
-        ParallelTaskError: This cloudpickle doesn't say.
+        ParallelTaskError: This cloudpickle has no list of them.
     """
     if "_cloudpickle_submodules" not in state:
         raise gone("cloudpickle", "'_cloudpickle_submodules' in the state of a function")

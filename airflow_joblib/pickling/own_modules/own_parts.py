@@ -5,7 +5,7 @@
     function ──► code, closure ─────────────────────────────┐
        │    ──► its globals: a module by value? ──► its name ├──► made, in the worker
        │    ──► the globals that it names, which must travel ┤
-       └────► those that it may ask for, if they can travel ─┘
+       └────► those that it may look up, if they can travel ─┘
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["OwnParts", "goes_by_value", "named_by", "parts_of_function", "rest_o
 
 #: Attributes of a module that its import has set, and that its code may look at.
 _OF_IMPORT = ("__name__", "__package__", "__path__", "__file__", "__doc__")
-#: What takes seconds to import, and is asked for by its name.
+#: What takes seconds to import, and is requested by its name.
 _SLOW = "airflow"
 _FUNCTION = "definition of a function of the known parts"
 
@@ -163,7 +163,7 @@ def place_of(obj: Any) -> Place | None:
 
 
 def rest_of(function: FunctionType, used: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the globals that a function may ask for, beside those that it uses."""
+    """Return the globals that a function may look up, beside those that it uses."""
     values, code = function.__globals__, function.__code__
     if asks_for_all(code):
         names = {name for name, value in values.items() if not (name.startswith("__") or _is_slow(value))}

@@ -65,7 +65,7 @@ def take_over(number: int, how: str) -> None:
 
     Args:
         number: The descriptor of the line to the task, which stays open for what comes after that.
-        how: What the task says it should be like.
+        how: What the task requires of it.
     """
     if how == CLOSED:
         isolation.close_to_others()

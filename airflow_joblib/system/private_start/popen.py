@@ -68,7 +68,7 @@ class PrivatePopen(popen_loky_posix.Popen):  # type: ignore[misc]
         with ExitStack() as undo:
             ours, theirs = socket.socketpair()
             for end in (ours, theirs):
-                end.settimeout(None)  # whatever socket.setdefaulttimeout() says: the worker waits on its end as it is
+                end.settimeout(None)  # whatever socket.setdefaulttimeout() was: the worker waits on its end as it is
             undo.callback(ours.close)
             with theirs:
                 self.sentinel, alive = os.pipe()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLOSED", "OPEN", "start", "visible"]
 
-#: What a process is told it should be like.
+#: What is required of a process.
 OPEN, CLOSED = "open", "closed"
 #: Names in the environment that count before any code of ours runs.
 _FIRST = ("LD_", "DYLD_", "PYTHON", "LC_", "MALLOC_", "GLIBC_", "COVERAGE_")
@@ -31,7 +31,7 @@ class _Process(subprocess.Popen[bytes]):
 def start(module: str, *arguments: str, keep: int, environment: Mapping[str, str] = os.environ, **more: Any) -> int:
     """Run a module as a program, and return the id of its process, for which somebody else waits.
 
-    Where this process is closed to others, what it starts is told to be as well. Until it is, its environment can be
+    Where this process is closed to others, what it starts is made so as well. Until it is, its environment can be
     seen: it has only what an interpreter needs as it starts.
 
     Args:
@@ -39,7 +39,7 @@ def start(module: str, *arguments: str, keep: int, environment: Mapping[str, str
         arguments: What it is given, after the word for what it should be like.
         keep: A descriptor that it needs.
         environment: What it may need of the environment.
-        more: What else to tell :mod:`subprocess`.
+        more: What else to pass to :mod:`subprocess`.
     """
     how = OPEN if isolation.open_to_others() else CLOSED
     command = [sys.executable, "-P", "-m", module, how, *arguments]

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 __all__ = ["main"]
 
-#: What each says when it removes what a process that was killed had: that is what it is for, and no news to anybody. It
+#: What each prints when it removes what a process that was killed had: that is its purpose, and no news to anybody. It
 #: would stand at error level in a task's log. What else a process has left, such as shared memory of its own, is named.
 _EXPECTED = {
     "loky": r"resource_tracker: (There appear to be \d+ leaked|.*FileNotFoundError)",
@@ -21,9 +21,9 @@ def main(how: str, whose: str, pipe: int) -> None:
     """Track until every process that could own something has ended, which a kill of the task's group must not end.
 
     Args:
-        how: What the task says this process should be like.
+        how: What the task requires of this process.
         whose: ``loky`` or ``multiprocessing``.
-        pipe: What this process is told by.
+        pipe: Where this process gets its orders.
     """
     from airflow_joblib.system import isolation
     from airflow_joblib.system.private_start import process

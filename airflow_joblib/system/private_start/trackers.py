@@ -41,7 +41,7 @@ def tracker(whose: str = "loky") -> Any:
 
 
 def _start_tracker(whose: str) -> tuple[int, int]:
-    """Start one as they do themselves, and return by what it is told, and its process id."""
+    """Start one as they do themselves, and return where its orders are written, and its process id."""
     told, tell = os.pipe()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)  # inherited, until it ignores them
     try:

@@ -1,4 +1,4 @@
-"""The task's side of a run on a cluster: it answers what workers ask, and takes what they say into its log."""
+"""The task's side of a run on a cluster: it answers workers' requests, and takes what they log into its log."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class _Task:
             self._log.take(tuple(plain_json.loads(number)), line)
 
     def take(self, number: Any, lines: Sequence[bytes]) -> None:
-        """Write what a worker's thread has said up to the end of a chunk."""
+        """Write what a worker's thread has logged up to the end of a chunk."""
         with self._turn:
             for line in [*unpacked(lines), None]:
                 try:

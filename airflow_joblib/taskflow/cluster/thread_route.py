@@ -27,7 +27,7 @@ __all__ = ["LINES", "ThreadRoute", "current_route", "unpacked"]
 LINES = b"L"
 #: Bytes of lines above which a chunk is handed back, so that they reach the task's log.
 _FULL = 1 << 18
-#: Bytes above which it is sent in the midst of an item, and seconds after which it is if more is said.
+#: Bytes above which it is sent in the midst of an item, and seconds after which it is if more is logged.
 _MOST, _LATEST = 1 << 20, 2.0
 
 

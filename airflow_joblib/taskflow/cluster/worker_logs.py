@@ -1,6 +1,6 @@
-"""What threads of a run say in a worker of a cluster: ``logging``, structlog, print, warnings, secrets. No Airflow.
+"""What threads of a run log in a worker of a cluster: ``logging``, structlog, print, warnings, secrets. No Airflow.
 
-What belongs to the process is never set, since others use it too. In its way stands a look at who says something: a
+What belongs to the process is never set, since others use it too. In its way stands a look at who logs something: a
 thread of a run, then it goes to that run's task; any other, then it goes where it went before.
 """
 
@@ -61,7 +61,7 @@ class Wanted:
 
 
 def install() -> Callable[[], None]:
-    """Stand in the way of all that a process says; gives what takes that back."""
+    """Stand in the way of all that a process logs; gives what takes that back."""
     undo: list[Callable[[], None]] = []
 
     def replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:

@@ -31,8 +31,8 @@ _CURRENT = "get_current_context(), called in the function,"
 STAYING = {
     **dict.fromkeys(("ti", "task_instance"), f"{_VALUES}; {_CURRENT} has `try_number` and `map_index` too."),
     **dict.fromkeys(("dag", "task"), f"{_VALUES}, or pass what you need as a shared argument."),
-    "conn": "Use Connection.get() or a hook in the function instead: a worker process may ask for itself.",
-    "var": "Use Variable.get() in the function instead: a worker process may ask for itself.",
+    "conn": "Use Connection.get() or a hook in the function instead: a worker process can request it itself.",
+    "var": "Use Variable.get() in the function instead: a worker process can request it itself.",
     "inlet_events": f"Leave it out: {_CURRENT} has it.",
     "outlet_events": "Use it in a task downstream.",
 }

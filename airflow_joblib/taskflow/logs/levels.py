@@ -1,4 +1,4 @@
-"""From what level on the log of the task takes lines: what a worker is told, so that it sends no others."""
+"""From what level on the log of the task takes lines: what a worker is given, so that it sends no others."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ __all__ = ["call_site", "caller", "encode", "error_of", "of_record", "own_fields
 _SHORTENED = LONGEST // 16
 _MOST_FRAMES = 50
 _NOT_EXTRA = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-#: What of a record says where it was made.
+#: What of a record holds where it was made.
 _PLACE = ("pathname", "filename", "module", "lineno", "funcName", "thread", "threadName", "process", "processName")
 _LOGGING = ("logging", "structlog", *airflow_internals.LOGGING, "airflow_joblib.taskflow")
 

@@ -47,7 +47,7 @@ class Sender:
         self._lost = self._busy = self._partial = False
 
     def connect(self) -> bool:
-        """Connect, and tell whether that worked."""
+        """Connect, and return whether that worked."""
         try:
             self._socket = handshake.connect(self._address, self._key, PATIENCE)
         except (OSError, EOFError):

@@ -1,8 +1,8 @@
-"""The worker's side of its log: whatever an item says goes to the task's process. Imports no Airflow.
+"""The worker's side of its log: whatever an item logs goes to the task's process. Imports no Airflow.
 
 ``logging``, structlog where it is imported, ``print``, warnings and secrets to be masked all end in
 :func:`.worker_channel.send`.
-Where the task can't be reached any more, what is said goes to the error stream, and no item gets an error for it.
+Where the task can't be reached any more, what is logged goes to the error stream, and no item gets an error for it.
 """
 
 from __future__ import annotations

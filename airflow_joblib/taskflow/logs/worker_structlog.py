@@ -1,4 +1,4 @@
-"""What structlog's loggers say in a worker. Imported there once a user's code has imported structlog."""
+"""What structlog's loggers log in a worker. Imported there once a user's code has imported structlog."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LEVELS = {
 
 
 def install(levels: Levels) -> None:
-    """Take over what structlog's loggers say, those that hold the task's set-up in a forked worker too."""
+    """Take over what structlog's loggers log, those that hold the task's set-up in a forked worker too."""
     if not structlog.is_configured():
         structlog.configure(
             processors=[],

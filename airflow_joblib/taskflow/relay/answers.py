@@ -145,7 +145,7 @@ def _refusal(kind: str) -> Any:
 
 
 def _response(error: Exception) -> Any:
-    """Return the supervisor's own error, or one that says what went wrong on the way, without any value."""
+    """Return the supervisor's own error, or one that names what went wrong on the way, without any value."""
     if isinstance(error, AirflowRuntimeError):
         own: Any = error
         return own.error

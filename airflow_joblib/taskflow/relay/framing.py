@@ -28,7 +28,7 @@ PEER_TIMEOUT = 10.0
 _TASK_TIMEOUT = 30.0
 #: Seconds for which a worker may be silent in the midst of a request, or take nothing of its answer.
 STALLED = 60.0
-#: Bytes of a frame that say its length.
+#: Bytes of a frame that hold its length.
 HEADER = 4
 
 
@@ -50,7 +50,7 @@ def admit(line: socket.socket, key: bytes) -> None:
     """Let the peer of an accepted line prove that it has the key, then show it that this end has it too.
 
     Raises:
-        OSError: It is another user's, hasn't the key, or says nothing.
+        OSError: It is another user's, hasn't the key, or sends nothing.
         EOFError: The peer has gone.
     """
     handshake.admit(line, key, PEER_TIMEOUT)
@@ -62,7 +62,7 @@ def read_frame(line: socket.socket, limit: int | None = None, patience: float | 
     Raises:
         LongFrameError: It has more than *limit* bytes.
         EOFError: The line was closed.
-        TimeoutError: The other end has begun a frame, and then said nothing for *patience* seconds.
+        TimeoutError: The other end has begun a frame, and then sent nothing for *patience* seconds.
     """
     line.settimeout(None)
     begun = handshake.read(line, 1)

@@ -3,7 +3,7 @@
 ::
 
     worker                                    task's process
-      │ ◄──────────── nonce ────────────────── │   the peer's user is this user, says the kernel
+      │ ◄──────────── nonce ────────────────── │   the peer's user is this user, by the kernel
       │ ── nonce, mac(key, "worker") ────────► │   a wrong one: the line is closed
       │ ◄──────────── mac(key, "task") ─────── │
 
@@ -27,7 +27,7 @@ __all__ = ["NONCE", "SAID", "admit", "answer", "check_user", "connect", "read"]
 
 #: Bytes of what each side sends the other to be proven, and of the proof.
 NONCE = 32
-#: Bytes that a worker says: its nonce and its proof.
+#: Bytes that a worker sends: its nonce and its proof.
 SAID = 2 * NONCE
 #: What a connection ends in while as many others wait to be taken in as the kernel lets wait.
 _CROWDED = {errno.EAGAIN} | ({errno.ECONNREFUSED} if sys.platform == "darwin" else set())
@@ -55,7 +55,7 @@ def connect(address: str, key: bytes, patience: float) -> socket.socket:
 
 
 def _open(address: str, patience: float) -> socket.socket:
-    """Connect. A socket with a timeout is not kept waiting for its turn: it is told at once that others wait."""
+    """Connect. A socket with a timeout is not kept waiting for its turn: connect() fails at once if others wait."""
     until = time.monotonic() + patience
     while True:
         line = socket.socket(socket.AF_UNIX)
@@ -75,7 +75,7 @@ def admit(line: socket.socket, key: bytes, patience: float) -> None:
     """Let the peer of an accepted line prove that it has the key, then show it that this end has it too.
 
     Raises:
-        OSError: It is another user's, hasn't the key, or says nothing for *patience* seconds.
+        OSError: It is another user's, hasn't the key, or sends nothing for *patience* seconds.
         EOFError: The peer has gone.
     """
     check_user(line)
@@ -87,7 +87,7 @@ def admit(line: socket.socket, key: bytes, patience: float) -> None:
 
 
 def answer(key: bytes, nonce: bytes, said: bytes) -> bytes:
-    """Check what a worker has *said* to this side's *nonce*, and return what proves this side.
+    """Check what a worker has sent (*said*) to this side's *nonce*, and return what proves this side.
 
     Raises:
         PermissionError: It hasn't the key.
@@ -98,7 +98,7 @@ def answer(key: bytes, nonce: bytes, said: bytes) -> bytes:
 
 
 def check_user(line: socket.socket) -> None:
-    """Go by what the kernel says of the peer; where it can't say, the folder's mode has seen to it.
+    """Go by what the kernel reports of the peer; where it can't, the folder's mode has seen to it.
 
     Raises:
         PermissionError: It belongs to another user.

@@ -1,4 +1,4 @@
-"""How many values a message has, told without making any of them. Imports no Airflow.
+"""How many values a message has, counted without making any of them. Imports no Airflow.
 
 A value takes 64 times the memory of its byte in a message, so that a bound of the bytes alone is none.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 __all__ = ["has_more_values"]
 
-#: By the first byte of a value of msgpack: the bytes that follow, and those that say a length, with a constant to add.
+#: By the first byte of a value of msgpack: the bytes that follow, and those that hold a length, with a constant to add.
 _FIXED = {0xC0: 0, 0xC1: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8} | dict(
     zip(range(0xCC, 0xD9), (1, 2, 4, 8, 1, 2, 4, 8, 2, 3, 5, 9, 17), strict=True)
 )
@@ -16,7 +16,7 @@ _SIZED = {0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 
     0xDA: (2, 0),
     0xDB: (4, 0),
 }
-#: The bytes that say how many values follow, and how many each of those stands for.
+#: The bytes that hold how many values follow, and how many each of those stands for.
 _HOLDS = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 
 

@@ -1,8 +1,8 @@
-"""The relay: lets worker processes ask what only the task's process may ask. No Airflow.
+"""The relay: passes on requests of worker processes that only the task's process may make. No Airflow.
 
 It listens on a Unix socket in a folder of its own, which only the task's user may enter. Each line has a thread that
 answers its requests in turn, so that a peer that is slow, silent or dead holds nobody else up, and no reply can reach
-another worker than the one that asked.
+another worker than the one that sent it.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _request(line: socket.socket) -> bytes:
     try:
         return lines.read_frame(line, lines.LIMIT, lines.STALLED)
     except lines.LongFrameError:
-        line.shutdown(socket.SHUT_RD)  # what follows can't be told from frames; the error still goes out
+        line.shutdown(socket.SHUT_RD)  # what follows can't be distinguished from frames; the error still goes out
         return b""
 
 

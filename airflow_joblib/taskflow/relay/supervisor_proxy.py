@@ -24,14 +24,14 @@ ASKS = b"A"
 _LINES = 8
 
 _NO_ANSWER = (
-    "This worker process could not ask Airflow: its task's process does not answer ({reason}). It has ended, or the "
+    "This worker process could not reach Airflow: its task's process does not answer ({reason}). It has ended, or the "
     "run has; or this worker is on another host."
 )
 _NO_CHANNEL = (
-    "This item asked Airflow for something, which a worker of {} can't: the engine has no channel to the task. Ask in "
-    "the task's body and pass the value as a shared argument; or use the backend dask or ray."
+    "This item requested something from Airflow, which a worker of {} can't: the engine has no channel to the task. "
+    "Ask in the task's body and pass the value as a shared argument; or use the backend dask or ray."
 )
-_NO_ANSWER_THERE = "This worker of {} could not ask Airflow: its task's process does not answer ({})."
+_NO_ANSWER_THERE = "This worker of {} could not reach Airflow: its task's process does not answer ({})."
 
 
 class NoSupervisorError(BaseException):
@@ -105,7 +105,7 @@ class StandIn(Asking):
         """Begin anew: a fork must not talk over the lines of its parent, nor wait for its threads."""
         self.close()
         self._owner = os.getpid()
-        self._free: SimpleQueue[None] = SimpleQueue()  # not a semaphore: a signal's handler may ask too
+        self._free: SimpleQueue[None] = SimpleQueue()  # not a semaphore: a signal's handler may send one too
         for _ in range(_LINES):
             self._free.put(None)
 

@@ -1,7 +1,8 @@
 """The task's context in a worker process: what ``get_current_context()`` returns there.
 
-Values are pickled one by one in the task's process and unpickled when they are asked for, as some need Airflow. What
-only asks the supervisor is made anew in the worker. What belongs to the task's process raises an error that says so.
+Values are pickled one by one in the task's process and unpickled when they are read, as some need Airflow. What
+only sends requests to the supervisor is made anew in the worker. What belongs to the task's process raises an error
+with the reason.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _STAYING = {
     "outlet_events": "Return the value, and add it to the event in a task downstream.",
 }
 _MADE_ANEW = frozenset({"conn", "var"})
-#: These ask the supervisor when they are used; the attribute of its answer.
+#: These send a request to the supervisor when they are used; the attribute of its answer.
 _PREVIOUS = {
     "prev_data_interval_end_success": "data_interval_end",
     "prev_data_interval_start_success": "data_interval_start",
@@ -66,7 +67,7 @@ def travelling(context: Mapping[str, Any]) -> dict[str, bytes]:
 def _pickled(value: object) -> bytes:
     try:
         return dumps(value, verify=True)
-    except Exception:  # noqa: BLE001 - it stays, and asking for it is an error
+    except Exception:  # noqa: BLE001 - it stays, and reading it is an error
         return b""
 
 

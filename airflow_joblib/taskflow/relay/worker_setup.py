@@ -1,6 +1,6 @@
 """What makes a worker process fit for Airflow. Run in every worker before its first item; imports no Airflow itself.
 
-A worker imports Airflow only if its items do, and then finds what a task finds: a supervisor, which here is asked by
+A worker imports Airflow only if its items do, and then finds what a task finds: a supervisor, which here is reached by
 way of the task's process, and the task's context. Both are put in place when the modules they belong to are imported.
 
 A task process keeps what it starts from Airflow's database with an address under which Airflow can't even be imported;

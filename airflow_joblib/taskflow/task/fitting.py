@@ -7,7 +7,7 @@
 
 The server refuses NaN, the supervisor's messages have integers of 64 bits and text that is UTF-8, PostgreSQL's JSON has
 no NUL, and a task downstream loads what is nested less than 200 deep and only classes that are allowed. All of that
-Airflow finds at the end, after all work, and says of no item.
+Airflow finds at the end, after all work, and names no item.
 """
 
 from __future__ import annotations

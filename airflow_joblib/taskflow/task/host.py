@@ -24,7 +24,7 @@ __all__ = ["Task", "inside_task", "of_this_process", "use"]
 
 
 def inside_task() -> bool:
-    """Return whether this process runs a task, with a supervisor to ask."""
+    """Return whether this process runs a task, with a supervisor that answers requests."""
     if airflow_internals.supervisor() is None:
         return False
     airflow_internals.check(load=True)  # all that a run will need, before its first item
@@ -36,7 +36,7 @@ class Task(Host):
 
     @contextmanager
     def services(self) -> Iterator[Callable[[], None]]:
-        """Serve worker processes for the length of a run: what they ask of Airflow, and their logs."""
+        """Serve worker processes for the length of a run: their requests for Airflow, and their logs."""
         from airflow_joblib.taskflow.logs import task_log
         from airflow_joblib.taskflow.relay.answers import Answers
         from airflow_joblib.taskflow.relay.server import Relay
@@ -54,14 +54,14 @@ class Task(Host):
         engine: str,
         asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],
     ) -> AbstractContextManager[ClusterServices]:
-        """Serve the workers of a cluster for the length of a run: what they ask of Airflow, and their logs."""
+        """Serve the workers of a cluster for the length of a run: their requests for Airflow, and their logs."""
         from airflow_joblib.taskflow.cluster.task_side import cluster_services
 
         return cluster_services(engine, asked, airflow_internals.supervisor(), _context())
 
     @contextmanager
     def watched(self) -> Iterator[Callable[[], None]]:
-        """Watch a run in the task's process: end it from outside, mark its threads' records, let them ask in turn."""
+        """Watch a run in the task's process: end it from outside, mark its threads' records, queue their requests."""
         from airflow_joblib.taskflow.logs import task_log
         from airflow_joblib.taskflow.task import termination
         from airflow_joblib.taskflow.task.supervisor_lock import asked_in_turn
@@ -70,7 +70,7 @@ class Task(Host):
             yield check
 
     def result_check(self, call: Call) -> Callable[[int, object], str | None] | None:
-        """Return what tells why a result can't be in the task's XCom; None where the results will not be that."""
+        """Return a check of whether a result fits the task's XCom; None where the results will not be that."""
         return xcom.check_of(call.function)
 
     def size_of(self, call: Call, values: Sequence[Any]) -> int | None:
@@ -140,7 +140,7 @@ def use(host: Task | None) -> None:
 
 
 def of_this_process() -> Task:
-    """Return what a run in this process asks: the task."""
+    """Return the host of a run in this process: the task."""
     return Task() if _of_test is None or inside_worker() else _of_test
 
 

@@ -23,7 +23,7 @@ class InTurn:
 
     def __init__(self, line: Any) -> None:
         self._line = line
-        self._turn = threading.RLock()  # since a signal's handler may ask in the midst of a request
+        self._turn = threading.RLock()  # since a signal's handler may send one in the midst of a request
 
     def send(self, msg: Any) -> Any:
         """Send a request and wait for the reply."""

@@ -1,8 +1,8 @@
 """How a run ends when its task is ended from outside.
 
 Airflow's own answer to SIGTERM is to call the operator's ``on_kill`` and to go on: the task would end as a success. So
-while a run lasts the signal ends it, after Airflow's own handler has had its say. When the supervisor dies nobody
-would tell the task at all; the run looks for it and ends as well.
+while a run lasts the signal ends it, after Airflow's own handler has run. When the supervisor dies nobody
+would notify the task at all; the run looks for it and ends as well.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def watched() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _sigterm() -> Iterator[Callable[[], bool]]:
-    """Let SIGTERM raise, once; gives a function that tells whether it has come."""
+    """Let SIGTERM raise, once; gives a function that returns whether it has come."""
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: bool(came)  # only the main thread gets signals; what it does with them is not ours to change

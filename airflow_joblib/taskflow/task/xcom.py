@@ -35,7 +35,7 @@ _LARGE_XCOM = (
     "object storage backend for XComs ([core] xcom_backend, from the provider common.io), or store the results in the "
     "function and return where they are."
 )
-#: Results that are looked at to tell the size of all.
+#: Results that are looked at to estimate the size of all.
 _SAMPLE = 1000
 
 
@@ -55,7 +55,7 @@ def _context() -> Mapping[str, Any]:
 
 
 def check_of(function: object) -> Callable[[int, object], str | None] | None:
-    """Return what tells why a result can't be in the XCom of the running task; None where none will be in it.
+    """Return a check of whether a result fits the XCom of the running task; None where none will be in it.
 
     It takes the item's position in the input and its result, and returns None for one that can.
     """
@@ -82,7 +82,7 @@ def size(values: Sequence[Any]) -> int:
     sample = values[:: max(1, -(-len(values) // _SAMPLE))]
     try:
         found = sum(_size(value) + 2 for value in sample) * len(values) // max(1, len(sample))
-    except Exception:  # noqa: BLE001 - Airflow itself will say so
+    except Exception:  # noqa: BLE001 - Airflow itself will report it
         return 0
     if found > _LARGE and not stored_elsewhere():
         log.warning(_LARGE_XCOM, found / 2**20)

@@ -78,7 +78,7 @@ def test_runs_alike_are_told_apart() -> None:
     payloads = []
     for _ in range(2):
         with loky_pool(double) as running:
-            payloads.append(running._payload._replace(board=""))
+            payloads.append(running._payload._replace(status_board=""))
     assert payloads[0] != payloads[1]
 
 
