@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveRecord"]
 
-#: Seconds between two writes, and before the first; the least part of the time that is left between writes that take
-#: long, since whoever answers them has other things to do as well.
+#: Seconds between two writes, and before the first. After a slow write it is so many times as long as that took, since
+#: whoever answers it has other things to do as well.
 EVERY, _TIMES = 2.0, 20.0
 #: Seconds that a run waits at its end for the last write; the same if the task is being ended.
 _PATIENCE, _HASTE = 30.0, 2.0

@@ -38,7 +38,7 @@ def fitted(points: Iterable[Point]) -> dict[str, Model]:
 def as_markdown(models: Mapping[str, Model], xcoms: Mapping[str, Model], reasons: Sequence[str]) -> str:
     """Return what the page includes."""
     lines = [
-        "| choice | start | an item | a second of an item's own | a MiB of results | off by |",
+        "| choice | start | an item | a second of work | a MiB of results | off by |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         *(
             f"| {NAMES[choice]} | {model.start:.2f} s | {model.item * 1000:.2f} ms | {model.work:.2f} s "
