@@ -6,7 +6,8 @@
         price.map(items)                 real workers, relay, log channel and masks
     run.logs, run.xcoms                  what the task would have logged and pushed
 
-Importing this package imports neither Airflow nor pytest: public names are loaded when they are first used.
+Importing this package imports neither Airflow nor pytest: public names are loaded when they are first used. ``dir``
+does not list them before: freezegun looks at all that it lists, in every module, and would load Airflow in any test.
 """
 
 from __future__ import annotations
@@ -31,7 +32,3 @@ def __getattr__(name: str) -> object:
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
