@@ -123,7 +123,7 @@ def _configuration() -> dict[str, dict[str, str]]:
     found = {}
     for name in get_provider_info()["config"]["joblib"]["options"]:
         value, source = sources.get(name, (None, "default"))
-        found[name] = {"value": without_credentials(str(value)), "source": _SOURCES.get(source, "default")}
+        found[name] = {"value": without_credentials(str(value), whole=True), "source": _SOURCES.get(source, "default")}
     return found
 
 
