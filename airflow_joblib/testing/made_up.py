@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import uuid
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, BaseOperator, Context
@@ -41,7 +42,8 @@ class Run:
     def task_instance(self, task: Any, map_index: int | None = None) -> Any:
         """Return what Airflow has for a task while it runs."""
         try_number = int(self._given.get("try_number", 1))
-        return airflow_internals.RuntimeTaskInstance.model_construct(
+        return _kind().model_construct(
+            given={name: value for name, value in self._given.items() if name not in _MORE},
             id=uuid.uuid4(),  # each try has one of its own
             task_id=task.task_id,
             dag_id=task.dag_id,
@@ -79,14 +81,24 @@ class Run:
         dag_run = model.model_validate({name: run[name] for name in run if name in model.model_fields})
         return airflow_internals.TIRunContext(dag_run=dag_run, max_tries=try_number, should_retry=False)
 
-    def context(self, ti: Any) -> Any:
-        """Return the context of a task instance: Airflow's own, with what the test gives on top."""
-        context = ti.get_template_context()
-        given = {name: value for name, value in self._given.items() if name not in _MORE}
-        if "params" in given:  # those that the DAG has of its own are there too
-            given["params"] = {**context["params"], **given["params"]}
-        context.update(given)
-        return context
+
+@cache
+def _kind() -> Any:
+    """Return Airflow's class of task instances, but that what the test gives is on top of each context."""
+
+    class TaskInstance(airflow_internals.RuntimeTaskInstance):  # type: ignore[misc, name-defined]
+        given: Any
+
+        def get_template_context(self) -> Any:
+            """Return the one context that a task instance has, which Airflow sets up again at each call."""
+            context: Any = super().get_template_context()
+            given = self.given
+            if "params" in given:  # those that the DAG has of its own are there too
+                given = {**given, "params": {**context["params"], **given["params"]}}
+            context.update(given)
+            return context
+
+    return TaskInstance
 
 
 def made_up_task(given: Mapping[str, Any]) -> Any:

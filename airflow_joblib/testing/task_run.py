@@ -110,7 +110,7 @@ class TaskRun:
         self._store.own_run = task.dag_id, self._run.run_id
         for task_id, value in (upstream or {}).items():
             whole_task.push(self._ti, task_id, value)
-        whole_task.run(self._ti, self._run.context(self._ti))
+        whole_task.run(self._ti, self._ti.get_template_context())
         return self.xcoms.get("return_value")
 
     def _in_workers(self) -> InWorker:
@@ -175,7 +175,7 @@ def _in_place(store: Store, made_up_run: made_up.Run, given: Mapping[str, Any], 
         stack.enter_context(airflow_restored.lent_supervisor(Supervisor(store)))
         ti = made_up_run.task_instance(made_up.made_up_task(given))
         store.own_run = ti.dag_id, ti.run_id
-        stack.enter_context(airflow_restored.lent_context(made_up_run.context(ti)))
+        stack.enter_context(airflow_restored.lent_context(ti.get_template_context()))
         run = TaskRun(store, made_up_run, ti, folder, log.records)
         host.use(UnitTest(ti, run._in_workers, run._push))  # noqa: SLF001 - this module's own
         stack.callback(host.use, None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from airflow_joblib.pools.early import close_early
 from airflow_joblib.taskflow import airflow_internals
 
 __all__ = ["push", "run"]
@@ -34,6 +35,7 @@ def run(ti: Any, context: Any) -> None:
         context["exception"] = error
         airflow_internals.finalize_task(ti, state, context, log, error)
     finally:
+        close_early()  # where the task has failed before its execute, which would have closed it
         if in_main_thread:
             signal.signal(signal.SIGTERM, handler)
     if error is not None:

@@ -126,6 +126,13 @@ def test_context_of_another_date(airflow_task: AirflowTask) -> None:
         assert context["run_id"] == "manual__2030-02-03T00:00:00+00:00"
 
 
+def test_context_that_is_asked_for_again(airflow_task: AirflowTask, shop: ModuleType) -> None:
+    """What is given on top stays, though Airflow sets the context up again at each call."""
+    with airflow_task(context={"ds": "2026-06-01", "params": {"limit": 3}}):
+        assert get_current_context()["ti"].get_template_context()["ds"] == "2026-06-01"
+        assert [found[2] for found in shop.in_context.map(["a", "b"])] == ["2026-06-01"] * 2
+
+
 def test_context_without_such_a_name(airflow_task: AirflowTask) -> None:
     """A misspelt name is an error with the near one."""
     with pytest.raises(TypeError, match=r"has no 'param'\. Did you mean 'params'?"), airflow_task(context={"param": 1}):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, get_current_context, task
 
 from airflow_joblib import parallel_task, testing
 from airflow_joblib.taskflow import airflow_internals
@@ -48,6 +48,31 @@ def test_mapped(airflow_task: AirflowTask, shop: ModuleType) -> None:
     with airflow_task() as run:
         assert run.execute(shop.DAG.get_task("mapped"), map_index=1) == ["milk in EUR", "rice in EUR"]
         assert run.execute(shop.DAG.get_task("mapped"), map_index=0) == ["tea in EUR"]
+
+
+def test_context_that_is_given(airflow_task: AirflowTask) -> None:
+    """What the test gives on top of the context is in templates, parameters and fan-outs of a whole task."""
+
+    def dated(n: int, ds: str, params: Any, text: str) -> list[object]:
+        return [ds, get_current_context()["ds"], params["limit"], params["most"], text]
+
+    item: Any = parallel_task(n_jobs=2)(dated)
+    with DAG("of_test", schedule=None, params={"limit": 3, "most": 9}):
+        made = item([1, 2], text="{{ ds }}")
+    with airflow_task(context={"ds": "2026-06-01", "params": {"limit": 5}}) as run:
+        for _ in range(2):
+            assert run.execute(made) == [["2026-06-01", "2026-06-01", 5, 9, "2026-06-01"]] * 2
+
+
+def test_failure_before_its_execute(airflow_task: AirflowTask, shop: ModuleType) -> None:
+    """A template that fails, and a mapped task without an index, raise just that: no process is left."""
+    with pytest.raises(ZeroDivisionError), airflow_task() as run:
+        run.execute(task_of(lambda n, text: n, [1, 2], "{{ 1 / 0 }}", task_id="items"))
+    with airflow_task() as run:
+        with pytest.raises(ZeroDivisionError):
+            run.execute(task_of(lambda n, text: n, [1, 2], "{{ 1 / 0 }}", task_id="items"))
+        with pytest.raises(Exception, match="map"):
+            run.execute(shop.DAG.get_task("mapped"))
 
 
 def test_variables_of_a_task(airflow_task: AirflowTask, shop: ModuleType) -> None:
