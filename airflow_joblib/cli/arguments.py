@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["COMMANDS", "DESCRIPTION", "Argument", "Command"]
+__all__ = ["COMMANDS", "DESCRIPTION", "LONGEST", "Argument", "Command"]
+
+#: Seconds that the loading of a file may take at most: a day.
+LONGEST = 86400.0
 
 DESCRIPTION = "Check DAG files with parallel tasks, look after checkpoints, and show what holds here."
 
@@ -47,6 +50,20 @@ def _format(*choices: str) -> Argument:
     return Argument(("--format",), {"choices": choices, "default": "text", "help": "how to write it (default: text)"})
 
 
+def _seconds(text: str) -> float:
+    """Return the seconds that an argument gives."""
+    from argparse import ArgumentTypeError
+
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST:
+        msg = f"seconds are a number above 0, and at most {LONGEST:g}, not {text!r}"
+        raise ArgumentTypeError(msg)
+    return seconds
+
+
 COMMANDS = (
     Command(
         "check",
@@ -61,7 +78,7 @@ COMMANDS = (
             Argument(
                 ("--timeout",),
                 {
-                    "type": float,
+                    "type": _seconds,
                     "metavar": "SECONDS",
                     "help": "how long the loading of one file may take (default: [core] dagbag_import_timeout)",
                 },

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,8 +52,35 @@ def dag_files(paths: Iterable[Path]) -> Iterator[DagFile]:
 
 def _found(path: Path) -> list[str]:
     if path.is_dir():
-        return sorted(airflow_internals.list_py_file_paths(str(path), safe_mode=True))
+        try:
+            return sorted(airflow_internals.list_py_file_paths(str(path), safe_mode=True))
+        except RuntimeError:  # a link leads back to a folder above, where Airflow gives up
+            return _found_without_loops(path)
     return [str(path)] if airflow_internals.might_contain_dag(str(path), safe_mode=True) else []
+
+
+def _found_without_loops(folder: Path) -> list[str]:
+    """Return what Airflow would find, were it not for links to folders that have been seen."""
+    with tempfile.TemporaryDirectory() as made:
+        like, seen = Path(made).resolve(), {folder.resolve()}
+        for root, folders, files in os.walk(folder, followlinks=True):
+            here = like / Path(root).relative_to(folder)
+            folders[:] = [name for name in sorted(folders) if _is_new(Path(root, name), seen)]
+            for name in folders:
+                (here / name).mkdir()
+            for name in files:
+                (here / name).symlink_to(Path(root, name).absolute())
+        found = airflow_internals.list_py_file_paths(str(like), safe_mode=True)
+        return sorted(str(folder / Path(each).relative_to(like)) for each in found)
+
+
+def _is_new(folder: Path, seen: set[Path]) -> bool:
+    real = folder.resolve()
+    if real in seen:
+        sys.stderr.write(f"airflow-joblib: {folder} is left out: it leads to {real}, which is checked anyway.\n")
+        return False
+    seen.add(real)
+    return True
 
 
 def _folder_of(file: Path, given: Path, configured: Path) -> Path:

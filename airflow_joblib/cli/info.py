@@ -99,13 +99,19 @@ def _state(backend: Backend) -> str:
 def _cpus() -> dict[str, Any]:
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return {
-        "this process may use": cpu_count.count(),
-        "why": cpu_count.shortage() or "all of the machine's",
+        **_usable(),
         "machine": os.cpu_count(),
         "affinity": affinity,
         "cgroup": cpu_count.quota(),
         "LOKY_MAX_CPU_COUNT": os.environ.get("LOKY_MAX_CPU_COUNT"),
     }
+
+
+def _usable() -> dict[str, Any]:
+    try:
+        return {"this process may use": cpu_count.count(), "why": cpu_count.shortage() or "all of the machine's"}
+    except ValueError as error:  # LOKY_MAX_CPU_COUNT is no number
+        return {"this process may use": None, "why": f"can't be counted: {error}"}
 
 
 def _shared_memory() -> str:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from airflow_joblib.cli.arguments import COMMANDS, DESCRIPTION
+from airflow_joblib.cli.arguments import COMMANDS, DESCRIPTION, LONGEST
+from airflow_joblib.system.credentials import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,6 +52,8 @@ def _check(given: argparse.Namespace, out: TextIO) -> int:
         sys.stderr.write(f"airflow-joblib: There is no {', '.join(missing)}.\n")
         return COULD_NOT
     seconds = given.timeout or conf.getfloat("core", "dagbag_import_timeout")
+    if not 0 < seconds <= LONGEST:  # Airflow takes none, or less, for no limit
+        seconds = LONGEST
     found = list(files.dag_files(paths))
     findings = check_files(found, count(), seconds, load=not given.no_load)
     out.write(FORMATS[given.format](findings))
@@ -78,7 +81,22 @@ def info(given: argparse.Namespace) -> NoReturn:
 
 @contextmanager
 def _answer() -> Iterator[TextIO]:
+    """Give the standard output, and end with one line where something goes wrong that nobody has foreseen."""
+    try:
+        with _output() as out:
+            yield out
+    except Exception as error:  # noqa: BLE001 - exit code 1 would say that something was found
+        said = without_credentials(" ".join(str(error).split()))
+        sys.stderr.write(f"airflow-joblib: {type(error).__name__}{': ' if said else ''}{said}\n")
+        sys.exit(COULD_NOT)
+
+
+@contextmanager
+def _output() -> Iterator[TextIO]:
     """Give the standard output, for the answer alone: what Airflow logs to it goes to the error stream meanwhile."""
+    if sys.stdout is None:
+        msg = "The standard output is closed."
+        raise OSError(msg)
     sys.stdout.flush()
     with os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="backslashreplace") as out:
         os.dup2(2, 1)
@@ -86,8 +104,8 @@ def _answer() -> Iterator[TextIO]:
             yield out
         finally:
             sys.stdout.flush()
-            out.flush()
             os.dup2(out.fileno(), 1)
+            out.flush()
 
 
 def _counted(number: int, noun: str) -> str:

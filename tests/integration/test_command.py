@@ -173,6 +173,53 @@ def test_info(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     assert "(environment)" in said["text"]
 
 
+def test_info_with_a_wrong_count(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """``info`` shows a ``LOKY_MAX_CPU_COUNT`` that is no number, rather than to fail by it."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "two")
+    with pytest.raises(SystemExit) as caught:
+        main(["info", "--format", "json"])
+    assert caught.value.code == 0
+    cpus = json.loads(capfd.readouterr().out)["cpus"]
+    assert cpus["LOKY_MAX_CPU_COUNT"] == "two"
+    assert "can't be counted" in cpus["why"]
+
+
+@pytest.mark.parametrize("seconds", ["inf", "1e9", "-1", "nan", "0", "soon"])
+def test_timeouts_that_are_none(seconds: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A limit of time that can't be kept is an error of usage."""
+    with pytest.raises(SystemExit) as caught:
+        main(["check", "--timeout", seconds])
+    assert caught.value.code == 2
+    assert "seconds are a number above 0" in capfd.readouterr().err
+
+
+def test_loop_of_links(tmp_path: Path, home: Path) -> None:
+    """A link to a folder above is left out and named; the rest is checked, with what ``.airflowignore`` says."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "back").symlink_to(tmp_path)
+    raw = "from airflow.sdk import dag, task\nfrom multiprocessing import Pool\n@task\ndef run(): Pool()\n"
+    for name in ("top.py", "in/one.py", "in/other.py"):
+        (tmp_path / name).write_text(raw)
+    (tmp_path / ".airflowignore").write_text("other.py\n")
+    done = call(home, "-m", "airflow_joblib", "check", "--no-load", "--format", "json", str(tmp_path))
+    assert done.returncode == 1, done.stderr
+    assert [row["file"] for row in json.loads(done.stdout)] == [
+        str(tmp_path / name) for name in ("in/one.py", "top.py")
+    ]
+    assert f"{tmp_path / 'in' / 'back'} is left out" in done.stderr
+
+
+@pytest.mark.parametrize("to", [">&-", "> /dev/full"])
+def test_no_room_for_the_answer(to: str, home: Path) -> None:
+    """An answer that can't be written ends with exit code 2 and one line."""
+    done = call(
+        home, "-c", f"import os; os.execl('/bin/sh', 'sh', '-c', '{sys.executable} -m airflow_joblib info {to}')"
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("airflow-joblib: OSError: ")
+
+
 def test_checkpoints(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """``checkpoints`` lists what is kept, and removes it if it is told to without a question."""
 
