@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 from typing import TYPE_CHECKING, Self
 
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
     from airflow_joblib.wire.chunk import ItemChunk
     from airflow_joblib.wire.records import Report
 
-__all__ = ["LiveRecord"]
+__all__ = ["EVERY", "PATIENCE", "LiveRecord"]
+
+log = logging.getLogger("airflow_joblib")
 
 #: Seconds between two writes, and before the first. After a slow write it is so many times as long as that took, since
 #: whoever answers it has other things to do as well.
 EVERY, _TIMES = 2.0, 20.0
-#: Seconds that a run waits at its end for the last write; the same if the task is being ended.
-_PATIENCE, _HASTE = 30.0, 2.0
+#: Seconds that a run, or its task, waits at its end for the last write.
+PATIENCE = 2.0
+_SLOW = "%s: the record of the run takes longer than %.0f s to write. The task goes on, and so does the write."
 
 
 class LiveRecord:
@@ -44,7 +48,7 @@ class LiveRecord:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, *__: object) -> None:
         self.recorder.finish("success" if error is None or skips(error) else "failed")
         if self._host is not None:
             self._host.measure(self.recorder.figures())
@@ -52,7 +56,9 @@ class LiveRecord:
             self.start()
             self._over.set()
             if self._thread is not None:
-                self._thread.join(_HASTE if getattr(kind, "hasty", False) else _PATIENCE)
+                self._thread.join(PATIENCE)
+                if self._thread.is_alive():
+                    log.warning(_SLOW, self.recorder.name, PATIENCE)
 
     def start(self) -> None:
         """Begin to show it; to be called when no more processes are forked from this one."""

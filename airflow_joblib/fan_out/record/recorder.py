@@ -102,6 +102,11 @@ class Recorder:
             self._least = min(self._slowest.values())
             self._items.keep_only(self._slowest)
 
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self._state.name
+
     def finish(self, outcome: State) -> None:
         """Take note that the run is over."""
         self._ended = clock.now()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.fan_out.record.fitting import RUNS, document
-from airflow_joblib.fan_out.record.live import EVERY
+from airflow_joblib.fan_out.record.live import EVERY, PATIENCE
 from airflow_joblib.system import clock
 from airflow_joblib.taskflow.relay.worker_context import current
 from airflow_joblib.taskflow.task import masks
+from airflow_joblib.taskflow.task.supervisor_lock import asked_in_turn
 from airflow_joblib.taskflow.task.xcom import when_over
 
 if TYPE_CHECKING:
@@ -30,55 +33,84 @@ _FAILED = (
 
 
 class _Runs:
-    """The last runs of one try of a task."""
+    """The last runs of one try of a task. One thread at a time writes them; whoever comes meanwhile does not wait."""
 
     def __init__(self, ti: Any) -> None:
         self._ti = ti
         self.of = _identity(ti)
         self._runs: dict[int, dict[str, Any]] = {}
-        self._begun = 0
-        self._lock = threading.RLock()
-        self._last_end = float("-inf")
+        self._places = count()
+        self._lock = threading.Lock()  # never held while a write is under way, which may take as long as it likes
+        self._last_write = self._last_end = float("-inf")
         self._waits = False
+        self._writing = False
+        self._again = False
         self._failed = False
 
     def begin(self) -> RunDisplay:
         """Return what shows one more run."""
-        with self._lock:
-            place = self._begun
-            self._begun += 1
+        place = next(self._places)
 
         def show(record: Mapping[str, Any], /, *, over: bool) -> None:
+            # Masked again: a secret may have become known since a text was made.
+            texts = {name: masks.masked(record[name]) for name in ("slowest", "failures")}
             with self._lock:
-                self._take(place, record, over=over)
+                self._runs[place] = {**record, **texts}
+                for old in sorted(self._runs)[:-RUNS]:
+                    del self._runs[old]
+                due = self._due(over=over)
+            if due:
+                self._write(over=over)
 
         return show
 
-    def _take(self, place: int, record: Mapping[str, Any], *, over: bool) -> None:
-        # Masked again: a secret may have become known since a text was made.
-        texts = {name: masks.masked(record[name]) for name in ("slowest", "failures")}
-        self._runs[place] = {**record, **texts}
-        for old in sorted(self._runs)[:-RUNS]:
-            del self._runs[old]
+    def _due(self, *, over: bool) -> bool:
+        """Return whether to write now; runs that go on at the same time share the pace."""
+        now = clock.now()
         if not over:
-            self._write()
-        elif clock.now() - self._last_end >= EVERY:
-            self._last_end = clock.now()
-            self._write()
-        elif not self._waits:  # a task of many small runs writes when one of them lasts, and when the task is over
+            return now - self._last_write >= EVERY
+        if now - self._last_end >= EVERY:
+            self._last_end = now
+            return True
+        if not self._waits:  # a task of many small runs writes when one of them lasts, and when the task is over
             self._waits = True
             when_over(self._write_what_waits)
+        return False
 
     def _write_what_waits(self) -> None:
-        with self._lock:
-            self._write()
+        def write() -> None:
+            with asked_in_turn():
+                self._write(over=True)
 
-    def _write(self) -> None:
-        made = document([self._runs[place] for place in sorted(self._runs)])
-        self._runs = dict(zip(sorted(self._runs), made["runs"], strict=True))  # what was cut needs no second time
+        run = contextvars.copy_context().run
+        thread = threading.Thread(target=run, args=(write,), name="record of a task", daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+
+    def _write(self, *, over: bool) -> None:
+        """Write the runs; what ended since a write began is written by the same thread."""
+        with self._lock:
+            if self._writing:
+                self._again |= over
+                return
+            self._writing = self._again = True
+        while made := self._next_document():
+            self._push(made)
+
+    def _next_document(self) -> dict[str, Any] | None:
+        with self._lock:
+            self._writing, self._again = self._again, False
+            if not self._writing:
+                return None
+            self._last_write = clock.now()
+            made = document([self._runs[place] for place in sorted(self._runs)])
+            self._runs = dict(zip(sorted(self._runs), made["runs"], strict=True))  # what was cut needs no second time
+            return made
+
+    def _push(self, made: Mapping[str, Any]) -> None:
         try:
             self._ti.xcom_push(key=KEY, value=made)
-        except Exception as error:  # noqa: BLE001 - a picture of a run must not be why it fails
+        except BaseException as error:  # noqa: BLE001 - a picture of a run must not be why it fails, nor end unseen
             if not self._failed:
                 self._failed = True
                 log.warning(_FAILED, KEY, type(error).__name__, masks.mask(str(error))[:300])

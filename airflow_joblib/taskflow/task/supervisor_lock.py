@@ -30,6 +30,13 @@ class InTurn:
         with self._turn:
             return self._line.send(msg)
 
+    def is_free(self) -> bool:
+        """Return whether no other thread waits for a reply."""
+        if self._turn.acquire(blocking=False):
+            self._turn.release()
+            return True
+        return False
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._line, name)
 
@@ -41,11 +48,13 @@ def asked_in_turn() -> Iterator[None]:
     if not _needs_turns(line):
         yield
         return
-    airflow_internals.set_supervisor(InTurn(line))
+    in_turn = InTurn(line)
+    airflow_internals.set_supervisor(in_turn)
     try:
         yield
     finally:
-        airflow_internals.set_supervisor(line)
+        if in_turn.is_free():  # otherwise a record is still being written, and the task would take its reply
+            airflow_internals.set_supervisor(line)
 
 
 def _needs_turns(line: object) -> bool:

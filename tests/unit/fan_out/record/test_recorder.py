@@ -167,10 +167,10 @@ def test_short_run_is_written_once(host: Watching) -> None:
     assert [over for _, over in host.shown] == [True]
 
 
-def test_write_that_hangs(host: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that never returns holds up neither items nor, for long, the end of the run."""
+def test_write_that_hangs(host: Watching, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A write that never returns holds up neither items nor, for long, the end of the run, which the log tells."""
     monkeypatch.setattr(live, "EVERY", 0.0)
-    monkeypatch.setattr(live, "_PATIENCE", 0.1)
+    monkeypatch.setattr(live, "PATIENCE", 0.1)
     released = threading.Event()
 
     def hang(record: Mapping[str, Any], /, *, over: bool) -> None:
@@ -179,6 +179,7 @@ def test_write_that_hangs(host: Watching, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(host, "run_display", lambda: hang)
     try:
         assert task(text, backend="threading")(range(100)) == [str(item) for item in range(100)]
+        assert sum("takes longer than" in message for message in caplog.messages) == 1
         (thread,) = [thread for thread in threading.enumerate() if thread.name == "record of a run"]
     finally:
         released.set()
