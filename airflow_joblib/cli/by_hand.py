@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_joblib.cli.findings import Finding, Place
 from airflow_joblib.cli.scopes import Scope, scopes_of
-from airflow_joblib.cli.task_code import code_of_tasks, nodes_of
+from airflow_joblib.cli.task_code import code_of_tasks, nodes_of, of_scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,15 +75,37 @@ def find_by_hand(file: str, tree: ast.Module) -> Iterator[Finding]:
         tree: The file's syntax tree.
     """
     scopes = scopes_of(tree)
+    chosen = _chosen_anywhere(scopes)
+    seen: set[ast.AST] = set()
     for code in code_of_tasks(scopes):
         settings = _settings(code.node, scopes)
         for node, scope in nodes_of(code.node, scopes):
-            if isinstance(node, ast.Call) and (found := _judge(node, scope, settings.get(node, _Setting()))):
+            if not isinstance(node, ast.Call) or node in seen:
+                continue
+            if found := _judge(node, scope, _with(settings.get(node, _Setting()), chosen)):
+                seen.add(node)
                 what, wrong = found[1:]
-                message = f"{what} in task {code.task!r}: {wrong} {_INSTEAD}"
+                message = f"{what} in {code.kind} {code.task!r}: {wrong} {_INSTEAD}"
                 yield Finding(
                     file, Place(node.lineno, node.col_offset + 1, node.end_lineno or node.lineno), found[0], message
                 )
+
+
+def _chosen_anywhere(scopes: Mapping[ast.AST, Scope]) -> object:
+    """Return Ellipsis where a configuration anywhere in the file may choose threads; None where none does.
+
+    It may be on the way to any call, so one without a backend of its own is not judged then.
+    """
+    for outer, scope in scopes.items():
+        for node in of_scope(outer, scopes):
+            setting = _setting(node, scope) if isinstance(node, ast.expr) else None
+            if setting is not None and (setting.backend is ... or setting.backend in _HERE):
+                return ...
+    return None
+
+
+def _with(setting: _Setting, chosen: object) -> _Setting:
+    return _Setting(chosen, setting.n_jobs) if setting.backend is None else setting
 
 
 def _judge(call: ast.Call, scope: Scope, setting: _Setting) -> tuple[str, str, str] | None:

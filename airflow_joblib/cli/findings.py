@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import tokenize
@@ -69,12 +70,35 @@ def page(code: str) -> str:
 def not_silenced(findings: Iterable[Finding], source: str) -> list[Finding]:
     """Return those findings, in order and each once, that no ``# noqa`` in the source silences."""
     silenced = _silenced(source)
-    return sorted({finding for finding in findings if not _is_silenced(finding, silenced)})
+    ends = _ends(source) if silenced else {}
+    return sorted({finding for finding in findings if not _is_silenced(finding, silenced, ends)})
 
 
-def _is_silenced(finding: Finding, silenced: Mapping[int, set[str]]) -> bool:
-    lines = (finding.place.line, finding.place.end_line)
+def _is_silenced(finding: Finding, silenced: Mapping[int, set[str]], ends: Mapping[int, set[int]]) -> bool:
+    place = finding.place
+    lines = {place.line, place.end_line, *ends.get(place.line, ())}
     return any({"", finding.code} & silenced[line] for line in lines if line in silenced)
+
+
+def _ends(source: str) -> dict[int, set[int]]:
+    """Return by line where the expressions and simple statements of several lines end that it is in."""
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return found
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.expr | ast.stmt):
+            continue
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # what has a block ends with its head
+            after = min(each.lineno for each in ast.walk(body[0]) if isinstance(each, ast.expr | ast.stmt))
+            for line in range(node.lineno, after):
+                found[line].update(range(line, after))
+        else:
+            for line in range(node.lineno, node.end_lineno or node.lineno):
+                found[line].add(node.end_lineno or node.lineno)
+    return found
 
 
 def _silenced(source: str) -> dict[int, set[str]]:

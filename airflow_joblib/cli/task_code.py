@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from airflow_joblib.cli.scopes import Scope
 
-__all__ = ["TaskCode", "code_of_tasks", "nodes_of"]
+__all__ = ["TaskCode", "code_of_tasks", "nodes_of", "of_scope"]
 
 _TASK = ("airflow.sdk.task", "airflow.decorators.task")
 _PARALLEL = ("airflow_joblib.parallel_task", "airflow_joblib.decorator.parallel_task")
@@ -29,10 +29,12 @@ class TaskCode:
     Attributes:
         node: The function or class.
         task: Name of the task's function, or of the operator's class.
+        kind: Which of the two it is.
     """
 
     node: ast.AST
     task: str
+    kind: Literal["task", "operator"] = "task"
 
 
 def code_of_tasks(scopes: Mapping[ast.AST, Scope]) -> Iterator[TaskCode]:
@@ -45,7 +47,7 @@ def code_of_tasks(scopes: Mapping[ast.AST, Scope]) -> Iterator[TaskCode]:
             continue
         seen.add(code.node)
         yield code
-        stack += [TaskCode(node, code.task) for node in _referred(code.node, scopes)][::-1]
+        stack += [TaskCode(node, code.task, code.kind) for node in _referred(code.node, scopes)][::-1]
 
 
 def nodes_of(code: ast.AST, scopes: Mapping[ast.AST, Scope]) -> Iterator[tuple[ast.AST, Scope]]:
@@ -72,12 +74,12 @@ def _roots(scopes: Mapping[ast.AST, Scope]) -> Iterator[TaskCode]:
         elif scope.parent is not None and _is_task(node, scope.parent):
             yield TaskCode(node, getattr(node, "name", "lambda"))
     for outer, scope in scopes.items():
-        for node in _of_scope(outer, scopes):
+        for node in of_scope(outer, scopes):
             if isinstance(node, ast.Call):
                 yield from _callables(node, scope)
 
 
-def _of_scope(node: ast.AST, scopes: Mapping[ast.AST, Scope]) -> Iterator[ast.AST]:
+def of_scope(node: ast.AST, scopes: Mapping[ast.AST, Scope]) -> Iterator[ast.AST]:
     """Yield the nodes of a scope without those of the scopes in it."""
     stack = list(ast.iter_child_nodes(node))
     while stack:
@@ -110,7 +112,7 @@ def _methods(node: ast.ClassDef) -> Iterator[TaskCode]:
     names = [getattr(base, "attr", getattr(base, "id", "")) for base in node.bases]
     methods = [each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
     if any(name.endswith(_OPERATORS) for name in names) and any(each.name in _RUN for each in methods):
-        yield from (TaskCode(each, node.name) for each in methods if each.name != "__init__")
+        yield from (TaskCode(each, node.name, "operator") for each in methods if each.name != "__init__")
 
 
 def _callables(call: ast.Call, scope: Scope) -> Iterator[TaskCode]:

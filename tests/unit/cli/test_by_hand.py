@@ -68,6 +68,8 @@ FINE = [
     "Parallel(**given)('ab')",
     "with parallel_config(backend='threading', n_jobs=4): Parallel()('ab')",
     "with parallel_backend('threading', n_jobs=4): Parallel()('ab')",
+    "parallel_config(backend='threading'); Parallel(n_jobs=4)('ab')",
+    "with parallel_config('threading'):\n    with parallel_config(n_jobs=2): Parallel()('ab')",
     "with ThreadPoolExecutor() as pool: pass",
     "with ThreadPool(4) as pool: pass",
     "dummy.Pool(4)",
@@ -137,6 +139,33 @@ def test_what_a_task_runs(source: str) -> None:
 def test_what_no_task_runs(source: str) -> None:
     """What no task runs is left alone."""
     assert not codes(source)
+
+
+THREADS = "@task\ndef run():\n    with parallel_config(backend={backend}): helper()\ndef helper(): {call}"
+
+
+@pytest.mark.parametrize(
+    ("backend", "call", "found"),
+    [
+        ("'threading'", "Parallel(n_jobs=4)('ab')", []),
+        ("given", "Parallel(n_jobs=4)('ab')", []),
+        ("'loky'", "Parallel(n_jobs=4)('ab')", ["AJ101"]),
+        ("'threading'", "Parallel(n_jobs=4, backend='loky')('ab')", ["AJ101"]),
+        ("'threading'", "Pool()", ["AJ102"]),
+    ],
+)
+def test_threads_chosen_on_the_way(backend: str, call: str, found: list[str]) -> None:
+    """Where a configuration may choose threads, a call that names no backend is no finding."""
+    assert codes(THREADS.format(backend=backend, call=call)) == found
+
+
+def test_a_place_once() -> None:
+    """What two tasks run is found once; an operator is called one."""
+    source = "def helper(): Pool()\n@task\ndef a(): helper()\n@task\ndef b():\n    def c(): Pool()\n    helper(), c()\n"
+    source += "class Mine(BaseOperator):\n    def execute(self, context): helper(), Pool()"
+    found = list(find_by_hand("f.py", ast.parse(BEGIN + source)))
+    assert len(found) == len({finding.place for finding in found}) == 3
+    assert any("in operator 'Mine'" in finding.message for finding in found)
 
 
 def test_message() -> None:

@@ -27,6 +27,21 @@ def test_silenced(comment: str, line: int) -> None:
 
 @pytest.mark.parametrize(
     "source",
+    [
+        "a\nb = f(g(1),\n    2)(\n    3\n)  # noqa: AJ101",
+        "a\nb = [c(\n    2),\n    3,\n]  # noqa: AJ101",
+        "a\nwith (c(\n    2),\n    d(\n)):  # noqa: AJ101\n    pass",
+    ],
+)
+def test_silenced_behind_the_last_bracket(source: str) -> None:
+    """A comment behind the last bracket of the statement, or of its head, silences it."""
+    assert not not_silenced([ONE], source)
+    assert not_silenced([ONE], f"{source.replace('AJ101', 'AJ102')}") == [ONE]
+    assert not_silenced([ONE], f"{source.replace('  # noqa: AJ101', '')}\nz = 1  # noqa: AJ101") == [ONE]
+
+
+@pytest.mark.parametrize(
+    "source",
     ["a = 1  # noqa\nb = 2\n", "a\nb  # noqa: AJ102\n", "a\nb = '# noqa'\n", "a\nb  # noqa: AJ1\n", "a\nb = (\n", ""],
 )
 def test_not_silenced(source: str) -> None:
