@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from airflow_joblib.worker.worker import current_item, put_around_items
 
@@ -24,7 +27,7 @@ def kill_file(folder: Path, item: int) -> Path:
 
 
 def begun(folder: Path) -> list[int]:
-    """Return the process ids of all workers that were there."""
+    """Return the process ids of all workers that were there, and of what they were forked from."""
     return [int(file.name.removeprefix(_WORKER)) for file in folder.glob(f"{_WORKER}*")]
 
 
@@ -47,8 +50,16 @@ class InWorker:
         if os.getpid() == self.test:  # a backend that runs "workers" in the test's own process
             return
         Path(self.folder, f"{_WORKER}{os.getpid()}").touch()
+        if self._is_template(os.getppid()):
+            Path(self.folder, f"{_WORKER}{os.getppid()}").touch()
         if self.items:
             put_around_items(self._killed)
+
+    def _is_template(self, pid: int) -> bool:
+        """Return whether a process was started by the test; what isn't has started the test, or adopts orphans."""
+        with suppress(psutil.Error):
+            return psutil.Process(pid).ppid() == self.test
+        return False
 
     def _killed(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Return the function of one item, before which the process may be killed."""

@@ -1,10 +1,9 @@
-"""What a run must not leave behind: processes, sockets, folders, shared memory."""
+"""What a run must not leave behind: its processes, sockets, folders, shared memory. What the test has is its own."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -23,12 +22,10 @@ __all__ = ["Before"]
 #: Seconds in which all that a run has started has to be gone.
 _PATIENCE = 5.0
 _FILES = Path("/proc/self/fd")
-_MEMORY = ("/memfd:airflow-joblib", "/dev/shm/")  # noqa: S108 - looked for, not made
+_MEMORY = ("/memfd:airflow-joblib", f"/dev/shm/{PREFIX}")  # noqa: S108 - looked for, not made
 _PLACES = ("/dev/shm", "/tmp")  # noqa: S108 - as above
 #: Prefixes of the folders that joblib makes for arrays; the process that has made one is named after it.
 _OF_JOBLIB = "joblib_memmapping_folder_"
-#: Modules that have a process which lasts as long as this one does.
-_TRACKERS = ("multiprocessing.resource_tracker", "joblib.externals.loky.backend.resource_tracker")
 
 
 class Before:
@@ -40,7 +37,6 @@ class Before:
 
     def __init__(self, but_for: Path) -> None:
         self._own = str(but_for)
-        self._processes = set(_children())
         self._files = _files()
         self._folders = set(self._left_folders())
 
@@ -48,7 +44,7 @@ class Before:
         """Return what has been left, each in a few words.
 
         Args:
-            workers: Process ids of all workers that there were.
+            workers: Process ids of all workers that there were, and of what they were forked from.
         """
         workers = list(workers)
         until = time.monotonic() + _PATIENCE
@@ -57,7 +53,7 @@ class Before:
         return found
 
     def _left(self, workers: list[int]) -> list[str]:
-        processes = {*_children()} - self._processes | {pid for pid in workers if _runs(pid)}
+        processes = {pid for pid in workers if _runs(pid)}
         folders = sorted(set(self._left_folders()) - self._folders)
         named = [f"process {pid}, {_name(pid)}" for pid in sorted(processes)]
         return [*named, *(_described(link) for link in self._new_files()), *(f"folder {path}" for path in folders)]
@@ -82,16 +78,6 @@ class Before:
         return [path for path in found if path != self._own]
 
 
-def _children() -> list[int]:
-    """Return the process ids of this process's descendants, but for those that track resources."""
-    trackers = {_tracker(name) for name in _TRACKERS}
-    return [child.pid for child in psutil.Process().children(recursive=True) if child.pid not in trackers]
-
-
-def _tracker(module: str) -> int | None:
-    return getattr(getattr(sys.modules.get(module), "_resource_tracker", None), "_pid", None)
-
-
 def _runs(pid: int) -> bool:
     with suppress(psutil.Error):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -114,12 +100,12 @@ def _files() -> dict[str, str]:
 
 
 def _sockets_of_runs() -> set[str]:
-    """Return the inodes of the Unix sockets that have a path of ours, or keep whole messages, as a template's do."""
+    """Return the inodes of the Unix sockets that have a path of ours."""
     found = set()
     with suppress(OSError):
         for line in Path("/proc/net/unix").read_text().splitlines()[1:]:
-            _, _, _, _, kind, _, inode, *path = line.split(maxsplit=7)
-            if kind == "0005" or PREFIX in "".join(path):
+            *_, inode, path = [*line.split(maxsplit=7), ""][:8]
+            if PREFIX in path:
                 found.add(inode)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import uuid
 from datetime import UTC, datetime
 from functools import cache
@@ -15,9 +16,10 @@ from airflow_joblib.taskflow import airflow_internals
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Run", "made_up_task"]
+__all__ = ["Run", "instances", "made_up_task"]
 
 _DATE = datetime(2026, 1, 1, tzinfo=UTC)
+_MOMENTS = ("logical_date", "data_interval_start", "data_interval_end")
 #: What can be given besides what a context has.
 _MORE = ("conf", "dag_id", "map_index", "task_id", "try_number")
 
@@ -29,13 +31,14 @@ class Run:
         given: What a test wants the context to have; the rest is made up.
 
     Raises:
-        TypeError: A context has nothing of that name.
+        TypeError: A context has nothing of that name, or a point in time is none.
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         _check_names(given)
-        self._given = given
-        self.date: datetime | None = given.get("logical_date", _DATE)
+        moments = {name: _moment(name, given[name]) for name in _MOMENTS if name in given}
+        self._given: dict[str, Any] = {**given, **moments}
+        self.date: datetime | None = self._given.get("logical_date", _DATE)
         self.run_id = str(given.get("run_id") or f"manual__{(self.date or _DATE).isoformat()}")
         self.map_index = int(given.get("map_index", -1))
 
@@ -62,7 +65,7 @@ class Run:
 
     def _from_server(self, dag_id: str, try_number: int) -> Any:
         date = self.date
-        run = {
+        run: dict[str, Any] = {
             "dag_id": dag_id,
             "run_id": self.run_id,
             "logical_date": date,
@@ -108,6 +111,17 @@ def made_up_task(given: Mapping[str, Any]) -> Any:
     return BaseOperator(task_id=str(given.get("task_id", "task")), dag=dag)
 
 
+def instances(task: Any) -> int | None:
+    """Return how many instances a mapped task has; None if it isn't mapped, or a task upstream decides it."""
+    found = getattr(task, "op_kwargs_expand_input", None) or getattr(task, "expand_input", None)
+    over = getattr(found, "value", None)
+    if isinstance(over, list | tuple):  # of expand_kwargs
+        return len(over)
+    if not isinstance(over, dict) or not all(isinstance(each, list | tuple | dict) for each in over.values()):
+        return None
+    return math.prod(len(each) for each in over.values())
+
+
 def _check_names(given: Mapping[str, Any]) -> None:
     known = sorted({*Context.__annotations__, *_MORE})
     for name in given:
@@ -116,3 +130,13 @@ def _check_names(given: Mapping[str, Any]) -> None:
             hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(known)}."
             msg = f"The context of a task has no {name!r}. {hint}"
             raise TypeError(msg)
+
+
+def _moment(name: str, given: Any) -> datetime | None:
+    """Return a point in time, of a text too; in UTC where it has no time zone."""
+    try:
+        found = datetime.fromisoformat(given) if isinstance(given, str) else given
+        return found if found is None or found.tzinfo else found.replace(tzinfo=UTC)
+    except (AttributeError, TypeError, ValueError):
+        msg = f"{name} is {given!r}. Give a datetime, a text such as '2026-01-01T06:00:00+00:00', or None."
+        raise TypeError(msg) from None

@@ -37,6 +37,14 @@ _NOT_KILLED = (
 )
 
 
+_LEFT, _UNMET = "The run has left something behind:", "A worker was to be killed, and none was:"
+_NO_ITEM = "kill_worker(item={}): the position of an item in the input is 0 or more."
+_NO_TASK = (
+    "run.execute takes an operator, such as dag.get_task({!r}), or what the call of a task has returned; this is a {}."
+)
+_NO_INSTANCE = "The task {!r} has {} mapped instances, so map_index can't be {}."
+
+
 class _XComs(dict[str, Any]):
     def __missing__(self, key: str) -> list[Any]:
         if key == "failures":
@@ -69,7 +77,12 @@ class TaskRun:
 
         Args:
             item: Position in the input.
+
+        Raises:
+            ValueError: There is no such position.
         """
+        if item < 0:
+            raise ValueError(_NO_ITEM.format(item))
         forced = every_run.backend()
         if forced is not None and not backend_named(forced).processes:
             raise SkipTest(_NO_PROCESSES.format(forced))
@@ -104,8 +117,11 @@ class TaskRun:
 
         Raises:
             Exception: What the task has raised; AirflowSkipException, if it was skipped.
+            IndexError: A mapped task has fewer instances, as far as the DAG file tells.
+            TypeError: It is no task.
         """
         task = getattr(task, "operator", task)
+        _check_task(task, map_index)
         self._ti = self._run.task_instance(task, map_index)
         self._store.own_run = task.dag_id, self._run.run_id
         for task_id, value in (upstream or {}).items():
@@ -144,7 +160,7 @@ def task(
             ``dag_id``, ``task_id``, ``try_number``, ``map_index``, ``conf``.
 
     Raises:
-        AssertionError: A process, socket, folder or shared memory of a run was left; or a worker that was to be killed
+        AssertionError: A worker, socket, folder or shared memory of a run was left; or a worker that was to be killed
             was not.
         RuntimeError: It is in use already.
         TypeError: A context has nothing of a name that is given, or a connection has no such field.
@@ -159,10 +175,22 @@ def task(
         before = Before(folder)
         with _in_place(store, made_up_run, context or {}, folder) as run:
             yield run
-        if problems := [*before.left(begun(folder)), *run._unmet()]:  # noqa: SLF001 - this module's own
-            raise AssertionError("The run has left something behind:\n- " + "\n- ".join(problems))
+        _check({_LEFT: before.left(begun(folder)), _UNMET: run._unmet()})  # noqa: SLF001 - this module's own
     finally:
         private_folder.remove(folder)
+
+
+def _check_task(task: Any, map_index: int) -> None:
+    if not hasattr(task, "task_id"):
+        raise TypeError(_NO_TASK.format(task if isinstance(task, str) else "thumbnail", type(task).__name__))
+    count = made_up.instances(task)
+    if count is not None and map_index >= count:
+        raise IndexError(_NO_INSTANCE.format(task.task_id, count, map_index))
+
+
+def _check(problems: Mapping[str, list[str]]) -> None:
+    if told := ["\n- ".join([heading, *found]) for heading, found in problems.items() if found]:
+        raise AssertionError("\n".join(told))
 
 
 @contextmanager

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
+import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import Manager, get_context
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import SkipTest, mock
@@ -21,10 +27,11 @@ from airflow_joblib import WorkerLostError, parallel_task, testing
 from airflow_joblib.options import every_run
 from airflow_joblib.system import leftovers
 from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.testing.in_worker import begun
 from tests.kit.conftest import HOME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
     from types import ModuleType
 
@@ -126,6 +133,17 @@ def test_context_of_another_date(airflow_task: AirflowTask) -> None:
         assert context["run_id"] == "manual__2030-02-03T00:00:00+00:00"
 
 
+def test_context_of_a_date_as_a_text(airflow_task: AirflowTask) -> None:
+    """A point in time may be an ISO text, in UTC where it says nothing else; what is none is a TypeError."""
+    with airflow_task(context={"logical_date": "2030-02-03"}):
+        context = get_current_context()
+        assert (context["ds"], context["ts"]) == ("2030-02-03", "2030-02-03T00:00:00+00:00")
+    with pytest.raises(TypeError, match="logical_date is 'soon'"), airflow_task(context={"logical_date": "soon"}):
+        pass
+    with pytest.raises(TypeError, match="data_interval_end is 7"), airflow_task(context={"data_interval_end": 7}):
+        pass
+
+
 def test_context_that_is_asked_for_again(airflow_task: AirflowTask, shop: ModuleType) -> None:
     """What is given on top stays, though Airflow sets the context up again at each call."""
     with airflow_task(context={"ds": "2026-06-01", "params": {"limit": 3}}):
@@ -224,9 +242,16 @@ def test_kill_worker_of_an_item_that_kills_again(airflow_task: AirflowTask) -> N
 
 def test_kill_worker_of_no_item(airflow_task: AirflowTask) -> None:
     """Where no worker process begins that item, the test fails and says so."""
-    with pytest.raises(AssertionError, match="no worker process began item 7"), airflow_task() as run:
+    heading = r"^A worker was to be killed, and none was:\n- no worker process began item 7"
+    with pytest.raises(AssertionError, match=heading), airflow_task() as run:
         run.kill_worker(item=7)
         parallel_task(n_jobs=2)(lambda n: n).map(range(4))
+
+
+def test_kill_worker_of_a_wrong_item(airflow_task: AirflowTask) -> None:
+    """An item before the first is refused at once."""
+    with airflow_task() as run, pytest.raises(ValueError, match=r"item=-1"):
+        run.kill_worker(item=-1)
 
 
 def test_kill_worker_without_processes(airflow_task: AirflowTask) -> None:
@@ -343,19 +368,38 @@ def test_patches_do_not_reach_fresh_workers(airflow_task: AirflowTask, shop: Mod
     assert found == [True, False]
 
 
-@pytest.fixture
-def left_process() -> Iterator[list[subprocess.Popen[bytes]]]:
-    found: list[subprocess.Popen[bytes]] = []
-    yield found
-    for process in found:
-        process.kill()
-        process.wait()
+def as_a_worker_does(prepare: Callable[[], None]) -> None:
+    """Run what a worker runs first, and stay."""
+    prepare()
+    time.sleep(60)
 
 
-def test_a_process_that_is_left(airflow_task: AirflowTask, left_process: list[subprocess.Popen[bytes]]) -> None:
-    """A process that was started and still runs fails the test, by its id and command."""
-    with pytest.raises(AssertionError, match=r"left something behind:\n- process \d+, sleep 60"), airflow_task():
-        left_process.append(subprocess.Popen(["sleep", "60"]))
+def test_a_worker_that_is_left(airflow_task: AirflowTask) -> None:
+    """A worker that still runs fails the test, by its id and command."""
+    worker: Any = None
+    with pytest.raises(AssertionError) as caught, airflow_task() as run:
+        worker = get_context("fork").Process(target=as_a_worker_does, args=(run._in_workers(),))
+        worker.start()
+        while not begun(run._folder):
+            time.sleep(0.01)
+    worker.kill()
+    worker.join()
+    assert str(caught.value).startswith(f"The run has left something behind:\n- process {worker.pid}, ")
+
+
+def test_what_the_test_has_started(airflow_task: AirflowTask) -> None:
+    """Processes, shared memory and sockets of the test's own may outlive the `with`."""
+    with ExitStack() as own, airflow_task():
+        own.enter_context(ProcessPoolExecutor(1)).submit(abs, -1).result()
+        own.enter_context(Manager())
+        process = own.enter_context(subprocess.Popen(["sleep", "60"]))
+        own.callback(process.kill)
+        memory = SharedMemory(create=True, size=8)
+        own.callback(memory.unlink)
+        own.callback(memory.close)
+        for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET):
+            own.enter_context(end)
+        assert parallel_task(n_jobs=2)(lambda n: n).map([1, 2]) == [1, 2]
 
 
 def test_what_else_is_left(airflow_task: AirflowTask) -> None:

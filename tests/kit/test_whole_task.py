@@ -75,6 +75,15 @@ def test_failure_before_its_execute(airflow_task: AirflowTask, shop: ModuleType)
             run.execute(shop.DAG.get_task("mapped"))
 
 
+def test_what_is_no_task(airflow_task: AirflowTask, shop: ModuleType) -> None:
+    """The id of a task, and an instance that a mapped task hasn't, are errors that say so."""
+    with airflow_task() as run:
+        with pytest.raises(TypeError, match=r"such as dag\.get_task\('price'\).* this is a str"):
+            run.execute("price")
+        with pytest.raises(IndexError, match="'mapped' has 2 mapped instances, so map_index can't be 9"):
+            run.execute(shop.DAG.get_task("mapped"), map_index=9)
+
+
 def test_variables_of_a_task(airflow_task: AirflowTask, shop: ModuleType) -> None:
     """A task that is no fan-out runs as well, and sets and deletes Variables."""
     with airflow_task(variables={"currency": "EUR"}) as run:
