@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import logging
@@ -51,31 +52,72 @@ class TaskLog(io.RawIOBase):
         self.records.append(airflow_internals.redact(record))
 
 
-class _Stream(io.TextIOBase):
+class _Stream(io.TextIOWrapper):
     """Writes to a standard stream, and to the log as the supervisor does it with what a task prints."""
 
     def __init__(self, log: TaskLog, stream: Any, logger: str, level: str) -> None:
-        self._log, self._stream = log, stream
-        self._names = {"level": level, "logger": logger}
-        self._begun = ""
+        self._lines = _Lines(log, stream, {"level": level, "logger": logger})
+        super().__init__(self._lines, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)
+
+    def end(self) -> None:
+        """Log the rest of a line that has not been finished."""
+        self.flush()
+        self._lines.end()
+
+    def fileno(self) -> int:
+        return self._lines.fileno()
+
+
+class _Lines(io.BufferedIOBase):
+    """The bytes of a :class:`_Stream`.
+
+    Args:
+        log: Takes each line.
+        stream: Takes all of it as it comes; a text stream, which need not have bytes.
+        names: What each line's record has besides.
+    """
+
+    def __init__(self, log: TaskLog, stream: Any, names: dict[str, str]) -> None:
+        self._log, self._stream, self._names = log, stream, names
+        self._begun = b""
+        self._turn = threading.Lock()
+        self._text = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self._stream, "name", ""))
 
     def writable(self) -> bool:
         return True
 
-    def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
+    def write(self, data: Any) -> int:
+        with self._turn:
+            *lines, self._begun = (self._begun + bytes(data)).split(b"\n")
+            text = self._text.decode(bytes(data))
         for line in lines:
-            self._log.add({"timestamp": _now(), "event": line.rstrip(), **self._names})
-        return int(self._stream.write(text))
+            self._add(line)
+        self._stream.write(text)
+        return len(data)
+
+    def _add(self, line: bytes) -> None:
+        event = line.decode("utf-8", "backslashreplace").rstrip()
+        self._log.add({"timestamp": _now(), "event": event, **self._names})
+
+    def end(self) -> None:
+        """Log the rest."""
+        with self._turn:
+            rest, self._begun = self._begun, b""
+        if rest:
+            self._add(rest)
 
     def flush(self) -> None:
         self._stream.flush()
 
+    def close(self) -> None:
+        """Leave the stream open, which is not this one's own."""
+
     def fileno(self) -> int:
         return int(self._stream.fileno())
-
-    def isatty(self) -> bool:
-        return False
 
 
 def _now() -> str:
@@ -93,8 +135,11 @@ def captured() -> Iterator[TaskLog]:
         stack.enter_context(_logging_restored())
         stack.enter_context(_structlog_restored())
         stack.enter_context(_configured(log))
-        stack.enter_context(redirect_stdout(_Stream(log, sys.stdout, "task.stdout", "info")))
-        stack.enter_context(redirect_stderr(_Stream(log, sys.stderr, "task.stderr", "error")))
+        out, err = _Stream(log, sys.stdout, "task.stdout", "info"), _Stream(log, sys.stderr, "task.stderr", "error")
+        stack.callback(err.end)
+        stack.callback(out.end)
+        stack.enter_context(redirect_stdout(out))
+        stack.enter_context(redirect_stderr(err))
         yield log
 
 

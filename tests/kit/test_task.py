@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import SkipTest, mock
 
+import click
 import pytest
 import structlog
 from airflow import settings
@@ -181,6 +182,20 @@ def test_log_of_the_task_itself(airflow_task: AirflowTask, caplog: pytest.LogCap
     ]
     assert run.logs[1]["pieces"] == 3
     assert caplog.messages == ["low on tea"]
+
+
+def test_standard_output(airflow_task: AirflowTask, capsys: pytest.CaptureFixture[str]) -> None:
+    """Standard output takes bytes too and has an encoding; the rest of a line is logged at the end."""
+    with airflow_task() as run:
+        assert (sys.stdout.encoding, sys.stdout.isatty()) == ("utf-8", False)
+        click.echo("a text")
+        click.echo("some bytes: é".encode())
+        sys.stdout.buffer.write(b"\xff\n")
+        print("un", end="")
+        print("finished", end="")
+    said = ["a text", "some bytes: é", "\\xff", "unfinished"]
+    assert [line["event"] for line in run.logs] == said
+    assert capsys.readouterr().out == "\n".join(said)
 
 
 def test_results_must_fit(airflow_task: AirflowTask) -> None:
