@@ -6,6 +6,8 @@ import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from airflow_joblib.cli.references import is_main, references
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -56,7 +58,8 @@ def nodes_of(code: ast.AST, scopes: Mapping[ast.AST, Scope]) -> Iterator[tuple[a
     while stack:
         node, scope = stack.pop()
         yield node, scope
-        for child in reversed(list(ast.iter_child_nodes(node))):
+        children = node.orelse if isinstance(node, ast.If) and is_main(node) else ast.iter_child_nodes(node)
+        for child in reversed(list(children)):
             inner = scopes.get(child, scope)
             stack += [] if _is_parallel(child, scope) else [(child, inner)]
 
@@ -76,7 +79,7 @@ def _roots(scopes: Mapping[ast.AST, Scope]) -> Iterator[TaskCode]:
     for outer, scope in scopes.items():
         for node in of_scope(outer, scopes):
             if isinstance(node, ast.Call):
-                yield from _callables(node, scope)
+                yield from _callables(node, scope, scopes)
 
 
 def of_scope(node: ast.AST, scopes: Mapping[ast.AST, Scope]) -> Iterator[ast.AST]:
@@ -115,26 +118,21 @@ def _methods(node: ast.ClassDef) -> Iterator[TaskCode]:
         yield from (TaskCode(each, node.name, "operator") for each in methods if each.name != "__init__")
 
 
-def _callables(call: ast.Call, scope: Scope) -> Iterator[TaskCode]:
+def _callables(call: ast.Call, scope: Scope, scopes: Mapping[ast.AST, Scope]) -> Iterator[TaskCode]:
     """Yield the functions that an operator is given."""
     made = getattr(call.func, "attr", getattr(call.func, "id", ""))
     if any(kind in made.lower() for kind in ("virtualenv", "externalpython")):
         return
     for keyword in call.keywords:
         if keyword.arg == "python_callable":
-            for node in ast.walk(keyword.value):
-                if isinstance(node, ast.Lambda):
-                    yield TaskCode(node, "lambda")
-                elif isinstance(node, ast.Name):
-                    yield from (
-                        TaskCode(each, node.id)
-                        for around, each in scope.defined(node.id)
-                        if not _is_parallel(each, around)
-                    )
+            nodes = list(ast.walk(keyword.value))
+            yield from (TaskCode(node, "lambda") for node in nodes if isinstance(node, ast.Lambda))
+            for around, each in references([(node, scope) for node in nodes], scopes):
+                if not _is_parallel(each, around):
+                    yield TaskCode(each, getattr(each, "name", "lambda"))
 
 
 def _referred(code: ast.AST, scopes: Mapping[ast.AST, Scope]) -> Iterator[ast.AST]:
-    """Yield the functions and classes of the file that some code refers to."""
-    for node, scope in nodes_of(code, scopes):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            yield from (each for around, each in scope.defined(node.id) if not _is_parallel(each, around))
+    """Yield the functions of the file that some code runs."""
+    found = references(nodes_of(code, scopes), scopes)
+    yield from (each for around, each in found if not _is_parallel(each, around))

@@ -115,12 +115,26 @@ TASKS = {
     "callable": "def run(): Pool()\nPythonOperator(task_id='x', python_callable=run)",
     "lambda": "PythonOperator(task_id='x', python_callable=lambda: Pool())",
     "operator": "class Mine(BaseOperator):\n    def execute(self, context): self.go()\n    def go(self): Pool()",
+    "a class that it makes": "class C:\n    def __init__(self): Pool()\n@task\ndef run(): C()",
+    "an object by a name": "class C:\n    def go(self): Pool()\nc = C()\n@task\ndef run(): c.go()",
+    "a method by another": "class C:\n    def a(self): self.b()\n    def b(self): Pool()\n@task\ndef run(): C().a()",
+    "an inherited method": "class B:\n    def a(self): Pool()\nclass C(B): pass\n@task\ndef run(): C().a()",
+    "entered": "class C:\n    def __enter__(self): Pool()\n@task\ndef run():\n    with C() as c: pass",
+    "method as callable": "class C:\n    def a(self): Pool()\nPythonOperator(task_id='x', python_callable=C().a)",
+    "passed": "def helper(): Pool()\n@task\ndef run(): given(helper)",
+    "by another name": "def helper(): Pool()\n@task\ndef run():\n    go = helper\n    go()",
     "own process": "class Mine(Process): pass\n@task\ndef run(): Mine().start()",
     "a class that it uses": "class C:\n    def go(self): Pool()\n@task\ndef run(): C().go()",
     "either import": "try:\n    from billiard import Pool\nexcept ImportError:\n    pass\n@task\ndef run(): Pool()",
 }
 NO_TASKS = {
     "main": "if __name__ == '__main__':\n    Pool()",
+    "main in a task": "@task\ndef run():\n    if __name__ == '__main__': Pool()",
+    "another method": "class C:\n    def a(self): pass\n    def b(self): Pool()\n@task\ndef run(): C().a()",
+    "another method as callable": (
+        "class C:\n    def a(self): pass\n    def b(self): Pool()\nPythonOperator(task_id='x', python_callable=C().a)"
+    ),
+    "only named": "def helper(): Pool()\n@task\ndef run(): print(helper.__name__, given is helper)",
     "top level": "Pool()",
     "not called": "def helper(): Pool()",
     "in a virtualenv": "def run(): Pool()\nPythonVirtualenvOperator(task_id='x', python_callable=run)",
