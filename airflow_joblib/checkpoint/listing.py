@@ -15,7 +15,7 @@ from airflow_joblib.checkpoint.segments import Segments, finished_items, is_segm
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Kept", "kept_below", "remove"]
+__all__ = ["Kept", "is_there", "kept_below", "remove"]
 
 #: Folders of a checkpoint of a task: DAG, run, task, map index.
 _OF_TASK = 4
@@ -46,7 +46,7 @@ class Kept:
         return f"{dag} / {run} / {task}{'' if mapped == 'single' else f' [{mapped}]'}"
 
 
-def kept_below(root: Folder) -> Iterator[Kept]:
+def kept_below(root: Any) -> Iterator[Kept]:
     """Yield the checkpoints below a folder, those of a task by DAG, run, task and map index.
 
     Args:
@@ -55,20 +55,34 @@ def kept_below(root: Folder) -> Iterator[Kept]:
     found = _remote(root) if isinstance(root, RemoteFolder) else _local(root)
     for folder, parts, files in sorted(found, key=lambda each: each[1]):
         segments = [name for name in files if is_segment(name)]
-        if segments and parts:
-            yield Kept(folder, tuple(map(shown_name, parts)), finished_items(segments), newest(segments))
+        if segments:
+            whole = parts or tuple(str(root.path).strip("/").split("/"))  # the root may be one itself
+            folder.depth = min(len(whole), _own(whole))
+            names = tuple(map(shown_name, whole[-_own(whole) :]))
+            yield Kept(folder, names, finished_items(segments), newest(segments))
 
 
-def _local(root: Any) -> Iterator[tuple[Folder, tuple[str, ...], list[str]]]:
+def is_there(root: Any) -> bool:
+    """Return whether a folder is there."""
+    return bool(root.files.exists(root.path)) if isinstance(root, RemoteFolder) else bool(root.path.exists())
+
+
+def _own(parts: tuple[str, ...]) -> int:
+    """Return how many of the folders that lead to a checkpoint are its own: more may lie above, and stay."""
+    return _OF_TASK if parts[-1] == "single" or parts[-1].isdecimal() else 1
+
+
+def _local(root: Any) -> Iterator[tuple[LocalFolder | RemoteFolder, tuple[str, ...], list[str]]]:
     for path, _, files in os.walk(root.path):
         parts = Path(path).relative_to(root.path).parts
         yield LocalFolder(Path(path), len(parts)), parts, files
 
 
-def _remote(root: RemoteFolder) -> Iterator[tuple[Folder, tuple[str, ...], list[str]]]:
+def _remote(root: RemoteFolder) -> Iterator[tuple[LocalFolder | RemoteFolder, tuple[str, ...], list[str]]]:
     for path, _, files in root.files.walk(root.path):
-        parts = tuple(str(path).rstrip("/").removeprefix(root.path).strip("/").split("/"))
-        yield root.below(parts), parts, _names(files)
+        below = str(path).rstrip("/").removeprefix(root.path).strip("/")
+        parts = tuple(below.split("/")) if below else ()
+        yield root.below(parts) if parts else root, parts, _names(files)
 
 
 def _names(files: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from airflow_joblib.checkpoint.folders import default_path, make
-from airflow_joblib.checkpoint.listing import Kept, kept_below, remove
+from airflow_joblib.checkpoint.listing import Kept, is_there, kept_below, remove
 from airflow_joblib.exceptions import InvalidOptionError
 from airflow_joblib.taskflow import configuration
 from airflow_joblib.taskflow.task.checkpoint_folder import object_storage
@@ -37,7 +37,10 @@ def run(given: argparse.Namespace, out: TextIO) -> int:
         where = given.path or configuration.option("checkpoint_path") or default_path()
         least = seconds_of(given.older_than) if given.older_than else 0.0
         now = time.time()
-        found = [kept for kept in kept_below(make(where, [], object_storage)) if now - kept.added >= least]
+        root = make(where, [], object_storage)
+        if given.path and not is_there(root):
+            return _could_not(f"There is no {root}.")
+        found = [kept for kept in kept_below(root) if now - kept.added >= least]
     except Exception as error:  # noqa: BLE001 - whatever Airflow or a remote storage raises
         return _could_not(f"The checkpoints can't be listed: {error}")
     out.write(_json(found) if given.format == "json" else _text(found, now))

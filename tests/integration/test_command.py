@@ -241,3 +241,29 @@ def test_checkpoints(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert [row["items"] for row in json.loads(out)] == [2]
     assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_below_another_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Folders above a checkpoint's own stay, even empty; one checkpoint can be named; what isn't there is an error."""
+
+    def run(path: Path, *more: str) -> tuple[object, list[Any]]:
+        with pytest.raises(SystemExit) as caught:
+            main(["checkpoints", str(path), "--format", "json", *more])
+        out = capfd.readouterr().out
+        return caught.value.code, json.loads(out) if out else []
+
+    root = tmp_path / "data" / "kept"
+    for names in (["a_dag", "a_run", "a_task", "single"], ["a_dag", "a_run", "a_task", "7"], ["a.function"]):
+        checkpoint = Checkpoint(make(root, names, str), call_key("f", {}))
+        checkpoint.add([1, 2], [1, 2])
+        checkpoint.flush()
+    one = root / "a_dag" / "a_run" / "a_task" / "7"
+    code, rows = run(one, "--remove", "--yes")
+    assert (code, [row["owner"] for row in rows]) == (0, [["a_dag", "a_run", "a_task", "7"]])
+    assert not one.exists()
+    assert one.with_name("single").exists()
+    code, rows = run(tmp_path, "--remove", "--yes")
+    assert (code, sorted(len(row["owner"]) for row in rows)) == (0, [1, 4])
+    assert root.exists()
+    assert not list(root.iterdir())
+    assert run(tmp_path / "missing") == (2, [])
