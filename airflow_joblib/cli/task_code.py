@@ -20,6 +20,8 @@ _PARALLEL = ("airflow_joblib.parallel_task", "airflow_joblib.decorator.parallel_
 #: Kinds of ``@task`` whose function runs in another process or place, which Airflow starts for it.
 _ELSEWHERE = ("virtualenv", "external_python", "docker", "kubernetes", "snowpark")
 _OPERATORS = ("Operator", "Sensor")
+#: So many classes are followed from one to its base.
+_BASES = 8
 #: Methods of an operator that a task runs.
 _RUN = ("execute", "poke")
 
@@ -73,13 +75,14 @@ def _roots(scopes: Mapping[ast.AST, Scope]) -> Iterator[TaskCode]:
     """Yield the functions of tasks: decorated ones, callables of operators, and the methods that operators run."""
     for node, scope in scopes.items():
         if isinstance(node, ast.ClassDef):
-            yield from _methods(node)
+            yield from _methods(node, scope)
         elif scope.parent is not None and _is_task(node, scope.parent):
             yield TaskCode(node, getattr(node, "name", "lambda"))
     for outer, scope in scopes.items():
         for node in of_scope(outer, scopes):
             if isinstance(node, ast.Call):
                 yield from _callables(node, scope, scopes)
+                yield from _made_tasks(node, scope, scopes)
 
 
 def of_scope(node: ast.AST, scopes: Mapping[ast.AST, Scope]) -> Iterator[ast.AST]:
@@ -110,12 +113,30 @@ def _runs_here(decorator: str) -> bool:
     return decorator == "airflow.decorators.python.python_task"
 
 
-def _methods(node: ast.ClassDef) -> Iterator[TaskCode]:
+def _methods(node: ast.ClassDef, scope: Scope) -> Iterator[TaskCode]:
     """Yield the methods of an operator that a task runs, and those beside them."""
-    names = [getattr(base, "attr", getattr(base, "id", "")) for base in node.bases]
     methods = [each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
-    if any(name.endswith(_OPERATORS) for name in names) and any(each.name in _RUN for each in methods):
+    if any(each.name in _RUN for each in methods) and _is_operator(node, scope, _BASES):
         yield from (TaskCode(each, node.name, "operator") for each in methods if each.name != "__init__")
+
+
+def _is_operator(node: ast.ClassDef, scope: Scope, steps: int) -> bool:
+    """Return whether a class derives from an operator, by its bases' names or by theirs in the same file."""
+    if any(getattr(base, "attr", getattr(base, "id", "")).endswith(_OPERATORS) for base in node.bases):
+        return True
+    names = [base.id for base in node.bases if isinstance(base, ast.Name)] if steps else []
+    found = [each for name in names for _, each in (scope.parent or scope).defined(name)]
+    return any(_is_operator(each, scope, steps - 1) for each in found if isinstance(each, ast.ClassDef))
+
+
+def _made_tasks(call: ast.Call, scope: Scope, scopes: Mapping[ast.AST, Scope]) -> Iterator[TaskCode]:
+    """Yield the functions that ``task(function)`` and ``task(...)(function)`` make tasks of."""
+    made = scope.dotted(call.func.func if isinstance(call.func, ast.Call) else call.func)
+    if not made or not all(map(_runs_here, made)):
+        return
+    for around, each in references([(argument, scope) for argument in call.args[:1]], scopes):
+        if not _is_parallel(each, around):
+            yield TaskCode(each, getattr(each, "name", "lambda"))
 
 
 def _callables(call: ast.Call, scope: Scope, scopes: Mapping[ast.AST, Scope]) -> Iterator[TaskCode]:

@@ -123,12 +123,19 @@ TASKS = {
     "method as callable": "class C:\n    def a(self): Pool()\nPythonOperator(task_id='x', python_callable=C().a)",
     "passed": "def helper(): Pool()\n@task\ndef run(): given(helper)",
     "by another name": "def helper(): Pool()\n@task\ndef run():\n    go = helper\n    go()",
+    "made a task": "def run(): Pool()\nrun_task = task(run)",
+    "made a task with options": "def run(): Pool()\nrun_task = task(retries=1)(run)",
+    "an operator's operator": (
+        "class Base(BaseOperator): pass\nclass Mine(Base):\n    def execute(self, context): Pool()"
+    ),
     "own process": "class Mine(Process): pass\n@task\ndef run(): Mine().start()",
     "a class that it uses": "class C:\n    def go(self): Pool()\n@task\ndef run(): C().go()",
     "either import": "try:\n    from billiard import Pool\nexcept ImportError:\n    pass\n@task\ndef run(): Pool()",
 }
 NO_TASKS = {
     "main": "if __name__ == '__main__':\n    Pool()",
+    "made a virtual environment's": "def run(): Pool()\nrun_task = task.virtualenv(run)",
+    "a base of its own": "class Base: pass\nclass Mine(Base):\n    def execute(self, context): Pool()",
     "main in a task": "@task\ndef run():\n    if __name__ == '__main__': Pool()",
     "another method": "class C:\n    def a(self): pass\n    def b(self): Pool()\n@task\ndef run(): C().a()",
     "another method as callable": (
