@@ -60,7 +60,7 @@ class Failures:
         """Take note of one that may be tolerated."""
         if len(self.records) == SHOWN:
             log.warning(_MORE, self._name, SHOWN)
-        text, said = self.shown.item(item), self.shown.message(failure.error, item)
+        text, said = self._text(failure, item), self.message(failure, item)
         if len(self.records) < SHOWN:
             self._first.append(self.explained(failure, item, tries, worker))
             self._log(failure, text, said)
@@ -69,15 +69,27 @@ class Failures:
     def raised(self, failure: ItemError, item: object, tries: int, worker: int) -> BaseException:
         """Return the exception of a failure that ends the run, logged where nobody would see its notes."""
         error = self.explained(failure, item, tries, worker)
-        what = self.shown.item(item) if failure.index >= 0 else failure.resource
+        what = self._text(failure, item) or failure.resource
         self.ended = _record(failure, what, self.shown.message(failure.error, item), tries)
         if not self._host.shows_notes():
-            self._log(failure, self.shown.item(item), self.shown.message(error))
+            self._log(failure, what, self.shown.message(error))
         return error
+
+    def message(self, failure: ItemError, item: object) -> str:
+        """Return what an item's exception says, as text to be shown; that of a time limit names the item."""
+        error = failure.error
+        if isinstance(error, ItemTimeoutError) and error.index == failure.index:
+            error.item = self._text(failure, item)
+        return self.shown.message(error, item)
+
+    def _text(self, failure: ItemError, item: object) -> str:
+        """Return the text of the item that failed; an empty one if it was none."""
+        return self.shown.item(item) if failure.index >= 0 else ""
 
     def explained(self, failure: ItemError, item: object, tries: int, worker: int) -> BaseException:
         """Return an item's own exception with the worker's traceback, and a note with the item and the worker."""
-        text, error = self.shown.item(item), failure.error
+        self.shown.keep_secrets(item)
+        text, error = self._text(failure, item), failure.error
         if isinstance(error, ItemTimeoutError) and error.index == failure.index:
             error.item = text
         if failure.trace is not None:

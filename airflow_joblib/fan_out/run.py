@@ -29,7 +29,6 @@ from airflow_joblib.fan_out.resume import RunCheckpoint, without_inner_checkpoin
 from airflow_joblib.fan_out.run_stats import RunStats
 from airflow_joblib.fan_out.scheduler import Scheduler
 from airflow_joblib.fan_out.shared_generators import REPEATS, shared_generators
-from airflow_joblib.fan_out.shown import Shown
 from airflow_joblib.fan_out.state import RunState
 from airflow_joblib.fan_out.worker_pools import WorkerPools
 from airflow_joblib.fan_out.worker_rules import rules_for, rules_for_dispatches, warn_of_timeout
@@ -187,7 +186,7 @@ class _Run:
 
     def _recorded(self, items: Sequence[Any] | None, workers: int = 0) -> LiveRecord:
         """Return the record of this run, which begins now."""
-        names = ItemNames(Shown(self.host, self.options.label), items)
+        names = ItemNames(self.state.failures.shown, items)
         stats = RunStats(self.name, clock.now())
         self.recorder = Recorder(self.state, stats, names, workers, self.pools.backend)
         self.recorder.local = not self.pools.traits.cluster

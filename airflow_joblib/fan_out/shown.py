@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import reprlib
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import islice
@@ -33,6 +34,10 @@ _MASKED_END = 1 << 16
 #: What an item holds that is looked through for secrets, and how deep.
 _MOST_LOOKED_AT, _DEEPEST = 1000, 8
 _HIDDEN = "***"
+#: Secrets that the host learns of, each of which costs it a pattern of all; texts made here are masked anyway.
+_MOST_TOLD = 100
+#: Control characters, which a database may refuse and a terminal would obey; tabs and ends of lines are kept.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
 
 
 class Shown:
@@ -48,6 +53,7 @@ class Shown:
         self._label = label
         self._warned = False
         self._secrets: set[str] = set()
+        self._told: set[str] = set()
 
     def item(self, item: object) -> str:
         """Return an item as text, cut short."""
@@ -55,8 +61,9 @@ class Shown:
         if self._label is not None and (text := self._labelled(item, self._label)) is not None:
             return text
         try:
-            return _cut(_Repr(self).repr(item), LONGEST_ITEM)
-        except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the item's own exception
+            return _cut(_plain(_Repr(self).repr(item)), LONGEST_ITEM)
+        except BaseException as error:  # noqa: BLE001 - a broken __repr__ must not hide the item's own exception
+            _raise_if_sent(error)
             return f"<{dotted_name(type(item))}>"
 
     def named(self, index: int, item: object) -> str:
@@ -67,12 +74,14 @@ class Shown:
         """Return an item's label; None, and one warning, where there is none to be had."""
         try:
             text = label(item)
-        except Exception as error:  # noqa: BLE001 - a label must not be why an item, or the run, fails
+        except BaseException as error:  # noqa: BLE001 - a label must not be why an item, or the run, fails
+            _raise_if_sent(error)
             self._warn(f"raised {dotted_name(type(error))}")
         else:
-            if isinstance(text, str):
-                return _cut(" ".join(self.masked(text).split()), LONGEST_ITEM)
-            self._warn(f"returned {dotted_name(type(text))}, which is no text")
+            if isinstance(text, str) and (line := " ".join(self.masked(text).split())):
+                return _cut(line, LONGEST_ITEM)
+            what = "an empty text" if isinstance(text, str) else f"{dotted_name(type(text))}, which is no text"
+            self._warn(f"returned {what}")
         return None
 
     def _warn(self, what: str) -> None:
@@ -85,30 +94,44 @@ class Shown:
         self._learn(item)
         try:
             return _cut(self.masked(str(error)), LONGEST_MESSAGE)
-        except Exception:  # noqa: BLE001 - a broken __str__ must not hide the rest
+        except BaseException as broken:  # noqa: BLE001 - a broken __str__ must not hide the rest
+            _raise_if_sent(broken)
             return ""
 
     def masked(self, text: str) -> str:
-        """Mask the secrets in a text, of which only the two ends are kept where it is very long."""
+        """Mask the secrets in a text, of which only the two ends are kept where it is very long.
+
+        What can't be stored or would do something to a terminal is escaped.
+        """
         if len(text) > 2 * _MASKED_END:
             return f"{self.masked(text[:_MASKED_END])}...{self.masked(text[-_MASKED_END:])}"
-        for secret in sorted(self._secrets, key=len, reverse=True):
+        found = [secret for secret in list(self._secrets) if secret in text]  # far quicker than a pattern for each
+        for secret in sorted(found, key=len, reverse=True):
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _HIDDEN, text)
-        return self._host.mask(text)
+        return _plain(self._host.mask(text))
 
     def hides(self, name: object) -> bool:
         """Return whether what goes by this name is a secret."""
         return isinstance(name, str) and self._host.hides(name)
 
-    def _learn(self, item: object) -> None:
+    def keep_secrets(self, item: object) -> None:
+        """Have what an item hides masked wherever the task shows it: its exception leaves the run, or is logged."""
+        self._learn(item, always=True)
+
+    def _learn(self, item: object, *, always: bool = False) -> None:
         """Take note of the secrets in an item: its exception's message, and an object's own words, may have them."""
         with suppress(Exception):  # what an item's attributes do is not ours
             for value in islice(_under_names(item, self), _MOST_LOOKED_AT):
-                if not isinstance(value, bool | None):
-                    self._secrets.add(str(value))
-                if isinstance(value, str):
-                    self._host.keep_secret(value)
-        self._secrets.discard("")
+                texts = {text for text in _texts(value) if text}
+                self._secrets |= texts
+                if isinstance(value, str | bytes | bytearray):
+                    self._tell(texts, always=always)
+
+    def _tell(self, secrets: set[str], *, always: bool) -> None:
+        for secret in secrets - self._told:
+            if always or len(self._told) < _MOST_TOLD:
+                self._told.add(secret)
+                self._host.keep_secret(secret)
 
 
 class _Repr(reprlib.Repr):
@@ -122,6 +145,14 @@ class _Repr(reprlib.Repr):
     def repr_str(self, x: str, level: int) -> str:
         """Show a text."""
         return super().repr_str(self._shown.masked(x), level)
+
+    def repr_bytes(self, x: bytes | bytearray, level: int) -> str:
+        """Show bytes, of which a repr of all would take seconds where they are many."""
+        del level
+        few = x if len(x) <= 2 * _MASKED_END else x[:_MASKED_END] + x[-_MASKED_END:]
+        return _ends(self._shown.masked(repr(few)), self.maxother)
+
+    repr_bytearray = repr_bytes
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
         """Show a mapping, without what goes by a secret's name."""
@@ -138,8 +169,30 @@ class _Repr(reprlib.Repr):
 
     def repr_instance(self, x: object, level: int) -> str:
         """Show an object in its own words."""
-        del level
+        if isinstance(x, str) and type(x).__repr__ is str.__repr__:
+            return self.repr_str(str(x), level)
+        if isinstance(x, bytes | bytearray) and type(x).__repr__ in (bytes.__repr__, bytearray.__repr__):
+            return self.repr_bytes(x, level)
         return _ends(self._shown.masked(repr(x)), self.maxother)
+
+
+def _texts(secret: object) -> tuple[str, ...]:
+    """Return the texts that a secret may be shown as."""
+    if isinstance(secret, bool | None):
+        return ()
+    if isinstance(secret, bytes | bytearray):
+        return str(secret), secret.decode(errors="backslashreplace")
+    return (str(secret),)
+
+
+def _raise_if_sent(error: BaseException) -> None:
+    """Raise what may come from a signal, such as the end of the task, rather than from what was called."""
+    if not isinstance(error, Exception | SystemExit) and threading.current_thread() is threading.main_thread():
+        raise error
+
+
+def _plain(text: str) -> str:
+    return text.translate(_CONTROLS).encode(errors="backslashreplace").decode()
 
 
 def _under_names(item: object, shown: Shown) -> Iterator[object]:

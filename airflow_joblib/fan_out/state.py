@@ -171,7 +171,7 @@ class RunState:
             if wait is not None:
                 self.retried += 1
                 error = failure.error
-                said = self.failures.shown.message(error, item)
+                said = self.failures.message(failure, item)
                 which = self.failures.shown.named(index, item)
                 what = (self.name, which, tries, self._most_tries, wait, type(error).__name__, said)
                 log.info("%s: %s failed on try %d of %d and is tried again in %.1f s: %s: %s", *what)

@@ -21,7 +21,7 @@ class ItemNames:
     """Names items by their position in the input.
 
     Args:
-        shown: Makes the name of an item. Not to be shared with another thread.
+        shown: Makes the name of an item.
         items: All items; None where they come from a lazy input, which keeps none.
     """
 

@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from airflow_joblib import TooManyFailuresError
+from airflow_joblib import ItemTimeoutError, TooManyFailuresError
 from airflow_joblib.fan_out.failures import SHOWN, Failures
 from airflow_joblib.fan_out.host import Host
 from airflow_joblib.wire.call import Call
@@ -128,3 +128,25 @@ def test_note_of_a_resource() -> None:
     """The failure of a resource names the resource, and no item."""
     error = failures(0, 0).raised(ItemError(-1, ValueError("no"), resource="conn"), None, 1, 12)
     assert error.__notes__ == ["Raised while per_worker 'conn' was set up in worker 12."]
+
+
+def test_resource_is_given_no_label() -> None:
+    """Where a resource failed there is no item, and the label function is not called."""
+    named: list[object] = []
+
+    def label(item: object) -> str:
+        named.append(item)
+        return "named"
+
+    found = Failures(Call(thumbnail), 0, Host(), label)
+    found.raised(ItemError(-1, ValueError("no"), resource="conn"), None, 1, 12)
+    assert named == []
+    assert found.ended is not None
+    assert found.ended["item"] == "conn"
+
+
+def test_time_limit_names_its_item() -> None:
+    """The message of an item that took too long has the item's label."""
+    found = Failures(Call(thumbnail), 5, Host(), lambda item: f"L{item}")
+    found.add(ItemError(3, ItemTimeoutError(0.5, 3)), 3, 1, 12)
+    assert found.records[0]["message"] == "Item 3 (L3) took longer than its item_timeout of 0.5 s."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,7 @@ import pytest
 
 from airflow_joblib.fan_out.host import Host
 from airflow_joblib.fan_out.shown import LONGEST_ITEM, LONGEST_MESSAGE, Shown
+from airflow_joblib.system import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,14 +149,70 @@ def test_label_masks_what_its_item_hides() -> None:
     [
         (lambda item: item["name"], "raised KeyError"),
         (lambda item: item["id"], "returned int, which is no text"),
+        (lambda item: None, "returned NoneType, which is no text"),
+        (lambda item: " ", "returned an empty text"),
+        (lambda item: sys.exit(3), "raised SystemExit"),
     ],
-    ids=["raises", "no text"],
+    ids=["raises", "no text", "nothing", "blank", "exits"],
 )
 def test_label_that_fails(label: Callable[[Any], Any], what: str, caplog: pytest.LogCaptureFixture) -> None:
     """A label that can't be had leaves the repr, with one warning for all items."""
     labelled = Shown(Airflow(), label)
     assert [labelled.item({"id": number}) for number in range(3)] == ["{'id': 0}", "{'id': 1}", "{'id': 2}"]
     assert caplog.messages == [f"The label function {what}; items that it can't name are shown by their repr."]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [("name\udce9", "name\\udce9"), ("a\x00b", "a\\x00b"), ("\x1b[31mred\x9b", "\\x1b[31mred\\x9b"), ("é\tß", "é\tß")],
+    ids=["undecodable", "NUL", "terminal", "readable"],
+)
+def test_text_can_be_stored(text: str, plain: str, shown: Shown) -> None:
+    """What no database takes, and what a terminal would obey, is escaped in labels, messages and an item's words."""
+
+    class Item:
+        def __repr__(self) -> str:
+            return text
+
+    assert Shown(Airflow(), lambda item: f"{item!r}|").item(Item()) == plain.replace("\t", " ") + "|"
+    assert shown.item(Item()) == plain
+    assert shown.message(ValueError(text)) == plain
+
+
+class Blob(bytes):
+    """Bytes by another name."""
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, Blob])
+def test_many_bytes(kind: type[bytes], shown: Shown) -> None:
+    """Of bytes the two ends are looked at, however many there are."""
+    item = kind(b"a" + bytes(30_000_000) + b"z")
+    began = clock.now()
+    text = shown.item(item)
+    assert clock.now() - began < 0.5
+    assert len(text) <= 100
+    assert "a" in text
+    assert "z" in text
+
+
+def test_secret_of_bytes() -> None:
+    """A secret that is bytes is masked as the text that it holds, too."""
+    labelled = Shown(Airflow(), lambda item: f"{item['user']}:{item['password'].decode()}")
+    assert labelled.item({"user": "bob", "password": b"swordfish-9"}) == "bob:***"
+
+
+def test_each_secret_is_handed_on_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow learns of a secret once, and of the first hundred, or those whose exception it sees; all are masked."""
+    host, told = Airflow(), list[str]()
+    monkeypatch.setattr(host, "keep_secret", told.append)
+    shown = Shown(host)
+    items = [{"password": f"swordfish-{number}-x"} for number in range(800)]
+    for item in items * 2:
+        assert "***" in shown.item(item)
+        assert "swordfish" not in shown.message(ValueError(f"bad: {item}"), item)
+    assert told == [item["password"] for item in items[:100]]
+    shown.keep_secrets(items[700])
+    assert told[100:] == ["swordfish-700-x"]
 
 
 def test_outside_airflow() -> None:
