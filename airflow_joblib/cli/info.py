@@ -127,8 +127,10 @@ def _configuration() -> dict[str, dict[str, str]]:
     """Return each option of ``[joblib]`` with where its value comes from."""
     sources = airflow_internals.configuration_with_sources("joblib")
     found = {}
-    for name in get_provider_info()["config"]["joblib"]["options"]:
-        value, source = sources.get(name, (None, "default"))
+    for name, option in get_provider_info()["config"]["joblib"]["options"].items():
+        value, source = sources.get(
+            name, (option["default"], "default")
+        )  # Airflow 3.1 leaves out a provider's defaults
         found[name] = {"value": without_credentials(str(value), whole=True), "source": _SOURCES.get(source, "default")}
     return found
 

@@ -44,13 +44,17 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, 
 def test_missing_name(said: Callable[[str], dict[str, Any]], case: str, place: str) -> None:
     """Without any one of the names a call in a DAG, and a run in a task, is an error of one sentence; nothing runs."""
     found = said(case)[place]
-    module, _, name = place.partition(":")
     assert found["ran"] == []
     ours, theirs = version("airflow-joblib"), version("apache-airflow-core")
     assert found["said"].startswith(f"ParallelTaskError: airflow-joblib {ours} can't work with Airflow {theirs}, ")
-    assert (f"no {module}.{name}:" if name else f"no module {module}:") in found["said"]
+    assert any(_as_named(places[0]) in found["said"] for places in airflow_internals.places() if place in places)
     assert found["said"].endswith(".")
     assert ". " not in found["said"]
+
+
+def _as_named(place: str) -> str:
+    module, _, name = place.partition(":")
+    return f"no {module}.{name}:" if name else f"no module {module}:"
 
 
 def test_all_there(said: Callable[[str], dict[str, Any]]) -> None:

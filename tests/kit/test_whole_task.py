@@ -53,7 +53,7 @@ def test_mapped(airflow_task: AirflowTask, shop: ModuleType) -> None:
 def test_context_that_is_given(airflow_task: AirflowTask) -> None:
     """What the test gives on top of the context is in templates, parameters and fan-outs of a whole task."""
 
-    def dated(n: int, ds: str, params: Any, text: str) -> list[object]:
+    def dated(n: int, text: str, ds: str, params: Any) -> list[object]:
         return [ds, get_current_context()["ds"], params["limit"], params["most"], text]
 
     item: Any = parallel_task(n_jobs=2)(dated)

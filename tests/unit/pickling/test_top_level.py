@@ -173,7 +173,7 @@ ROWS: dict[str, tuple[str, Any, Any]] = {
     "an option of the process": ("process", 11, None),
     "a logger's level or handlers": ("level", 37, 0),
     "subclasses for which another module asks": ("subclasses", ["Derived"], []),
-    "a name that another module looks up": ("looked_up", 1, None),
+    "a global of the file that another module looks up": ("looked_up", 1, None),
     "a global that can't travel": ("locked", True, False),
     "an object of the file that is an item": ("is_same", True, False),
     "the `hash()` of a text": ("hashed", True, False),
