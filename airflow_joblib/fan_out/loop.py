@@ -55,6 +55,7 @@ class Loop:
                 with make() as pool:
                     self.run_on(pool, workers)
             except LostWorkersError as lost:
+                self._record.lose(lost)
                 self._scheduler.put_back(self._state.lose(lost))
             else:
                 return
@@ -77,6 +78,7 @@ class Loop:
             except LostWorkersError as lost:
                 if not lost.goes_on:
                     raise
+                self._record.lose(lost)
                 self._scheduler.put_back(self._state.lose(lost))
                 continue
             if taken is not None:

@@ -121,6 +121,15 @@ class _Run:
             items: All items.
             check: Called now and then; raises when the run must end.
         """
+        try:
+            return self._start(items, check)
+        except Exception:
+            if not hasattr(self, "recorder"):  # it ends before its first item, and has a record all the same
+                with self._recorded(()):
+                    raise
+            raise
+
+    def _start(self, items: Iterable[Any], check: Callable[[], None]) -> list[Any]:
         workers = self.worker_count.asked()
         if workers > 1:
             warn_of_timeout(self.name, self.options, self.pools.backend)
@@ -128,6 +137,7 @@ class _Run:
         if not head:
             self.state.total = 0
             with self._recorded(()):
+                self.recorder.backend = "sequential"
                 return []
         if workers == 1 < len(head):
             self.worker_count.warn_of_one_cpu()

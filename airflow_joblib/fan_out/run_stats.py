@@ -75,8 +75,9 @@ class RunStats:
     def add(self, report: Report) -> None:
         """Take note of a chunk."""
         worker = report.worker, report.thread
-        self._first = min(self._first, report.began)
-        self._ends[worker] = report.began + report.seconds
+        if report.worker:  # not of an item whose result can't be loaded
+            self._first = min(self._first, report.began)
+            self._ends[worker] = report.began + report.seconds
         self._seconds += report.seconds
         self._cpu += report.cpu
         self._waited += report.waited

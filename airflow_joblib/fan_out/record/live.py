@@ -14,6 +14,7 @@ from airflow_joblib.worker.worker import skips
 if TYPE_CHECKING:
     from airflow_joblib.fan_out.host import Host
     from airflow_joblib.fan_out.record.recorder import Recorder
+    from airflow_joblib.pools.watchdog import LostWorkersError
     from airflow_joblib.wire.chunk import ItemChunk
     from airflow_joblib.wire.records import Report
 
@@ -80,6 +81,10 @@ class LiveRecord:
         """Take note of where the time of a chunk went."""
         with self.recorder.lock:
             self.recorder.stats.add(report)
+
+    def lose(self, lost: LostWorkersError) -> None:
+        """Take note of workers that are gone: all of the pool, unless it goes on."""
+        self.recorder.lose([dead.pid for dead in lost.dead] if lost.goes_on else None)
 
     def add(self, chunk: ItemChunk, report: Report) -> None:
         """Take note of a chunk."""

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ItemNames"]
 
-#: Seconds from which on an item of a lazy input is named at once. Quicker ones are kept until then, as they are small.
-_SLOW = 0.01
-
 
 class ItemNames:
     """Names items by their position in the input.
@@ -32,18 +29,11 @@ class ItemNames:
         self._names: dict[int, str] = {}
         self._lock = threading.Lock()
 
-    def keep(self, index: int, seconds: float, chunk: ItemChunk) -> None:
-        """Be ready to name an item that has taken so long."""
-        if self._items is not None:
-            return
-        with self._lock:
-            if index in self._names:
-                return
-            item = chunk.items[chunk.indices.index(index)]
-            if seconds < _SLOW:
-                self._kept[index] = item
-            else:
-                self._names[index] = self._shown.item(item)
+    def keep(self, index: int, chunk: ItemChunk) -> None:
+        """Be ready to name an item."""
+        if self._items is None:
+            with self._lock:
+                self._kept[index] = chunk.items[chunk.indices.index(index)]
 
     def keep_only(self, indices: Container[int]) -> None:
         """Forget all other items."""
@@ -59,6 +49,8 @@ class ItemNames:
                 return self._names[index]
             if self._items is None and index not in self._kept:
                 return ""
-            item = self._kept.pop(index) if self._items is None else self._items[index]
-            self._names[index] = name = self._shown.item(item)
-            return name
+            item = self._kept[index] if self._items is None else self._items[index]
+        name = self._shown.item(item)  # which may take long, and the run goes on meanwhile
+        with self._lock:
+            self._names[index] = name
+        return name

@@ -37,4 +37,4 @@ class Run(Generic[Result_co]):
         """Draw it, for a notebook."""
         from airflow_joblib.fan_out.record.picture import picture
 
-        return picture(self.record["runs"][-1])
+        return picture(self.record["runs"][-1], len(self.failures))

@@ -19,9 +19,15 @@ _DONE, _FAILED, _IDLE = "#4c8bf5", "#d64545", "#8884"
 _STYLE: Final = "font-family:sans-serif;font-size:13px;line-height:1.5"
 
 
-def picture(run: Mapping[str, Any]) -> str:
-    """Return one run of a record as HTML; every text in it is escaped."""
-    parts = (_headline(run), _bar(run["items"]), _timeline(run), _slowest(run["slowest"]), _failures(run["failures"]))
+def picture(run: Mapping[str, Any], failed: int) -> str:
+    """Return one run of a record as HTML; every text in it is escaped.
+
+    Args:
+        run: The run, which has the first of its failures.
+        failed: How many failures there are.
+    """
+    failures = _failures(run["failures"], failed)
+    parts = (_headline(run), _bar(run["items"]), _timeline(run), _slowest(run["slowest"]), failures)
     return f'<div style="{_STYLE}">{"".join(parts)}</div>'
 
 
@@ -69,13 +75,14 @@ def _slowest(items: Sequence[Mapping[str, Any]]) -> str:
     return f"<div>Slowest: {named}</div>"
 
 
-def _failures(records: Sequence[Mapping[str, Any]]) -> str:
+def _failures(records: Sequence[Mapping[str, Any]], failed: int) -> str:
     if not records:
         return ""
     head = _row("th", ("index", "item", "error", "message", "tries"))
     names = ("index", "item", "error_type", "message", "tries")
     rows = "".join(_row("td", (record[name] for name in names)) for record in records[:_FAILURES])
-    more = f"<div>and {len(records) - _FAILURES:,} more</div>" if len(records) > _FAILURES else ""
+    left = failed - len(records[:_FAILURES])
+    more = f"<div>and {left:,} more</div>" if left > 0 else ""
     return f"<table>{head}{rows}</table>{more}"
 
 

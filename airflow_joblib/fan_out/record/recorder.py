@@ -25,6 +25,8 @@ from airflow_joblib.system import clock
 from airflow_joblib.wire.durations import EDGES, SLOWEST
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from airflow_joblib.fan_out.record.names import ItemNames
     from airflow_joblib.fan_out.run_stats import RunStats
     from airflow_joblib.fan_out.state import RunState
@@ -83,6 +85,11 @@ class Recorder:
         if not tries:
             return
         failed = sum(failure.index >= 0 for failure in report.failures)
+        if not report.worker:  # made up here, of an item whose result can't be loaded
+            with self.lock:
+                self._timeline.add_untimed(report.first, tries, failed)
+                self._durations[0] += tries
+            return
         start = (report.began if self.local else clock.now() - report.seconds) - self._began
         start = max(0.0, start)
         entry = Entry(start, start + report.seconds, report.first, tries, failed)
@@ -92,11 +99,16 @@ class Recorder:
             for seconds, index in report.slow or [(report.slowest_seconds, report.slowest)]:
                 self._add_slowest(index, seconds, chunk)
 
+    def lose(self, workers: Container[int] | None) -> None:
+        """Take note of worker processes that are gone, so that others take their rows; None for all of them."""
+        with self.lock:
+            self._timeline.release(lambda worker: workers is None or worker[0] in workers)
+
     def _add_slowest(self, index: int, seconds: float, chunk: ItemChunk) -> None:
         if index < 0 or seconds <= self._slowest.get(index, self._least):
             return
         self._slowest[index] = seconds
-        self._items.keep(index, seconds, chunk)
+        self._items.keep(index, chunk)
         if len(self._slowest) > 2 * SLOWEST:
             self._slowest = dict(heapq.nlargest(SLOWEST, self._slowest.items(), key=_seconds))
             self._least = min(self._slowest.values())

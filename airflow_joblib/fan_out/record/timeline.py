@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Entry", "Timeline", "folded", "merged"]
 
@@ -41,6 +41,8 @@ class Entry:
 
 
 Row = list[Entry]
+#: A worker's process and thread.
+Worker = tuple[int, int]
 
 
 class Timeline:
@@ -52,10 +54,10 @@ class Timeline:
 
     def __init__(self, rows: int) -> None:
         self._rows: list[Row] = [[] for _ in range(min(max(rows, 1), ROWS))]
-        self._of: dict[Hashable, int] = {}
+        self._of: dict[Worker, int] = {}
         self._count = 0
 
-    def add(self, worker: Hashable, entry: Entry) -> None:
+    def add(self, worker: Worker, entry: Entry) -> None:
         """Take note of what a worker ran."""
         self._rows[self._row(worker)].append(entry)
         self._count += 1
@@ -63,12 +65,23 @@ class Timeline:
             self._rows = merged(self._rows, MOST)
             self._count = sum(map(len, self._rows))
 
-    def _row(self, worker: Hashable) -> int:
-        """Return a worker's row: its own, an empty one, or that of the worker which has been still for the longest."""
+    def add_untimed(self, first: int, items: int, failed: int) -> None:
+        """Count tries of which nobody knows when they were, where the last that is known ended."""
+        row = max(self._rows, key=_last_end)
+        end = max(0.0, _last_end(row))
+        row.append(Entry(end, end, first, items, failed))
+        self._count += 1
+
+    def release(self, gone: Callable[[Worker], bool]) -> None:
+        """Let the rows of workers that are gone be taken by others."""
+        self._of = {worker: row for worker, row in self._of.items() if not gone(worker)}
+
+    def _row(self, worker: Worker) -> int:
+        """Return a worker's row: its own, nobody's, or that of the worker which is still for the longest."""
         row = self._of.get(worker)
         if row is None:
-            ends = [entries[-1].end if entries else -1.0 for entries in self._rows]
-            row = ends.index(min(ends))
+            free = set(range(len(self._rows))).difference(self._of.values()) or range(len(self._rows))
+            row = min(free, key=lambda place: (_last_end(self._rows[place]), place))
             self._of = {known: place for known, place in self._of.items() if place != row}
             self._of[worker] = row
         return row
@@ -106,6 +119,10 @@ def folded(rows: Sequence[Row], most: int) -> list[Row]:
     for place, row in enumerate(rows):
         found[place % most] += row
     return [_joined(sorted(row, key=_start), float("inf")) for row in found]
+
+
+def _last_end(row: Row) -> float:
+    return row[-1].end if row else -1.0
 
 
 def _start(entry: Entry) -> float:

@@ -60,6 +60,12 @@ def test_picture(run: Run[int]) -> None:
     assert f"{NASTY}5" in text
 
 
+def test_failures_that_are_not_drawn() -> None:
+    """Failures beyond those that are drawn are counted, also those that the record has no room for."""
+    run = halve.override(max_failures=500).run([1] * 500)
+    assert "and 480 more" in run._repr_html_()
+
+
 def test_failure_is_raised() -> None:
     """A failure that is not tolerated leaves it as it leaves map."""
     with pytest.raises(ValueError, match="alert"):

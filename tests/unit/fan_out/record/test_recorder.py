@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_joblib import NotPicklableError
 from airflow_joblib.fan_out.host import Figures, Host, RunDisplay
 from airflow_joblib.fan_out.record import live
 from airflow_joblib.fan_out.record.fitting import BYTES, document
@@ -16,7 +17,7 @@ from airflow_joblib.system import clock
 from tests.unit.helpers import LOCAL, task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 class Watching(Host):
@@ -75,6 +76,7 @@ def test_sums(number: int, backend: str, host: Watching) -> None:
     assert sums(record) == (number, 0, number)
     assert record["state"] == "success"
     assert record["began"] <= record["ended"] == record["updated"]
+    assert number or record["backend"] == "sequential"
     assert all(index in range(number) for index in (item["index"] for item in record["slowest"]))
 
 
@@ -185,6 +187,63 @@ def test_write_that_hangs(host: Watching, monkeypatch: pytest.MonkeyPatch, caplo
         released.set()
     thread.join(10)
     assert not thread.is_alive()
+
+
+class Unloadable:
+    """A result that can't be loaded."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, ("no number",)
+
+
+def test_result_that_cannot_be_loaded(host: Watching) -> None:
+    """The try counts, and spoils neither the timeline nor where the time went."""
+
+    def some(item: int) -> object:
+        clock.pause(0.02)
+        return item if item % 5 else Unloadable()
+
+    task(some, backend="multiprocessing", batch_size=1, max_failures=10)(range(20))
+    record = host.last
+    assert sums(record) == (20, 4, 20)
+    assert record["items"]["failed"] == 4
+    assert record["time"]["start"] > 0
+    assert record["time"]["running"] < 10
+    assert all(0 <= start <= end < 60 for _, start, end, *_ in record["timeline"])
+
+
+def upstream() -> Iterator[int]:
+    """Break before the first item."""
+    raise LookupError("upstream")
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("items", "error"),
+    [(upstream, LookupError), (lambda: [threading.Lock()], NotPicklableError)],
+    ids=["input", "check"],
+)
+def test_run_that_ends_before_its_first_item(
+    items: Callable[[], Iterable[Any]], error: type[Exception], host: Watching
+) -> None:
+    """A run that fails before an item has run has a record as well."""
+    with pytest.raises(error):
+        task(no_op, backend="multiprocessing")(items())
+    assert host.last["state"] == "failed"
+    assert host.last["items"]["done"] == 0
+
+
+def test_slow_label_of_a_lazy_input(host: Watching) -> None:
+    """Items are named when the record is shown, not while the run goes on."""
+    named: list[str] = []
+
+    def label(item: float) -> str:
+        named.append(threading.current_thread().name)
+        return str(item)
+
+    task(clock.pause, backend="threading", label=label)(iter([0.02] * 50))
+    assert 1 <= len(named) <= 20
+    assert set(named) == {"record of a run"}
 
 
 def test_turned_off(host: Watching, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def timeline(found: list[Chunk], rows: int, times: int = 1) -> Timeline:
         for worker, pause, seconds, items, failed in found:
             start = ends[worker] + pause
             ends[worker] = start + seconds
-            made.add(worker, Entry(start, start + seconds, 0, items, min(items, failed)))
+            made.add((worker, 0), Entry(start, start + seconds, 0, items, min(items, failed)))
     return made
 
 
@@ -68,9 +68,20 @@ def test_idle_time_is_seen() -> None:
 def test_worker_that_replaces_another_takes_its_row() -> None:
     """The row of the worker that has been still the longest goes to a new one."""
     made = Timeline(2)
-    for worker, start in (("a", 0.0), ("b", 0.5), ("b", 2.0), ("c", 3.0), ("c", 4.0), ("b", 5.0)):
-        made.add(worker, Entry(start, start + 0.4, 0, 1, 0))
+    for worker, start in ((1, 0.0), (2, 0.5), (2, 2.0), (3, 3.0), (3, 4.0), (2, 5.0)):
+        made.add((worker, 0), Entry(start, start + 0.4, 0, 1, 0))
     assert [[entry.start for entry in row] for row in made.rows()] == [[0.0, 3.0, 4.0], [0.5, 2.0, 5.0]]
+
+
+def test_row_of_a_dead_worker() -> None:
+    """A new worker takes the row of the one that is gone, not that of one which is busy with a long item."""
+    made = Timeline(2)
+    made.add((1, 0), Entry(0, 1, 0, 1, 0))
+    made.add((2, 0), Entry(0, 5, 1, 1, 0))
+    made.release(lambda worker: worker[0] == 2)
+    for worker, start, end in ((3, 6, 7), (1, 1, 20), (3, 7, 21)):
+        made.add((worker, 0), Entry(start, end, 2, 1, 0))
+    assert [[entry.end for entry in row] for row in made.rows()] == [[1, 20], [5, 7, 21]]
 
 
 def test_merged_entry() -> None:
