@@ -59,7 +59,7 @@ class Timeline:
 
     def add(self, worker: Worker, entry: Entry) -> None:
         """Take note of what a worker ran."""
-        self._rows[self._row(worker)].append(entry)
+        self._rows[self._row(worker, entry.start)].append(entry)
         self._count += 1
         if self._count > 2 * MOST:
             self._rows = merged(self._rows, MOST)
@@ -76,12 +76,17 @@ class Timeline:
         """Let the rows of workers that are gone be taken by others."""
         self._of = {worker: row for worker, row in self._of.items() if not gone(worker)}
 
-    def _row(self, worker: Worker) -> int:
-        """Return a worker's row: its own, nobody's, or that of the worker which is still for the longest."""
+    def _row(self, worker: Worker, start: float) -> int:
+        """Return a worker's row: its own, nobody's, or that of the worker which is still for the longest.
+
+        Of those that are nobody's it is the one that ended last before: an empty one is of a worker still to report.
+        """
         row = self._of.get(worker)
         if row is None:
-            free = set(range(len(self._rows))).difference(self._of.values()) or range(len(self._rows))
-            row = min(free, key=lambda place: (_last_end(self._rows[place]), place))
+            ends = [_last_end(entries) for entries in self._rows]
+            free = set(range(len(ends))).difference(self._of.values())
+            before = [place for place in sorted(free) if ends[place] <= start]
+            row = max(before, key=ends.__getitem__) if before else min(free or range(len(ends)), key=ends.__getitem__)
             self._of = {known: place for known, place in self._of.items() if place != row}
             self._of[worker] = row
         return row

@@ -84,6 +84,16 @@ def test_row_of_a_dead_worker() -> None:
     assert [[entry.end for entry in row] for row in made.rows()] == [[1, 20], [5, 7, 21]]
 
 
+def test_empty_row_is_left_to_a_worker_that_has_not_reported() -> None:
+    """A new worker takes a dead one's row while one that runs a long item from the start has none yet."""
+    made = Timeline(2)
+    made.add((1, 0), Entry(0, 2, 1, 1, 0))
+    made.release(lambda worker: worker[0] == 1)
+    made.add((3, 0), Entry(3, 4, 2, 1, 0))
+    made.add((2, 0), Entry(0, 5, 0, 1, 0))
+    assert [[entry.end for entry in row] for row in made.rows()] == [[2, 4], [5]]
+
+
 def test_merged_entry() -> None:
     """A merged entry begins with the first item of the earlier one, and counts both."""
     (row,) = merged([[Entry(0, 1, 7, 3, 1), Entry(1.5, 2, 20, 4, 0)]], 1)
