@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
@@ -251,8 +252,21 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         return self if bound is self.function else type(self)(bound, self.options, self.task_options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what it was made from."""
-        return type(self), (self.function, self.options, self.task_options)
+        """Pickle what it was made from; without a label and options of the task that would keep it from a worker."""
+        from airflow_joblib.pickling.pickler import optional
+
+        label = {} if self.options.label is None else {"label": self.options.label}
+        sent = optional({**label, **self.task_options})
+        own = replace(self.options, label=sent.pop("label", None))
+        return type(self), (self.function, own, sent)
+
+    def __copy__(self) -> Self:
+        """Return another of the same function and options, all of them."""
+        return type(self)(self.function, self.options, self.task_options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return another of copies of what it was made from; the options never change."""
+        return type(self)(copy.deepcopy(self.function, memo), self.options, copy.deepcopy(self.task_options, memo))
 
     def __repr__(self) -> str:
         return f"<parallel task {self.__name__}{self._signature.public}>"

@@ -19,6 +19,7 @@ import functools
 import io
 import pickle
 import sys
+from contextvars import ContextVar
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,11 @@ from airflow_joblib.pickling.singletons import has_no_state
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Pickler", "RefusedError", "UnimportableError", "checked", "dotted_name", "dumps", "loads"]
+__all__ = ["Pickler", "RefusedError", "UnimportableError", "checked", "dotted_name", "dumps", "loads", "optional"]
 
 loads = pickle.loads
+
+_trying: ContextVar[bool] = ContextVar("airflow_joblib_trying", default=False)
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
@@ -271,6 +274,21 @@ def _dump(obj: object, by_key: set[type] | None, *, collect: bool, whole: bool) 
         pickler = Pickler(file, by_key, collect=collect, whole=whole)
         pickler.dump(obj)
         return pickler, file.getvalue()
+
+
+def optional(values: dict[str, Any]) -> dict[str, Any]:
+    """Return those of *values* that can be sent, and need no more of a worker; none within such a trial.
+
+    For what is useful to a worker but must not be why an object can't reach it.
+    """
+    if _trying.get():
+        return {}
+    token = _trying.set(True)  # what is tried may hold the object that it is for
+    try:
+        needs = current()
+        return _travelling(values) if needs is None else needs.travelling_alone(values)
+    finally:
+        _trying.reset(token)
 
 
 def _travelling(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,15 @@ import functools
 import inspect
 import math
 import pickle
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_joblib import InvalidOptionError, ParallelTask, parallel_task
-from tests.unit.helpers import named, note, notes
+from airflow_joblib.pickling import dumps
+from tests.unit.helpers import PROCESSES, named, note, notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -216,6 +218,56 @@ def test_pickles() -> None:
         assert other.function is with_resource
         assert (other.options, other.task_options) == (task.options, task.task_options)
         assert other([1, 2]) == [7, 14]
+
+
+def fail(item: int) -> int:
+    raise ValueError(item)
+
+
+def labelled_by(lock: object) -> Any:
+    """Return a task whose label, and one of whose callbacks, hold *lock*."""
+
+    def label(item: int) -> str:
+        return f"number {item}, {type(lock).__name__}"
+
+    return threads(label=label, pool="cpu", on_failure_callback=lambda context: lock)(fail)
+
+
+def test_copies_have_all_options() -> None:
+    """A copy has the very label and options of the task, whether they can be pickled or not."""
+    task = labelled_by(threading.Lock())
+    for other in (copy.copy(task), copy.deepcopy(task)):
+        assert (other.function, other.options) == (fail, task.options)
+        assert other.task_options == task.task_options
+
+
+@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize("lock", [threading.Lock(), "text"], ids=["unpicklable", "picklable"])
+def test_label_stays_behind(backend: str, lock: object) -> None:
+    """What of its options can't be pickled keeps no task from a worker that uses it; a label that can goes along."""
+    inner = labelled_by(lock)
+
+    def noted(item: int) -> list[str]:
+        try:
+            inner.map([item])
+        except ValueError as error:
+            return error.__notes__
+        return []
+
+    found = parallel_task(n_jobs=2, backend=backend)(noted).map([7, 8])
+    kept = backend == "multiprocessing" or isinstance(lock, str)
+    for item, (text,) in zip((7, 8), found, strict=True):
+        assert f"item 0 (number {item}, {type(lock).__name__})" in text if kept else f"item 0 ({item})" in text
+
+
+def test_label_that_holds_its_task() -> None:
+    """A label, or a callback, may use the very task that it is an option of."""
+    held: list[Any] = []
+    held.append(threads(label=lambda item: f"{held[0].__name__} {item}", on_retry_callback=lambda _: held)(scale))
+    other = pickle.loads(dumps(held[0]))
+    assert other.options.label(7) == "scale 7"
+    assert other.task_options.keys() == {"on_retry_callback"}
+    assert other([1, 2]) == [2, 4]
 
 
 class AsyncCallable:

@@ -146,7 +146,7 @@ class Dependencies:
         imported = self.imported_by(function)
         self._learn(function, [*imported, *held_by(function, state)])
         used = state["__globals__"]
-        rest = self._rest(rest_of(function, used)) if whole and not self._trying else {}
+        rest = self.travelling_alone(rest_of(function, used)) if whole else {}
         given = set_state, (attributes, {**state, "__globals__": {**rest, **used}}), imported
         return (
             rebuilt.make_function,
@@ -157,8 +157,9 @@ class Dependencies:
             rebuilt.set_function_state,
         )
 
-    def _rest(self, values: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if self._travels_alone(value)}
+    def travelling_alone(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return those of *values* that can be sent and need nothing more of workers; none within such a trial."""
+        return {} if self._trying else {name: value for name, value in values.items() if self._travels_alone(value)}
 
     def _travels_alone(self, value: object) -> bool:
         """Return whether a value can be sent, and needs no more of installed packages than what is sent anyway."""
