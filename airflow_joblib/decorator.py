@@ -84,6 +84,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         # Airflow reads the return annotation as that of the task, whose result is a list whatever an item's is.
         annotations = getattr(function, "__annotations__", {})
         self.__annotations__ = {name: kind for name, kind in annotations.items() if name != "return"}
+        collected.decorated(self)
 
     # Not an attribute of the instance: TaskFlow copies those onto an object of its own that has a *function*.
     @property

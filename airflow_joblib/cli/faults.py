@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.cli.combinations import combinations
@@ -36,11 +37,16 @@ class Faults(collected.Collector):
         self.file = file
         self.found: list[Finding] = []
         self._positions = positions
+        self._decorated: list[weakref.ref[Any]] = []  # what the file drops, as `f` in `f.override(...)`, nobody calls
         self._tasks: list[Any] = []
 
     def option(self, name: str, error: InvalidOptionError) -> None:
         """Take an option that is invalid or misspelt."""
         self._add("AJ203", self._positions.of_option(name, inspect.currentframe()), str(error))
+
+    def decorated(self, parallel: Any) -> None:
+        """Take a parallel task, which may be one of a class or a list."""
+        self._decorated.append(weakref.ref(parallel))
 
     def task(self, parallel: Any) -> None:
         """Take a parallel task that a DAG has."""
@@ -72,13 +78,10 @@ class Faults(collected.Collector):
         """Take what was being done when the time for the loading was over."""
         self._add("AJ901", self._positions.of_error(error), TOO_LONG.format(seconds=seconds))
 
-    def finish(self, defined: list[Any]) -> None:
-        """Look at parallel tasks as a whole: those that DAGs have, and those the file defines and calls elsewhere.
-
-        Args:
-            defined: What the names of the loaded module stand for.
-        """
-        for parallel in (each for each in defined if self._first_line(each)):
+    def finish(self) -> None:
+        """Look at parallel tasks as a whole: those that DAGs have, and those the file defines and calls elsewhere."""
+        alive = [parallel for reference in self._decorated if (parallel := reference()) is not None]
+        for parallel in (each for each in alive if self._first_line(each)):
             if not any(parallel is known for known in self._tasks):
                 self._tasks.append(parallel)
                 if parallel.uses_processes():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.machinery
-import importlib.util
 import os
 import signal
 import sys
@@ -14,10 +12,10 @@ from airflow_joblib.cli.faults import Faults
 from airflow_joblib.cli.positions import Positions
 from airflow_joblib.options import collected
 from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.taskflow.dag_file import load_as_executor
 
 if TYPE_CHECKING:
     import ast
-    from types import ModuleType
 
     from airflow_joblib.cli.findings import Finding
 
@@ -45,16 +43,14 @@ def load_file(file: str, folder: str, tree: ast.Module, seconds: float) -> list[
         tree: The file's syntax tree.
         seconds: How long it may take.
     """
-    from airflow_joblib.decorator import ParallelTask
-
     signal.signal(signal.SIGALRM, _give_up)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    _be_like_a_task(folder)
+    _be_like_a_task()
     faults = Faults(file, Positions(file, tree))
     with collected.collecting(faults):
         try:
-            module = _loaded(file)
-            faults.finish([each for each in vars(module).values() if type(each) is ParallelTask])
+            load_as_executor(file, folder)
+            faults.finish()
         except _TookTooLong as error:
             faults.too_long(error, seconds)
         except BaseException as error:  # noqa: BLE001 - whatever the file raises, SystemExit too
@@ -71,23 +67,7 @@ def _give_up(*_: object) -> NoReturn:
     raise _TookTooLong
 
 
-def _be_like_a_task(folder: str) -> None:
+def _be_like_a_task() -> None:
     airflow_internals.block_orm_access()
     os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "client"
     sys.dont_write_bytecode = True  # to be checked leaves nothing in the folder
-    if folder not in sys.path:
-        sys.path.append(folder)
-
-
-def _loaded(file: str) -> ModuleType:
-    """Load a file under the name that Airflow makes up for it."""
-    name = airflow_internals.get_unique_dag_module_name(file)
-    loader = importlib.machinery.SourceFileLoader(name, file)
-    spec = importlib.util.spec_from_loader(name, loader)
-    if spec is None:
-        msg = f"No module can be made of {file}."
-        raise ImportError(msg)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    loader.exec_module(module)
-    return module

@@ -17,7 +17,7 @@ from airflow_joblib.options.options import Options, option_names, unknown_option
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Collector", "collecting", "made_task", "sound", "tolerated"]
+__all__ = ["Collector", "collecting", "decorated", "made_task", "sound", "tolerated"]
 
 
 class Collector(Protocol):
@@ -28,6 +28,9 @@ class Collector(Protocol):
 
     def fault(self, parallel: Any, error: ParallelTaskError) -> None:
         """Take what keeps a parallel task from its workers."""
+
+    def decorated(self, parallel: Any) -> None:
+        """Take a parallel task that was made by the decorator, or from another one."""
 
     def task(self, parallel: Any) -> None:
         """Take a parallel task that a DAG has."""
@@ -68,6 +71,12 @@ def _wrong(name: str, value: Any) -> InvalidOptionError | None:
     except InvalidOptionError as error:
         return error
     return None
+
+
+def decorated(parallel: Any) -> None:
+    """Take note of a parallel task, wherever its file keeps it, if somebody collects."""
+    if _collector is not None:
+        _collector.decorated(parallel)
 
 
 def made_task(parallel: Any) -> None:

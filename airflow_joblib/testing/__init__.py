@@ -15,12 +15,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_joblib.testing.dag_file import load_dag_file
+    from airflow_joblib.taskflow.dag_file import load_dag_file
     from airflow_joblib.testing.task_run import TaskRun, task
 
 __all__ = ["TaskRun", "load_dag_file", "task"]
 
-_MODULES = {"TaskRun": "task_run", "load_dag_file": "dag_file", "task": "task_run"}
+_MODULES = {"TaskRun": "testing.task_run", "load_dag_file": "taskflow.dag_file", "task": "testing.task_run"}
 
 
 def __getattr__(name: str) -> object:
@@ -29,6 +29,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(msg)
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    value = getattr(import_module(f"airflow_joblib.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

@@ -21,11 +21,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_name(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["orders.py", "new-orders.v2.py"])
+def test_name(folder: Path, name: str) -> None:
     """The module has the made-up name that Airflow gives it, by which nothing else can import it."""
     from airflow.utils.file import get_unique_dag_module_name
 
-    file = folder / "orders.py"
+    file = folder / name
     file.write_text("NAME = __name__")
     module = load_dag_file(file)
     assert module.NAME == module.__name__ == get_unique_dag_module_name(str(file))
@@ -60,6 +61,15 @@ def test_error_of_the_file(folder: Path) -> None:
     assert frames[-2:] == [(str(file), 5), (str(file), 2)]
     assert not [frame for frame in frames if "importlib" in frame[0]]
     assert not [name for name in sys.modules if name.endswith("_orders")]
+
+
+def test_cause_of_an_error(folder: Path) -> None:
+    """An error of the file keeps what has caused it."""
+    file = folder / "orders.py"
+    file.write_text("try:\n    {}['rate']\nexcept KeyError as error:\n    raise ValueError('no rate') from error\n")
+    with pytest.raises(ValueError, match="no rate") as caught:
+        load_dag_file(file)
+    assert isinstance(caught.value.__cause__, KeyError)
 
 
 def test_no_such_file(folder: Path) -> None:

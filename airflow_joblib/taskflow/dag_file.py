@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_joblib.pickling.by_value import DAG_FILE_PREFIX
+from airflow_joblib.taskflow import airflow_internals
 
 if TYPE_CHECKING:
     import os
     from types import ModuleType, TracebackType
 
-__all__ = ["load_dag_file"]
+__all__ = ["load_as_executor", "load_dag_file"]
 
 
 def load_dag_file(path: str | os.PathLike[str]) -> ModuleType:
@@ -35,14 +34,22 @@ def load_dag_file(path: str | os.PathLike[str]) -> ModuleType:
     if not file.is_file():
         msg = f"There is no DAG file {str(file)!r}."
         raise FileNotFoundError(msg)
-    digest = hashlib.sha1(str(file).encode(), usedforsecurity=False).hexdigest()
-    name = f"{DAG_FILE_PREFIX}{digest}_{file.stem}"
-    if str(file.parent) not in sys.path:
-        sys.path.append(str(file.parent))
-    return _executed(name, str(file))
+    return load_as_executor(str(file), str(file.parent))
 
 
-def _executed(name: str, file: str) -> ModuleType:
+def load_as_executor(file: str, folder: str) -> ModuleType:
+    """Load a DAG file under the name that Airflow makes up for it, and return its module.
+
+    Args:
+        file: Absolute path of the file.
+        folder: Where the file's imports are looked for last.
+
+    Raises:
+        BaseException: What the file itself raises, with the traceback from the file on.
+    """
+    if folder not in sys.path:
+        sys.path.append(folder)
+    name = airflow_internals.get_unique_dag_module_name(file)
     loader = SourceFileLoader(name, file)
     spec = importlib.util.spec_from_loader(name, loader)
     assert spec is not None  # noqa: S101 - a loader was given
@@ -50,8 +57,8 @@ def _executed(name: str, file: str) -> ModuleType:
     try:
         loader.exec_module(module)
     except BaseException as error:  # noqa: BLE001 - it is raised again
-        del sys.modules[name]
-        raise error.with_traceback(_from_file(error.__traceback__, file)) from None
+        sys.modules.pop(name, None)
+        raise error.with_traceback(_from_file(error.__traceback__, file))  # noqa: B904 - it is the same error
     return module
 
 
