@@ -3,8 +3,8 @@
 ::
 
     this process, which has loaded Airflow and has one thread
-       └─ fork ─► child: load one file ─► its answer as JSON through a pipe ─► _exit
-                    └─ hangs: killed with all it has started; exits or dies: no answer, and the exit code shows how
+       └─ fork ─► keeper ─ fork ─► load one file ─► its answer as JSON through a pipe ─► _exit
+                    └─ kills what the file has left; ends as the loader has ended, which shows what came of it
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import IO, TYPE_CHECKING, Any
 
-from airflow_joblib.system import isolation
+from airflow_joblib.cli.keeper import keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Outcome", "each_in_a_process"]
 
-_SHOWN = 200
+#: Characters of a file's last words, and bytes of its output among which they are looked for.
+_SHOWN, _TAIL = 200, 10_000
+#: Seconds in which a keeper may end what a file has started.
+_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Outcome:
 @dataclass(slots=True)
 class _Child:
     key: str
-    process: int
+    keeper: int
     answers: connection.Connection
     output: IO[bytes]
     until: float
@@ -76,6 +79,7 @@ def each_in_a_process(
     finally:
         for child in running:
             _kill(child)
+            child.output.close()
 
 
 def _start(function: Callable[[str], Any], key: str, until: float) -> _Child:
@@ -83,27 +87,24 @@ def _start(function: Callable[[str], Any], key: str, until: float) -> _Child:
     output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
     sys.stdout.flush()
     sys.stderr.flush()
-    process = os.fork()
-    if process == 0:
+    check = os.getpid()
+    keeper = os.fork()
+    if keeper == 0:
         receiver.close()
-        _run(function, key, sender, output)
+        keep(lambda: _run(function, key, sender, output), check)
     with suppress(OSError):  # it has done so itself, or has ended
-        os.setpgid(process, process)
+        os.setpgid(keeper, keeper)
     sender.close()
-    return _Child(key, process, receiver, output, until)
+    return _Child(key, keeper, receiver, output, until)
 
 
 def _run(function: Callable[[str], Any], key: str, sender: connection.Connection, output: IO[bytes]) -> None:
-    """Be the child: answer, and end without what would be done at exit."""
-    code = 1
-    try:
-        isolation.end_with_parent()
-        os.setpgid(0, 0)
-        _redirect(output)
-        sender.send_bytes(json.dumps(function(key)).encode())
-        code = 0
-    finally:
-        os._exit(code)
+    """Answer, unless this is a copy that the function has forked."""
+    own = os.getpid()
+    _redirect(output)
+    answer = json.dumps(function(key)).encode()
+    if os.getpid() == own:
+        sender.send_bytes(answer)
 
 
 def _redirect(output: IO[bytes]) -> None:
@@ -120,38 +121,32 @@ def _redirect(output: IO[bytes]) -> None:
 
 def _end(child: _Child, seconds: float) -> Outcome:
     """Take a child's answer, if it has given one, and see that it is gone."""
-    if not child.answers.poll():
-        _kill(child)
-        return Outcome(None, f"it takes longer than {seconds:g} s")
-    try:
-        return Outcome(json.loads(child.answers.recv_bytes()))
-    except (EOFError, OSError, ValueError):
-        return Outcome(None, _how_it_ended(child))
-    finally:
-        _kill(child)
-
-
-def _how_it_ended(child: _Child) -> str:
-    with suppress(ChildProcessError):
-        _, status = os.waitpid(child.process, 0)
-        code = os.waitstatus_to_exitcode(status)
+    answer, late = None, not child.answers.poll()
+    with suppress(EOFError, OSError, ValueError):
+        answer = None if late else Outcome(json.loads(child.answers.recv_bytes()))
+    code = _kill(child)
+    with child.output as output:
+        if late:
+            return Outcome(None, f"it takes longer than {seconds:g} s")
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return f"its process ends {how}{_last_line(child.output)}"
-    return "its process ends"
+        return answer or Outcome(None, f"its process ends {how}{_last_line(output)}")
 
 
 def _last_line(output: IO[bytes]) -> str:
-    output.seek(0)
+    output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL))
     lines = output.read().decode(errors="replace").split("\n")
     said = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f", after {said[:_SHOWN]!r}" if said else ""
 
 
-def _kill(child: _Child) -> None:
-    """End a child with all that it has started."""
+def _kill(child: _Child) -> int:
+    """End a child with all that it has started, and return its exit code."""
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.process, signal.SIGKILL)
-    with suppress(ChildProcessError):  # it has been waited for
-        os.waitpid(child.process, 0)
+        os.kill(child.keeper, signal.SIGTERM)
+    with suppress(EOFError, OSError):
+        child.answers.poll(_PATIENCE)  # for its end, since no other answer comes
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.keeper, signal.SIGKILL)
+    _, status = os.waitpid(child.keeper, 0)
     child.answers.close()
-    child.output.close()
+    return os.waitstatus_to_exitcode(status)

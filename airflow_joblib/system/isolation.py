@@ -10,9 +10,9 @@ import ctypes
 import signal
 import sys
 
-__all__ = ["close_to_others", "end_with_parent", "open_to_others"]
+__all__ = ["adopt_orphans", "close_to_others", "end_with_parent", "open_to_others"]
 
-_PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 1, 3, 4
+_PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 3, 4, 36
 
 
 def open_to_others() -> bool:
@@ -25,9 +25,14 @@ def close_to_others() -> None:
     _prctl(_PR_SET_DUMPABLE)
 
 
-def end_with_parent() -> bool:
+def end_with_parent(by: signal.Signals = signal.SIGKILL) -> bool:
     """Have the kernel kill this process when the thread ends that has started it, and return whether it will."""
-    return _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0
+    return _prctl(_PR_SET_PDEATHSIG, by) == 0
+
+
+def adopt_orphans() -> bool:
+    """Have descendants whose parents end become children of this process, and return whether they will."""
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1) == 0
 
 
 def _prctl(option: int, value: int = 0) -> int | None:

@@ -33,6 +33,28 @@ def act(key: str) -> Any:
             Path(path).write_text(str(started.pid))
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             time.sleep(300)
+        case ["parent", name]:
+            os.kill(os.getppid(), signal.Signals[name])
+            time.sleep(300)
+        case ["group", name]:
+            os.killpg(0, signal.Signals[name])
+            time.sleep(300)
+        case ["daemon", path, *hang]:
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                    Path(path).write_text(str(os.getpid()))
+                    time.sleep(300)
+                os._exit(0)
+            eventually(lambda: Path(path).exists() and Path(path).read_text())
+            time.sleep(300 if hang else 0)
+        case ["fork", _]:
+            if os.fork() == 0:
+                return {"key": "the copy"}
+            os.wait()
+        case ["closed", _]:
+            os.closerange(3, 1000)
         case ["print", _]:
             os.write(1, b"x" * 200_000)
             print("more", sys.stdin.read())
@@ -81,6 +103,47 @@ def test_hangs(tmp_path: Path) -> None:
     assert found[key].trouble == "it takes longer than 1 s"
     assert found["other"].answer["key"] == "other"
     assert eventually(lambda: not psutil.pid_exists(int((tmp_path / "pid").read_text())))
+
+
+def test_daemon(tmp_path: Path) -> None:
+    """A daemon of a session of its own, whose parent has ended, is killed too."""
+    key = f"daemon:{tmp_path / 'pid'}"
+    assert outcomes(key)[key].answer["key"] == key
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize(("key", "signal_"), [("parent:SIGKILL", "SIGKILL"), ("group:SIGKILL", "SIGKILL")])
+def test_kills_its_parent(key: str, signal_: str) -> None:
+    """What kills its parent, or its whole process group, ends itself; the check goes on."""
+    found = outcomes(key, "other")
+    assert found[key].trouble == f"its process ends by signal {signal_}"
+    assert found["other"].answer["key"] == "other"
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_forks_itself() -> None:
+    """Of a function that forks, the process answers that was started for it, not the copy."""
+    assert outcomes("fork:")["fork:"].answer["key"] == "fork:"
+
+
+def test_closes_all_files() -> None:
+    """What closes files that are not its own can't answer, and ends."""
+    assert outcomes("closed:")["closed:"].trouble.startswith("its process ends with exit code 1")
+
+
+def test_check_is_killed(tmp_path: Path) -> None:
+    """When the check itself is killed, what it has started ends: a daemon of a file too."""
+    check = os.fork()
+    if check == 0:
+        try:
+            outcomes(f"daemon:{tmp_path / 'daemon'}:hang", f"hang:{tmp_path / 'hanging'}")
+        finally:
+            os._exit(0)
+    files = [tmp_path / "daemon", tmp_path / "hanging"]
+    assert eventually(lambda: all(file.exists() and file.read_text() for file in files))
+    os.kill(check, signal.SIGKILL)
+    os.waitpid(check, 0)
+    assert eventually(lambda: not any(psutil.pid_exists(int(file.read_text())) for file in files))
 
 
 def test_left_early(tmp_path: Path) -> None:
