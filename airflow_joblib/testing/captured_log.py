@@ -157,12 +157,33 @@ def _configured(log: TaskLog) -> Iterator[None]:
 
 
 def _configure(log: TaskLog) -> None:
+    show = warnings.showwarning
     before = [one for one in logging.root.handlers if not isinstance(one.formatter, ProcessorFormatter)]
     airflow_internals.configure_logging.__wrapped__(  # which remembers by its arguments that it was called
         json_output=True, output=log, cache_logger_on_first_use=False, sending_to_supervisor=True
     )
     for handler in before:
         logging.root.addHandler(handler)
+    warnings.showwarning = _shown_twice(warnings.showwarning, show, sys.stderr)
+
+
+def _shown_twice(log: Any, before: Any, stream: Any) -> Any:
+    """Return what logs a warning as a task does, and shows it where it was shown before: ``pytest.warns``, a terminal.
+
+    Args:
+        log: Logs a warning.
+        before: Shows it otherwise.
+        stream: Where to, unless something records warnings; a stream that goes to the log has it already.
+    """
+
+    def show(  # noqa: PLR0913, PLR0917 - as warnings.showwarning
+        message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None
+    ) -> None:
+        log(message, category, filename, lineno, file, line)
+        if file is None:
+            before(message, category, filename, lineno, stream, line)
+
+    return show
 
 
 @contextmanager

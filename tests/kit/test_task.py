@@ -219,6 +219,22 @@ def test_what_a_task_downstream_gets(airflow_task: AirflowTask) -> None:
     assert run.xcoms["return_value"] == [{"1": (1, 1)}, {"2": (2, 2)}]
 
 
+def test_warnings(airflow_task: AirflowTask) -> None:
+    """Warnings are logged as in a task, and `pytest.warns` around the `with` sees those of the test's own process."""
+
+    def warns(n: int) -> int:
+        warnings.warn(f"low on {n}", stacklevel=1)
+        return n
+
+    with pytest.warns(UserWarning, match="low on") as seen, airflow_task() as run:  # noqa: PT031
+        warns(0)
+        parallel_task(backend="threading", n_jobs=2)(warns).map([1, 2])
+        parallel_task(backend="multiprocessing", n_jobs=2)(warns).map([3, 4])
+    assert sorted(str(warning.message) for warning in seen) == ["low on 0", "low on 1", "low on 2"]
+    told = [(line["event"], line["level"]) for line in run.logs if "low on" in line["event"]]
+    assert sorted(told) == [(f"low on {n}", "warning") for n in range(5)]
+
+
 def test_failures(airflow_task: AirflowTask, shop: ModuleType) -> None:
     """The XCom `failures` is what the fan-out has pushed."""
     with airflow_task() as run:

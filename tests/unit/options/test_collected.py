@@ -17,6 +17,7 @@ class Taken(collected.Collector):
     def __init__(self) -> None:
         self.options: list[str] = []
         self.faults: list[Any] = []
+        self.all: list[Any] = []
         self.tasks: list[Any] = []
 
     def option(self, name: str, error: InvalidOptionError) -> None:
@@ -25,6 +26,9 @@ class Taken(collected.Collector):
 
     def fault(self, parallel: Any, error: Exception) -> None:
         self.faults.append((parallel, error))
+
+    def decorated(self, parallel: Any) -> None:
+        self.all.append(parallel)
 
     def task(self, parallel: Any) -> None:
         self.tasks.append(parallel)
@@ -43,6 +47,7 @@ def test_every_wrong_option_is_collected() -> None:
     assert taken.options == ["n_jobs", "item_retrys", "batch_size", "max_failures"]
     assert (double.options.n_jobs, double.options.item_retries, double.task_options) == (None, 2, {"retries": 3})
     assert other.options.n_jobs == 3
+    assert taken.all == [double, other]
     assert double.map([1, 2]) == [2, 4]
 
 
