@@ -30,7 +30,7 @@ from airflow_joblib.taskflow.relay.server import Relay
 from airflow_joblib.taskflow.relay.supervisor_proxy import StandIn, error_that_passes
 from airflow_joblib.taskflow.relay.worker_context import WorkerContext, travelling
 from airflow_joblib.taskflow.relay.worker_setup import Prepare
-from airflow_joblib.taskflow.task.supervisor_lock import asked_in_turn
+from airflow_joblib.taskflow.task.supervisor_lock import InTurn, asked_in_turn, keep_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -263,7 +263,7 @@ class TestManyAtOnce:
         assert found == [f"value of {n}" for n in range(100)]
 
     def test_line_without_a_lock(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where Airflow's line has no lock, as in 3.1, threads take turns at it while a run lasts, and no longer."""
+        """Where Airflow's line has no lock, as in 3.1, threads take turns while a run lasts, or ever after it."""
         inside: list[str] = []
 
         class Unlocked(comms.CommsDecoder[Any, Any]):
@@ -285,6 +285,15 @@ class TestManyAtOnce:
             assert in_turn.socket is None
         assert found == [f"value of {n}" for n in range(100)]
         assert task_runner.SUPERVISOR_COMMS is line
+        keep_turns()
+        assert task_runner.SUPERVISOR_COMMS is line
+        with asked_in_turn():
+            keep_turns()
+        in_turn = task_runner.SUPERVISOR_COMMS
+        assert isinstance(in_turn, InTurn)
+        with asked_in_turn():
+            assert task_runner.SUPERVISOR_COMMS is in_turn
+        assert task_runner.SUPERVISOR_COMMS is in_turn
 
     def test_coroutines(self) -> None:
         """Two hundred requests under way in one event loop, and one of the loop's own thread among them."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +15,7 @@ from airflow_joblib import parallel_task
 from airflow_joblib.fan_out.record import live
 from airflow_joblib.taskflow.relay.worker_context import current
 from airflow_joblib.taskflow.task import run_display
+from tests.unit.helpers import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,3 +77,45 @@ def test_write_that_fails(error: BaseException, airflow_task: AirflowTask, monke
         assert pause.map([0.0]) == [0.0]
     (warning,) = [line["event"] for line in run.logs if "could not be written" in line["event"]]
     assert type(error).__name__ in warning
+
+
+def states(run: Any) -> list[str]:
+    """Return the states of the runs that the record shows now."""
+    return [one["state"] for one in run.xcoms["fan_out"]["runs"]]
+
+
+def test_end_soon_after_another(airflow_task: AirflowTask) -> None:
+    """The end of a run is written though another has just ended, and the task works on; of many together."""
+    with airflow_task() as run:
+        for ended in (["success"], ["success"] * 4, ["success"] * 7):
+            assert [pause.map([0.0]) for _ in ended[-3:]] == [[0.0]] * len(ended[-3:])
+            assert eventually(lambda: states(run) == ended)  # noqa: B023 - at once
+
+
+def test_end_of_the_task(airflow_task: AirflowTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits to be written is written when the task is over."""
+    monkeypatch.setattr(run_display, "EVERY", 3600.0)
+    with airflow_task() as run:
+        assert [pause.map([0.0]) for _ in range(3)] == [[0.0]] * 3
+    assert states(run) == ["success"] * 3
+
+
+def test_runs_that_begin_together(airflow_task: AirflowTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of several threads that begin at the same time are all in the record of their task."""
+    of = run_display._identity
+
+    def slow(ti: Any) -> tuple[Any, ...]:
+        time.sleep(0.05)
+        return of(ti)
+
+    monkeypatch.setattr(run_display, "_identity", slow)
+    with airflow_task() as run, ThreadPoolExecutor(4) as pool:
+        together = threading.Barrier(4)
+
+        def fan_out() -> list[float]:
+            together.wait(30)
+            return pause.map([0.0])
+
+        begun = [pool.submit(copy_context().run, fan_out) for _ in range(4)]
+        assert [each.result() for each in begun] == [[0.0]] * 4
+    assert states(run) == ["success"] * 4

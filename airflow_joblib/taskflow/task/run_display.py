@@ -13,7 +13,7 @@ from airflow_joblib.fan_out.record.live import EVERY, PATIENCE
 from airflow_joblib.system import clock
 from airflow_joblib.taskflow.relay.worker_context import current
 from airflow_joblib.taskflow.task import masks
-from airflow_joblib.taskflow.task.supervisor_lock import asked_in_turn
+from airflow_joblib.taskflow.task.supervisor_lock import keep_turns
 from airflow_joblib.taskflow.task.xcom import when_over
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ class _Runs:
         self._places = count()
         self._lock = threading.Lock()  # never held while a write is under way, which may take as long as it likes
         self._last_write = self._last_end = float("-inf")
+        self._later: threading.Thread | None = None
         self._waits = False
+        self._task_over = threading.Event()
         self._writing = False
         self._again = False
         self._failed = False
@@ -69,23 +71,36 @@ class _Runs:
         now = clock.now()
         if not over:
             return now - self._last_write >= EVERY
+        if self._waits:
+            return False
         if now - self._last_end >= EVERY:
             self._last_end = now
             return True
-        if not self._waits:  # a task of many small runs writes when one of them lasts, and when the task is over
-            self._waits = True
-            when_over(self._write_what_waits)
+        self._waits = True  # a task of many small runs writes the ends of several at a time
+        self._start_later(self._last_end + EVERY - now)
         return False
 
-    def _write_what_waits(self) -> None:
-        def write() -> None:
-            with asked_in_turn():
-                self._write(over=True)
+    def _start_later(self, seconds: float) -> None:
+        if self._later is None:
+            when_over(self._finish)
+        run = contextvars.copy_context().run  # where Airflow, and tracing, look for the task
+        args = self._write_later, seconds
+        self._later = threading.Thread(target=run, args=args, name="record of a task", daemon=True)
+        self._later.start()
 
-        run = contextvars.copy_context().run
-        thread = threading.Thread(target=run, args=(write,), name="record of a task", daemon=True)
-        thread.start()
-        thread.join(PATIENCE)
+    def _write_later(self, seconds: float) -> None:
+        """Write what has ended, some seconds from now or when the task is over."""
+        self._task_over.wait(seconds)
+        with self._lock:
+            self._waits = False
+            self._last_end = clock.now()
+        self._write(over=True)
+
+    def _finish(self) -> None:
+        """Have what waits written now, for the task is over."""
+        self._task_over.set()
+        if self._later is not None:
+            self._later.join(PATIENCE)
 
     def _write(self, *, over: bool) -> None:
         """Write the runs; what ended since a write began is written by the same thread."""
@@ -117,6 +132,7 @@ class _Runs:
 
 
 _runs: _Runs | None = None
+_making = threading.Lock()
 
 
 def _identity(ti: Any) -> tuple[Any, ...]:
@@ -125,10 +141,16 @@ def _identity(ti: Any) -> tuple[Any, ...]:
 
 def run_display() -> RunDisplay | None:
     """Return what shows a run of the current task that begins now; None where no task runs here."""
-    global _runs  # noqa: PLW0603 - the runs of a task have nothing else in common
     ti = (current() or {}).get("ti")
     if ti is None:
         return None
-    if _runs is None or _runs.of != _identity(ti):
-        _runs = _Runs(ti)
-    return _runs.begin()
+    keep_turns()  # an end may be written when no run goes on any more
+    return _runs_of(ti).begin()
+
+
+def _runs_of(ti: Any) -> _Runs:
+    global _runs  # noqa: PLW0603 - the runs of a task have nothing else in common
+    with _making:
+        if _runs is None or _runs.of != _identity(ti):
+            _runs = _Runs(ti)
+        return _runs

@@ -11,7 +11,7 @@ from airflow_joblib.taskflow import airflow_internals
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["InTurn", "asked_in_turn"]
+__all__ = ["InTurn", "asked_in_turn", "keep_turns"]
 
 
 class InTurn:
@@ -19,9 +19,13 @@ class InTurn:
 
     Args:
         line: The line itself.
+
+    Attributes:
+        stays: Whether threads go on taking turns when the run is over.
     """
 
     def __init__(self, line: Any) -> None:
+        self.stays = False
         self._line = line
         self._turn = threading.RLock()  # since a signal's handler may send one in the midst of a request
 
@@ -53,8 +57,16 @@ def asked_in_turn() -> Iterator[None]:
     try:
         yield
     finally:
-        if in_turn.is_free():  # otherwise a record is still being written, and the task would take its reply
+        # If not free a record is still being written, whose reply the task would take.
+        if not in_turn.stays and in_turn.is_free():
             airflow_internals.set_supervisor(line)
+
+
+def keep_turns() -> None:
+    """Let threads go on taking turns for as long as the task lasts: one of them may send something at any time."""
+    line = airflow_internals.supervisor()
+    if isinstance(line, InTurn):
+        line.stays = True
 
 
 def _needs_turns(line: object) -> bool:
