@@ -51,20 +51,25 @@ def warm_ours(function: Callable[..., Any], items: Sequence[Any], jobs: int, rep
     """Time ours as a whole, and without the start and the end of its workers, in two ways.
 
     ``ready``: without the time in which workers start, up to the moment when the last of them has got its first item,
-    and that in which they end. ``less 2``: less what a call with 2 no-op items takes just before. Neither is what a
-    user waits for, which is ``seconds``.
+    and that in which they end; of a call of its own, in which the workers wait for each other. ``less 2``: less what a
+    call with 2 no-op items takes just before. Neither is what a user waits for, which is ``seconds``.
     """
     with ours(jobs) as run:
         run(no_op, [0, 1])
         samples = []
         for _ in range(repeats):
             two, _ = timed(run, no_op, [0, 1])
-            with _phases() as phases, all_there(jobs) as complete:
-                seconds, results = timed(run, function, items)
-                around = phases.around(complete())
+            seconds, results = timed(run, function, items)
             sample = {"seconds": seconds, "less 2": seconds - two, **own_cpu(function, results, jobs)}
-            samples.append(sample | ({} if around is None else {"ready": seconds - around}))
+            samples.append(sample | _ready(run, function, items, jobs))
     return samples
+
+
+def _ready(run: Callable[..., Any], function: Callable[..., Any], items: Sequence[Any], jobs: int) -> Sample:
+    with _phases() as phases, all_there(jobs) as complete:
+        seconds, _ = timed(run, function, items)
+        around = phases.around(complete())
+    return {} if around is None else {"ready": seconds - around}
 
 
 @dataclass
