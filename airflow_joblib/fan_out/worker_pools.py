@@ -163,8 +163,8 @@ class WorkerPools:
         from airflow_joblib.pools import choice
 
         self._host.before_fork()
-        native_threads.find()
-        given = Inherited.of(self._call, head, partial(native_threads.apply, threads))
+        prepare = partial(native_threads.apply, threads, native_threads.find())
+        given = Inherited.of(self._call, head, prepare)
         with choice.template(self._name, self.backend, given) as template:
             self.backend = "loky" if template is None else "multiprocessing"
             yield template

@@ -23,7 +23,7 @@ from airflow_joblib.options.backends import backend_named
 from airflow_joblib.pickling.inherited import Inherited
 from airflow_joblib.pools.fork_safety import fresh_workers_wanted, make_template
 from airflow_joblib.pools.worker_count import WorkerCount
-from airflow_joblib.system import isolation, warning_filters
+from airflow_joblib.system import isolation, native_threads, warning_filters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,7 +72,7 @@ def _may_be_of_use(name: str, options: Options, defaults: Defaults) -> bool:
 
 def _fork() -> None:
     global _early  # noqa: PLW0603 - a process has one or it hasn't
-    template, threads = make_template(Inherited())
+    template, threads = make_template(Inherited(prepare=native_threads.find))  # once for all of its workers
     if threads:
         template.close()
         return

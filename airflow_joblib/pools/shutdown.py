@@ -36,7 +36,7 @@ NOT_LEFT = (
 )
 
 #: Seconds between two looks at the status board.
-_LOOK = 0.002
+_LOOK = 0.001
 
 
 def offspring(workers: list[Any]) -> list[psutil.Process]:
@@ -70,15 +70,18 @@ def have_left(workers: list[Any], status_board: StatusBoard) -> bool:
     """
     began = clock.now()
     waiting = {process.sentinel: process for process in workers}
-    while waiting:
-        leaving, left = status_board.leaving(), status_board.left()
-        waiting = {sentinel: process for sentinel, process in waiting.items() if process.pid not in left}
+    while waiting := _without(status_board.left(), waiting):
+        leaving = status_board.leaving()
         all_began = all(process.pid in leaving for process in waiting.values())
         if clock.now() - began > (LEAVING if all_began else GRACE):
             return False
         for sentinel in ended(waiting, _LOOK):
             del waiting[sentinel]
     return True
+
+
+def _without(pids: set[int], processes: dict[int, Any]) -> dict[int, Any]:
+    return {sentinel: process for sentinel, process in processes.items() if process.pid not in pids}
 
 
 def end(workers: list[Any], status_board: StatusBoard) -> None:

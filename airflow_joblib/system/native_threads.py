@@ -66,12 +66,17 @@ def _bound(variables: dict[str, str], *, asked: bool) -> Bound:
     return Bound({**variables, name: os.environ.get(name, "1")}, asked)
 
 
-def apply(bound: Bound) -> None:
-    """Bound the threads of this process, a worker, before anything of the user is loaded in it."""
+def apply(bound: Bound, libraries: Iterable[Any] | None = None) -> None:
+    """Bound the threads of this process, a worker, before anything of the user is loaded in it.
+
+    Args:
+        bound: How many, as environment variables.
+        libraries: Those that it has loaded, where that is known.
+    """
     if bound.variables.items() <= os.environ.items():  # from the start: whatever is loaded has seen them
         return
     os.environ.update(bound.variables)
-    for library in find():
+    for library in find() if libraries is None else libraries:
         _bound_library(library, bound)
 
 

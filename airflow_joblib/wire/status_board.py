@@ -32,13 +32,17 @@ INDEX, SINCE, RESOURCES = 1, 2, 3
 
 
 class Held(IntEnum):
-    """What a worker does about its ``per_worker`` resources."""
+    """What a worker does about its ``per_worker`` resources.
+
+    With ``LEFT`` and ``LOST`` it has done what it had to do, and may be killed: what it printed is out as well.
+    """
 
     NONE = 0
     HELD = 1
     LEAVING = 2
     LEFT = 3
     FAILED = 4
+    LOST = 5
 
 
 class Running(NamedTuple):
@@ -86,15 +90,15 @@ class StatusBoard:
 
     def leaving(self) -> set[int]:
         """Return the process ids of the workers that have begun to leave their resources, or have done so."""
-        return self._pids(Held.LEAVING, Held.LEFT, Held.FAILED)
+        return self._pids(Held.LEAVING, Held.LEFT, Held.FAILED, Held.LOST)
 
     def left(self) -> set[int]:
         """Return the process ids of the workers that have done with their resources, well or not."""
-        return self._pids(Held.LEFT, Held.FAILED)
+        return self._pids(Held.LEFT, Held.LOST)
 
     def not_left(self) -> set[int]:
         """Return the process ids of the workers that hold resources still, or failed to leave them."""
-        return self._pids(Held.HELD, Held.LEAVING, Held.FAILED)
+        return self._pids(Held.HELD, Held.LEAVING, Held.FAILED, Held.LOST)
 
     def forget(self, pid: int) -> None:
         """Count what a worker that has died held no longer: its end was reported with the item that it ran."""

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from airflow_joblib.wire.call import Call
 
 __all__ = [
-    "close",
     "inside_worker",
     "leave",
     "run_chunk",
@@ -49,6 +48,10 @@ __all__ = [
     "run_inherited",
     "start",
 ]
+
+
+#: What stays a failure, also where a process comes to its end twice: asked to leave, and as the interpreter ends.
+_NOT_LEFT = (Held.FAILED, Held.LOST)
 
 
 class _State:
@@ -76,6 +79,7 @@ class _State:
     def begin(self, payload: Payload) -> None:
         """Make this process a worker of a run."""
         self.payload, self.worker, self.slot, self.loading = payload, None, Slot(payload.status_board), Loading()
+        self.closing = False
 
 
 _state = _State()
@@ -93,7 +97,7 @@ def start(payload: Payload, starter: Starter | None = None) -> None:
     if payload.local and payload.closed:
         isolation.close_to_others()
     _state.begin(payload)
-    util.Finalize(None, _close_for_good, exitpriority=100)
+    util.Finalize(None, leave, exitpriority=100)
     signals.set_up(_leave)
     if payload.local and current() is None:
         made.begin()
@@ -118,11 +122,6 @@ def _seed() -> None:
         numpy.seed()
 
 
-def leave() -> None:
-    """Leave the resources of this process's worker, which has nothing more to do."""
-    _close_for_good()
-
-
 def _leave(_signal: int, _frame: FrameType | None) -> None:
     """Unwind an item, so that ``finally`` blocks run; then, or between two chunks, leave the resources and end.
 
@@ -141,30 +140,21 @@ def _halted() -> bool:
     return _state.asked_to_leave or _state.slot.halted
 
 
-def close() -> None:
-    """Leave the resources of this process's worker."""
-    before, _state.closing = _state.closing, True  # first, so that no signal takes the worker from here
+def leave() -> None:
+    """Leave the resources of this process's worker, which has nothing more to do; no signal cuts that short.
+
+    Where it fails nobody is left to take the exception: it is printed, and the task finds it on the status board.
+    """
+    _state.closing = True  # first, so that no signal takes the worker from here
     try:
         worker, _state.worker = _state.worker, None
         if worker is not None:
             worker.close()
-    finally:
-        _state.closing = before
-
-
-def _close_for_good() -> None:
-    """Leave the resources of a process that is about to end, whatever signal comes from now on.
-
-    Where that fails nobody is left to take the exception: it is printed, and the task finds it on the status board.
-    """
-    _state.closing = True
-    try:
-        close()
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     _flush()
-    if _state.slot.row[RESOURCES] != Held.FAILED:
-        _state.slot.row[RESOURCES] = Held.LEFT  # also where no chunk has come this way
+    row = _state.slot.row
+    row[RESOURCES] = Held.LOST if row[RESOURCES] in _NOT_LEFT else Held.LEFT  # also where no chunk has come this way
 
 
 def _flush() -> None:
@@ -178,6 +168,8 @@ def run_inherited(indices: Sequence[int]) -> bytes:
     given = current()
     assert given is not None  # noqa: S101 - only a forked worker is sent positions alone
     items = given.items
+    if isinstance(indices, range):  # in one go: one by one takes a quick item's own time once more
+        return _run(lambda: list(items[indices.start : indices.stop]), indices)
     return _run(lambda: [items[index] for index in indices], indices)
 
 
@@ -201,7 +193,7 @@ def _run(load: Callable[[], list[Any]], indices: Sequence[int]) -> bytes:
 
 def _exit() -> None:
     """End this process, having left its resources."""
-    _close_for_good()
+    leave()
     os._exit(128 + signal.SIGTERM)
 
 
@@ -248,7 +240,7 @@ def run_chunk_anywhere(payload: Payload, data: bytes, indices: Sequence[int]) ->
     if os.getpid() == payload.task:  # its workers are in the task's own process, whose signals are not ours
         return pack(_worker_of_thread(payload).run(load_items(data), indices), indices)
     if _state.payload != payload:
-        close()
+        leave()
         start(payload)
     return run_chunk(data, indices)
 

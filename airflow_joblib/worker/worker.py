@@ -217,7 +217,6 @@ class Worker:
         except BaseException:
             self._row[RESOURCES] = Held.FAILED
             raise
-        self._row[RESOURCES] = Held.LEFT
 
 
 def close_after_failure(worker: Worker) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -50,7 +52,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Call], None]]
     monkeypatch.setattr(worker.signal, "signal", lambda *_: None)  # type: ignore[attr-defined]
     monkeypatch.setattr(worker.util, "Finalize", lambda *_, **__: None)  # type: ignore[attr-defined]
     yield lambda call: worker.start(Payload(dumps(call), dumps([])))
-    worker.close()
+    worker.leave()
 
 
 def test_report() -> None:
@@ -330,8 +332,29 @@ class TestProcess:
 
         worker._state.worker = Worker(Call(lambda item, a: item, factories={"a": resource}))
         worker._state.worker.run([1], [0])
-        worker.close()
+        worker.leave()
         assert left == [1]
+
+    @pytest.mark.parametrize("fails", [False, True])
+    def test_printed_before_left(self, monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+        """What leaving prints is out before the task is notified, which then kills the process."""
+        states: list[int] = []
+
+        @contextmanager
+        def resource() -> Iterator[None]:
+            yield
+            print("left")
+            if fails:
+                raise ConnectionError("lost")
+
+        worker._state.worker = Worker(Call(lambda item, a: item, factories={"a": resource}), slot=worker._state.slot)
+        worker._state.worker.run([1], [0])
+        out = io.StringIO()
+        monkeypatch.setattr(out, "flush", lambda: states.append(worker._state.slot.row[RESOURCES]))
+        monkeypatch.setattr(sys, "stdout", out)
+        worker.leave()
+        assert states == [Held.FAILED if fails else Held.LEAVING]
+        assert worker._state.slot.row[RESOURCES] == (Held.LOST if fails else Held.LEFT)
 
     def test_prepared_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What prepares a worker runs before anything of the user is loaded in it."""
