@@ -273,17 +273,6 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         return f"<parallel task {self.__name__}{self._signature.public}>"
 
 
-class _Decorator:
-    """What ``@parallel_task(...)`` with options returns. Strictly private."""
-
-    def __init__(self, options: Options, task_options: Mapping[str, Any]) -> None:
-        self._options = options
-        self._task_options = task_options
-
-    def __call__(self, function: Callable[..., Any]) -> ParallelTask[Any, ..., Any]:
-        return _decorate(function, self._options, self._task_options)
-
-
 if TYPE_CHECKING:
     from typing import Protocol
 
@@ -367,8 +356,8 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
             no parameter for the item.
     """
     own, task_options = _split(collected.sound(options))
-    record = Options(**own)
-    return _Decorator(record, task_options) if function is None else _decorate(function, record, task_options)
+    decorate = functools.partial(_decorate, options=Options(**own), task_options=task_options)
+    return decorate if function is None else decorate(function)
 
 
 def _split(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

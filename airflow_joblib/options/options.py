@@ -33,52 +33,13 @@ if TYPE_CHECKING:
 __all__ = ["Defaults", "Options", "environment", "seconds", "unknown_option"]
 
 #: Options of an Airflow task that a misspelt option is compared with; Airflow itself judges all others.
-TASK_OPTIONS: Final = [
-    "allow_nested_operators",
-    "depends_on_past",
-    "do_xcom_push",
-    "doc",
-    "doc_md",
-    "email_on_failure",
-    "execution_timeout",
-    "executor",
-    "executor_config",
-    "inlets",
-    "map_index_template",
-    "max_active_tis_per_dag",
-    "max_active_tis_per_dagrun",
-    "max_retry_delay",
-    "on_execute_callback",
-    "on_failure_callback",
-    "on_retry_callback",
-    "on_skipped_callback",
-    "on_success_callback",
-    "outlets",
-    "owner",
-    "params",
-    "pool",
-    "pool_slots",
-    "post_execute",
-    "pre_execute",
-    "priority_weight",
-    "queue",
-    "resources",
-    "retries",
-    "retry_delay",
-    "retry_exponential_backoff",
-    "retry_policy",
-    "run_as_user",
-    "show_return_value_in_logs",
-    "start_date",
-    "task_display_name",
-    "task_id",
-    "templates_dict",
-    "templates_exts",
-    "trigger_rule",
-    "wait_for_downstream",
-    "weight_rule",
-]
-
+TASK_OPTIONS: Final = str.split("""
+    allow_nested_operators depends_on_past do_xcom_push doc doc_md email_on_failure execution_timeout executor
+    executor_config inlets map_index_template max_active_tis_per_dag max_active_tis_per_dagrun max_retry_delay
+    on_execute_callback on_failure_callback on_retry_callback on_skipped_callback on_success_callback outlets owner
+    params pool pool_slots post_execute pre_execute priority_weight queue resources retries retry_delay
+    retry_exponential_backoff retry_policy run_as_user show_return_value_in_logs start_date task_display_name
+    task_id templates_dict templates_exts trigger_rule wait_for_downstream weight_rule""")
 
 #: What a switch of the configuration may be, as Airflow reads one.
 _SWITCHES = {**dict.fromkeys(("t", "true", "1"), True), **dict.fromkeys(("f", "false", "0"), False)}
