@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_joblib.decorator import ParallelTask, parallel_task
+    from airflow_joblib.decorator import parallel_task
     from airflow_joblib.exceptions import (
         ClusterError,
         InvalidOptionError,
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         WorkerLostError,
     )
     from airflow_joblib.fan_out.record.outcome import Run
+    from airflow_joblib.parallel import ParallelTask
     from airflow_joblib.split_join import join, split
 
 __version__ = "0.1.0"
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "ParallelTask": "decorator",
+    "ParallelTask": "parallel",
     "Run": "fan_out.record.outcome",
     "join": "split_join",
     "parallel_task": "decorator",

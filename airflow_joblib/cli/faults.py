@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.cli.combinations import combinations
 from airflow_joblib.cli.findings import Finding, Place
 from airflow_joblib.exceptions import InvalidOptionError, NotPicklableError, ParallelTaskError
-from airflow_joblib.options import collected
+from airflow_joblib.options import error_collector
 
 if TYPE_CHECKING:
     from airflow_joblib.cli.positions import Positions
@@ -22,7 +22,7 @@ TOO_LONG = (
 )
 
 
-class Faults(collected.Collector):
+class Faults(error_collector.ErrorCollector):
     """Takes what decorators and calls of parallel tasks would raise.
 
     Args:
@@ -85,7 +85,7 @@ class Faults(collected.Collector):
             if not any(parallel is known for known in self._tasks):
                 self._tasks.append(parallel)
                 if parallel.uses_processes():
-                    with collected.tolerated(parallel):
+                    with error_collector.errors_collected(parallel):
                         parallel.check()
         for parallel in self._tasks:
             line = self._first_line(parallel)

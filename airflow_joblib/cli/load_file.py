@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from airflow_joblib.cli.faults import Faults
 from airflow_joblib.cli.positions import Positions
-from airflow_joblib.options import collected
+from airflow_joblib.options import error_collector
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.dag_file import load_as_executor
 
@@ -47,7 +47,7 @@ def load_file(file: str, folder: str, tree: ast.Module, seconds: float) -> list[
     signal.setitimer(signal.ITIMER_REAL, seconds)
     _be_like_a_task()
     faults = Faults(file, Positions(file, tree))
-    with collected.collecting(faults):
+    with error_collector.collecting(faults):
         try:
             load_as_executor(file, folder)
             faults.finish()

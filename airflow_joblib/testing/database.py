@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from airflow_joblib.taskflow.airflow_internals import DATABASE, NO_DATABASE
+from airflow_joblib.taskflow.airflow_names import DATABASE, NO_DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from airflow.sdk.execution_time import task_runner
 
 import airflow_joblib.fan_out.run  # noqa: F401 - once, not in each child
 from airflow_joblib import parallel_task, split
-from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.taskflow import airflow_internals, airflow_names
 
 RAN: list[object] = []
 
@@ -111,8 +111,8 @@ def said(case: str, places: tuple[str, ...]) -> dict[str, Any]:
 def main(case: str) -> None:
     """Print what is said without each of the names, by where it was, and with all of them by an empty text."""
     airflow_internals.check(load=True)
-    airflow_internals._unchecked[:] = airflow_internals.places()
-    cases = [(), *airflow_internals.places()] if case == "parse" else airflow_internals.places()
+    airflow_internals._unchecked[:] = airflow_names.places()
+    cases = [(), *airflow_names.places()] if case == "parse" else airflow_names.places()
     print(json.dumps({places[0] if places else "": said(case, places) for places in cases}))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 SCRIPT = Path(__file__).with_name("changed_airflow.py")
-PLACES = [places[0] for places in airflow_internals.places()]
+PLACES = [places[0] for places in airflow_names.places()]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_missing_name(said: Callable[[str], dict[str, Any]], case: str, place: s
     assert found["ran"] == []
     ours, theirs = version("airflow-joblib"), version("apache-airflow-core")
     assert found["said"].startswith(f"ParallelTaskError: airflow-joblib {ours} can't work with Airflow {theirs}, ")
-    assert any(_as_named(places[0]) in found["said"] for places in airflow_internals.places() if place in places)
+    assert any(_as_named(places[0]) in found["said"] for places in airflow_names.places() if place in places)
     assert found["said"].endswith(".")
     assert ". " not in found["said"]
 

@@ -12,7 +12,7 @@ from airflow_joblib.taskflow import airflow_internals, airflow_names
 from airflow_joblib.testing import task
 from tests.integration.changed_airflow import Without
 
-PLACES = airflow_internals.places_for_testing()
+PLACES = airflow_names.places_for_testing()
 
 
 def take_away(monkeypatch: pytest.MonkeyPatch, place: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.system.import_hooks import when_imported
 from airflow_joblib.system.private_names import need
 from airflow_joblib.taskflow import airflow_internals
-from airflow_joblib.taskflow.airflow_internals import MASKERS
+from airflow_joblib.taskflow.airflow_names import MASKERS
 from airflow_joblib.taskflow.cluster.thread_route import current_route
 from airflow_joblib.taskflow.logs.records import of_record
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.clusters.run_session import RunSession
 from airflow_joblib.system.import_hooks import when_imported
 from airflow_joblib.taskflow import airflow_internals
-from airflow_joblib.taskflow.airflow_internals import CONTEXT, LOOK_FOR_RUNNER, TASK_RUNNER
+from airflow_joblib.taskflow.airflow_names import CONTEXT, LOOK_FOR_RUNNER, TASK_RUNNER
 from airflow_joblib.taskflow.cluster import worker_logs
 from airflow_joblib.taskflow.cluster.thread_route import ThreadRoute, current_route
 from airflow_joblib.taskflow.relay.worker_setup import allow_import, let_go_of_stdin, promise_runner

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_joblib.exceptions import Culprit, NotPicklableError
 from airflow_joblib.fan_out.input_checks import check_items
-from airflow_joblib.options.collected import made_task, tolerated
+from airflow_joblib.options.error_collector import errors_collected, report_task
 from airflow_joblib.taskflow.airflow_internals import task_decorator_factory
 from airflow_joblib.taskflow.dag.mapped import Mapped
 from airflow_joblib.taskflow.dag.operator import ParallelOperator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import XComArg
 
-    from airflow_joblib.decorator import ParallelTask
+    from airflow_joblib.parallel import ParallelTask
 
 __all__ = ["STAYING", "airflow_task", "make_task", "mapped_task"]
 
@@ -48,11 +48,11 @@ def airflow_task(parallel: ParallelTask[Any, ..., Any], given: Collection[str] =
     Raises:
         NotPicklableError: The function, or something it refers to, can't reach a worker process.
     """
-    made_task(parallel)
+    report_task(parallel)
     if parallel.uses_processes():
-        with tolerated(parallel):
+        with errors_collected(parallel):
             _refuse_staying(parallel, given)
-        with tolerated(parallel):
+        with errors_collected(parallel):
             parallel.check()
     return task_decorator_factory(
         cast("Any", parallel),  # which can be called

@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.system import plain_json
-from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.taskflow.airflow_names import LOGGING
 from airflow_joblib.taskflow.logs.sender import LONGEST
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _MOST_FRAMES = 50
 _NOT_EXTRA = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 #: What of a record holds where it was made.
 _PLACE = ("pathname", "filename", "module", "lineno", "funcName", "thread", "threadName", "process", "processName")
-_LOGGING = ("logging", "structlog", *airflow_internals.LOGGING, "airflow_joblib.taskflow")
+_LOGGING = ("logging", "structlog", *LOGGING, "airflow_joblib.taskflow")
 
 
 def encode(data: dict[str, Any]) -> bytes:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from airflow_joblib.system.import_hooks import when_imported
 from airflow_joblib.taskflow import airflow_internals
-from airflow_joblib.taskflow.airflow_internals import LOUD, MASKERS
+from airflow_joblib.taskflow.airflow_names import LOUD, MASKERS
 from airflow_joblib.taskflow.logs.receiver import close_inherited
 from airflow_joblib.taskflow.logs.records import of_record
 from airflow_joblib.taskflow.logs.sender import Sender

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_joblib.taskflow import airflow_internals
+from airflow_joblib.taskflow import airflow_internals, airflow_names
 from airflow_joblib.taskflow.airflow_internals import (
     AirflowRuntimeError,
     ErrorResponse,
@@ -27,7 +27,7 @@ from airflow_joblib.taskflow.relay.request_size import has_more_values
 __all__ = ["SERVED", "Answers"]
 
 #: By name, since versions of Airflow differ; those an older one doesn't have are left out.
-SERVED = frozenset((*airflow_internals.REQUESTS, *airflow_internals.LATER_REQUESTS))
+SERVED = frozenset((*airflow_names.REQUESTS, *airflow_names.LATER_REQUESTS))
 _MODELS = {name: model for name in SERVED if (model := airflow_internals.message(name)) is not None}
 #: The models by their kind as it stands in a frame.
 _BY_KIND = {msgspec.msgpack.encode(name): str(name) for name in _MODELS}

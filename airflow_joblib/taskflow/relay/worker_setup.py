@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.pickling.inherited import current
 from airflow_joblib.system.import_hooks import when_imported
 from airflow_joblib.taskflow import airflow_internals
-from airflow_joblib.taskflow.airflow_internals import CONTEXT, DATABASE, LOOK_FOR_RUNNER, NO_DATABASE, TASK_RUNNER
+from airflow_joblib.taskflow.airflow_names import CONTEXT, DATABASE, LOOK_FOR_RUNNER, NO_DATABASE, TASK_RUNNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from airflow_joblib import InvalidOptionError, NotPicklableError, parallel_task
-from airflow_joblib.options import collected
+from airflow_joblib.options import error_collector
 
 
-class Taken(collected.Collector):
+class Taken(error_collector.ErrorCollector):
     """Keeps what it is given."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Taken(collected.Collector):
 def test_every_wrong_option_is_collected() -> None:
     """All wrong options of a decorator are collected, and the others hold."""
     taken = Taken()
-    with collected.collecting(taken):
+    with error_collector.collecting(taken):
 
         @parallel_task(n_jobs=0, item_retrys=1, item_retries=2, batch_size=-1, retries=3)
         def double(item: int) -> int:
@@ -53,11 +53,11 @@ def test_every_wrong_option_is_collected() -> None:
 
 def test_raised_where_nobody_collects() -> None:
     """Without a collector, and after one, the first error is raised."""
-    with collected.collecting(Taken()):
+    with error_collector.collecting(Taken()):
         pass
     with pytest.raises(InvalidOptionError, match="n_jobs"):
         parallel_task(n_jobs=0, batch_size=-1)
-    with pytest.raises(NotPicklableError), collected.tolerated(None):
+    with pytest.raises(NotPicklableError), error_collector.errors_collected(None):
         _guarded().check()
 
 
@@ -65,7 +65,7 @@ def test_faults_are_collected() -> None:
     """What keeps a task from its workers is collected with the task, and the block is left."""
     taken = Taken()
     task = _guarded()
-    with collected.collecting(taken), collected.tolerated(task):
+    with error_collector.collecting(taken), error_collector.errors_collected(task):
         task.check()
     ((parallel, error),) = taken.faults
     assert parallel is task
@@ -74,7 +74,7 @@ def test_faults_are_collected() -> None:
 
 def test_other_errors_are_raised() -> None:
     """What is no error of this library is nobody's to collect."""
-    with collected.collecting(Taken()), pytest.raises(KeyError), collected.tolerated(None):
+    with error_collector.collecting(Taken()), pytest.raises(KeyError), error_collector.errors_collected(None):
         raise KeyError
 
 
