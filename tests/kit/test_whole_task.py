@@ -1,11 +1,15 @@
 """Whole tasks in a unit test: the operator, its templates and callbacks, XComs in and out."""
 
+# Airflow's Context has all of these in a task, and its type says so of none.
+# pyright: reportTypedDictNotRequiredAccess=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import DAG, get_current_context, task
+from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_joblib import parallel_task, testing
 from airflow_joblib.taskflow import airflow_internals
@@ -57,7 +61,7 @@ def test_context_that_is_given(airflow_task: AirflowTask) -> None:
         return [ds, get_current_context()["ds"], params["limit"], params["most"], text]
 
     item: Any = parallel_task(n_jobs=2)(dated)
-    with DAG("of_test", schedule=None, params={"limit": 3, "most": 9}):
+    with DAG("of_test", schedule=None, params=ParamsDict({"limit": 3, "most": 9})):
         made = item([1, 2], text="{{ ds }}")
     with airflow_task(context={"ds": "2026-06-01", "params": {"limit": 5}}) as run:
         for _ in range(2):

@@ -7,10 +7,14 @@ import logging
 import os
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import Connection, Variable, dag, get_current_context, task
 
 from airflow_joblib import parallel_task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 log = logging.getLogger("shop.prices")
 
@@ -49,7 +53,7 @@ def host(conn_id: str) -> list[object]:
 @parallel_task(n_jobs=2)
 def in_context(name: str, run_id: str, ds: str, params: dict[str, int]) -> list[object]:
     current = get_current_context()
-    return [name, run_id, ds, dict(params), current["run_id"], current["try_number"]]
+    return [name, run_id, ds, dict(params), current.get("run_id"), current.get("try_number")]
 
 
 @parallel_task(n_jobs=2)
@@ -75,7 +79,7 @@ def kept(number: int, folder: str) -> int:
 
 
 @contextlib.contextmanager
-def connection() -> object:
+def connection() -> Iterator[dict[str, int]]:
     yield {"pid": os.getpid()}
 
 
@@ -99,7 +103,7 @@ def stored() -> str:
 @dag(schedule=None, params={"limit": 3})
 def products() -> None:
     found = price(list_products(), currency="{{ params.currency }}")
-    count(found, when="{{ ds }}")
+    count(found, when="{{ ds }}")  # pyright: ignore[reportArgumentType] - so Airflow types its @task
     price.override(task_id="mapped").partial(currency="EUR").expand(name=[["tea"], ["milk", "rice"]])
     tolerant([0, 1, 2])
     stored()
