@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import XComArg
 
-    from airflow_joblib.parallel import ParallelTask
+    from airflow_joblib.taskflow.dag.types import Parallel
 
 __all__ = ["STAYING", "airflow_task", "make_task", "mapped_task"]
 
@@ -38,7 +38,7 @@ STAYING = {
 }
 
 
-def airflow_task(parallel: ParallelTask[Any, ..., Any], given: Collection[str] = ()) -> Any:
+def airflow_task(parallel: Parallel, given: Collection[str] = ()) -> Any:
     """Check what can be checked before the task exists, and return TaskFlow's decorator object for it.
 
     Args:
@@ -62,7 +62,7 @@ def airflow_task(parallel: ParallelTask[Any, ..., Any], given: Collection[str] =
     )
 
 
-def mapped_task(parallel: ParallelTask[Any, ..., Any]) -> Mapped:
+def mapped_task(parallel: Parallel) -> Mapped:
     """Return what makes mapped tasks of a parallel task.
 
     Raises:
@@ -71,7 +71,7 @@ def mapped_task(parallel: ParallelTask[Any, ..., Any]) -> Mapped:
     return Mapped(airflow_task(parallel), parallel.__name__, parallel.item)
 
 
-def make_task(parallel: ParallelTask[Any, ..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> XComArg:
+def make_task(parallel: Parallel, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> XComArg:
     """Make the task for one call while a DAG is being defined.
 
     Raises:
@@ -102,7 +102,7 @@ def _check_literal(items: Any, name: str) -> None:
         raise TypeError(msg)
 
 
-def _refuse_staying(parallel: ParallelTask[Any, ..., Any], given: Collection[str]) -> None:
+def _refuse_staying(parallel: Parallel, given: Collection[str]) -> None:
     culprits = [
         Culprit(f"{parallel.__name__} → parameter {name!r}", f"context[{name!r}]", _STAY, STAYING[name])
         for name in parallel.__signature__.parameters

@@ -2,9 +2,53 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Protocol
+
 from airflow.sdk import XComArg
 
-__all__ = ["Upstream", "XComArg"]
+if TYPE_CHECKING:
+    import inspect
+    from collections.abc import Mapping
+
+__all__ = ["Parallel", "Upstream", "XComArg"]
 
 #: What stands for items while a DAG is being defined.
 Upstream = XComArg
+
+
+class Parallel(Protocol):
+    """What a task is made from: the :class:`~airflow_joblib.ParallelTask`, seen from here.
+
+    Attributes:
+        task_options: Options for the Airflow task.
+        __signature__: Signature of a call.
+    """
+
+    __name__: str
+    task_options: dict[str, Any]
+    __signature__: inspect.Signature
+
+    @property
+    def item(self) -> str:
+        """Name of the parameter that takes the item."""
+        ...
+
+    def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by parameter."""
+        ...
+
+    def uses_processes(self) -> bool:
+        """Return whether its workers are processes."""
+        ...
+
+    def check(self) -> None:
+        """Check that the function can reach a worker process."""
+        ...
+
+    def fork_early(self) -> None:
+        """Fork what its workers can come from if no fork is safe any more once the arguments are loaded."""
+        ...
+
+    def map(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """Run the fan-out."""
+        ...
