@@ -87,7 +87,7 @@ PARTS: Mapping[str, Sequence[str]] = {
 #: The unit tests of what differs between versions of Python, joblib, cloudpickle, NumPy and psutil.
 _VERSIONED = (
     *("pickling", "pools", "system", "wire", "worker", "fan_out/test_input_checks.py", "taskflow/test_termination.py"),
-    *("test_failure_table.py", "test_imports.py", "test_private_names.py", "test_python_exceptions.py"),
+    *("test_failure_table.py", "test_imports.py", "test_internals.py", "test_python_exceptions.py"),
     "test_split_join.py",
 )
 QUICK_PARTS: Mapping[str, Sequence[str]] = {

@@ -100,10 +100,10 @@ def _remote_folder(url: str, parts: list[str], remote: Callable[[str], Any]) -> 
     try:
         return RemoteFolder(remote(url).joinpath(*parts), len(parts))
     except Exception as error:
-        said = without_credentials(str(error))
-        if said == str(error):
+        shown = without_credentials(str(error))
+        if shown == str(error):
             raise
-        msg = f"The checkpoints at {without_credentials(url)} can't be had: {type(error).__name__}: {said}"
+        msg = f"The checkpoints at {without_credentials(url)} can't be had: {type(error).__name__}: {shown}"
         raise InvalidOptionError(msg) from None  # the error has a password in its words
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.clusters import private_names
+from airflow_joblib.clusters import engine_internals
 from airflow_joblib.clusters.engine import require
 
 if TYPE_CHECKING:
@@ -43,6 +43,6 @@ def connect(name: str, options: Mapping[str, Any], n_jobs: int) -> AbstractConte
         InvalidOptionError: Entered, it raises this for options that the engine doesn't know.
     """
     require(name, _NEEDS[name])
-    private_names.check(name)
+    engine_internals.check(name)
     module = import_module(f"{__name__}.{name}.engine")
     return module.connect(dict(options), n_jobs)  # type: ignore[no-any-return]

@@ -151,7 +151,7 @@ class Engine(ABC):
             if any(map(is_airflow, names)):
                 check_airflow(self.name, self.everywhere(airflow_version), refuse=any(map(is_airflow, needed)))
 
-    def asked(
+    def request_channel(
         self,
         answer: Callable[[bytes], bytes],  # noqa: ARG002 - where there is no channel, nobody sends requests
     ) -> AbstractContextManager[Callable[[bytes], bytes] | None]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_joblib.clusters import local_sweeper
-from airflow_joblib.system.private_start import process
+from airflow_joblib.system.isolated_start import process
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

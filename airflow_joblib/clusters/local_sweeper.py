@@ -27,7 +27,7 @@ _PATIENCE, _LOOK = 10.0, 0.1
 
 def main(folder: str, task: int) -> None:
     """Wait for the task to send that it is done, or to give up, or to end; then clear up after it."""
-    if _word(task) != DONE:
+    if _message(task) != DONE:
         until = time.monotonic() + _PATIENCE
         while time.monotonic() < until and (left := _processes(f"{folder}/") - {task}):
             for pid in left:
@@ -37,17 +37,17 @@ def main(folder: str, task: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _word(task: int) -> bytes:
+def _message(task: int) -> bytes:
     """Return what the task sends, nothing if it has ended: a child that it has forked may hold the pipe open."""
-    said = b""
-    while len(said) < len(DONE):
+    received = b""
+    while len(received) < len(DONE):
         if select.select([0], [], [], _TASK)[0]:
-            if not (more := os.read(0, len(DONE) - len(said))):
+            if not (more := os.read(0, len(DONE) - len(received))):
                 return b""
-            said += more
+            received += more
         elif os.getppid() != task:
             return b""
-    return said
+    return received
 
 
 def _processes(folder: str) -> set[int]:

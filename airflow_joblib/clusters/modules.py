@@ -50,10 +50,10 @@ def check_modules(
         for module in lacking:
             if module in needed:
                 raise ClusterError(_lacks(name, worker, module, needed[module]))
-    told: set[str] = set()
+    named: set[str] = set()
     for worker, lacking in workers.items():
-        for module in sorted(set(lacking) - told):
-            told.add(module)
+        for module in sorted(set(lacking) - named):
+            named.add(module)
             log.warning("%s", _may_lack(name, worker, module, perhaps[module]))
 
 

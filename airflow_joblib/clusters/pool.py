@@ -104,9 +104,9 @@ class EnginePool(Pool):
 
     def _report(self, result: bytes, chunk: Chunk) -> Report:
         report = load_report(result, chunk)
-        if report.said:
-            self._take((report.worker, report.thread), report.said)
-            report.said = []
+        if report.log_lines:
+            self._take((report.worker, report.thread), report.log_lines)
+            report.log_lines = []
         return report
 
     def _check_cluster(self) -> None:
@@ -130,9 +130,9 @@ class EnginePool(Pool):
 
     def _stop(self, failed: type[BaseException] | None) -> None:
         """Cancel what is queued, stop what runs, have resources left, and let go of the workers."""
-        told: list[str] = []
+        failures: list[str] = []
         try:
-            told = list(self._engine.leave(resources=self._resources, failed=failed is not None))
+            failures = list(self._engine.leave(resources=self._resources, failed=failed is not None))
         except Exception as error:
             if failed is None:
                 msg = f"All items ended well, but the cluster at {self._engine.place} could not be left."
@@ -141,9 +141,9 @@ class EnginePool(Pool):
             self._let_go()
         for number, lines in self._engine.parting:
             self._take(number, lines)
-        for text in told:
+        for text in failures:
             log.error("Leaving the run failed on the cluster: %s", text)
-        if told and failed is None and self._resources:
+        if failures and failed is None and self._resources:
             raise ParallelTaskError(CLOSE_FAILED)
 
     def _let_go(self) -> None:

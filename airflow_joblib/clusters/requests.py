@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Known"]
+__all__ = ["SeenRequests"]
 
 #: Of more, the oldest are forgotten.
 _REMEMBERED = 100_000
 
 
-class Known:
+class SeenRequests:
     """Remembers requests by their number."""
 
     def __init__(self) -> None:

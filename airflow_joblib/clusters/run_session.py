@@ -11,7 +11,7 @@ class RunSession:
     def enter(self) -> None:
         """Surround the thread that calls, which is one of the run."""
 
-    def said(self) -> list[bytes]:
+    def take_log_lines(self) -> list[bytes]:
         """Return, and forget, what this thread has logged for the task's log."""
         return []
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["knows", "leave", "leave_saying", "run_chunk", "visited"]
 
-_runs: dict[str, _Run] = {}
+_runs: dict[str, _WorkerRun] = {}
 #: Runs that are over: a chunk of theirs that comes late finds nobody to do it for.
 _over: deque[str] = deque(maxlen=1000)
 _lock = threading.RLock()
@@ -45,7 +45,7 @@ class RunOverError(BaseException):
     """Raised in an item's thread when the run ends before the item does."""
 
 
-class _Run:
+class _WorkerRun:
     """What one run has in this process."""
 
     def __init__(self, payload: Payload) -> None:
@@ -58,14 +58,14 @@ class _Run:
         try:
             if payload.classes:
                 self.classes.update(receive(payload.classes))
-            reports.known.update(self.classes)
+            reports.task_classes.update(self.classes)
             self.call = receive(payload.call)
         except BaseException:
             self._forget()
             raise
         self.rules = payload.rules
         self.halted = threading.Event()
-        self.said: list[tuple[tuple[int, int], list[bytes]]] = []
+        self.last_lines: list[tuple[tuple[int, int], list[bytes]]] = []
         self._lanes: dict[int, _Lane] = {}
         self._lock = threading.Lock()
 
@@ -86,15 +86,15 @@ class _Run:
 
     def _forget(self) -> None:
         self.session.leave()
-        reports.known.difference_update(self.classes)
+        reports.task_classes.difference_update(self.classes)
 
 
 class _Lane:
     """A thread that runs chunks, one at a time, with resources of its own."""
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: _WorkerRun) -> None:
         self._halted = run.halted
-        self._said = run.said
+        self._last_lines = run.last_lines
         self._session = run.session
         self._ident = 0
         self._busy = False
@@ -115,7 +115,7 @@ class _Lane:
         self._busy = True
         try:
             report = self._report(data, indices)
-            report.said = self._session.said()
+            report.log_lines = self._session.take_log_lines()
         finally:
             self._busy = False
         return reports.pack(report, indices)
@@ -150,8 +150,8 @@ class _Lane:
             self._worker.close()
         finally:
             self._session.flush()
-            if said := self._session.said():  # there is no channel
-                self._said.append(((os.getpid(), self._ident), said))
+            if lines := self._session.take_log_lines():  # there is no channel
+                self._last_lines.append(((os.getpid(), self._ident), lines))
 
 
 def run_chunk(run: str, payload: Payload | Callable[[], Payload], data: bytes, indices: Sequence[int]) -> bytes:
@@ -171,13 +171,13 @@ def run_chunk(run: str, payload: Payload | Callable[[], Payload], data: bytes, i
     return lane.run(data, indices)
 
 
-def _run_of(run: str, payload: Any) -> _Run:
+def _run_of(run: str, payload: Any) -> _WorkerRun:
     with _lock:
         if run in _over:
             raise RuntimeError("The run of this chunk is over.")
         if run not in _runs:
             given: Any = payload() if callable(payload) else payload
-            _runs[run] = _Run(given)
+            _runs[run] = _WorkerRun(given)
         return _runs[run]
 
 
@@ -206,4 +206,4 @@ def leave_saying(run: str, *, failed: bool = True) -> tuple[list[str], list[tupl
     with _lock:
         _over.append(run)
         known = _runs.pop(run, None)
-    return (known.close(failed=failed), known.said) if known else ([], [])
+    return (known.close(failed=failed), known.last_lines) if known else ([], [])

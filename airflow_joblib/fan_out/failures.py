@@ -60,11 +60,11 @@ class Failures:
         """Take note of one that may be tolerated."""
         if len(self.records) == SHOWN:
             log.warning(_MORE, self._name, SHOWN)
-        text, said = self._text(failure, item), self.message(failure, item)
+        text, message = self._text(failure, item), self.message(failure, item)
         if len(self.records) < SHOWN:
             self._first.append(self.explained(failure, item, tries, worker))
-            self._log(failure, text, said)
-        self.records.append(_record(failure, text, said, tries))
+            self._log(failure, text, message)
+        self.records.append(_record(failure, text, message, tries))
 
     def raised(self, failure: ItemError, item: object, tries: int, worker: int) -> BaseException:
         """Return the exception of a failure that ends the run, logged where nobody would see its notes."""
@@ -99,18 +99,18 @@ class Failures:
         return error
 
     def _place(self, failure: ItemError, item: object) -> str:
-        """Say where lies what a worker could not load."""
+        """Return where lies what a worker could not load."""
         if not failure.loading:
             return ""
         from airflow_joblib.pickling.culprits.explain import explain_loading  # late: few runs fail by that
 
         return explain_loading(self._call if failure.index < 0 else None, (failure.index, item), failure.error)
 
-    def _log(self, failure: ItemError, item: str, said: str) -> None:
+    def _log(self, failure: ItemError, item: str, message: str) -> None:
         """Log a failure as one record, with its notes: Airflow's UI shows none of an exception."""
         error = failure.error
         notes = "".join(f"\n{self.shown.masked(str(note))}" for note in getattr(error, "__notes__", ()))
-        what = _what(failure, item), dotted_name(type(error)), said, notes
+        what = _what(failure, item), dotted_name(type(error)), message, notes
         extra = {"item": failure.index} if failure.index >= 0 else {}
         log.error("%s: %s: %s: %s%s", self._name, *what, exc_info=error, extra=extra)
 
@@ -132,7 +132,7 @@ def _record(failure: ItemError, item: str, message: str, tries: int) -> dict[str
 
 
 def _what(failure: ItemError, item: str) -> str:
-    """Say what failed."""
+    """Return what failed, as a text."""
     if failure.resource:
         return f"per_worker {failure.resource!r} could not be set up"
     if failure.index < 0:

@@ -79,13 +79,13 @@ class Host:
     def cluster_services(
         self,
         engine: str,  # noqa: ARG002 - a task names it in messages
-        asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],  # noqa: ARG002
+        channel: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],  # noqa: ARG002
     ) -> AbstractContextManager[ClusterServices]:
         """Serve the workers of a cluster for the length of a run.
 
         Args:
             engine: Name of the backend.
-            asked: The engine's channel, by which workers send requests to this process.
+            channel: The engine's channel, by which workers send requests to this process.
         """
         return nullcontext(ClusterServices())
 

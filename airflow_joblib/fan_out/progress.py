@@ -50,7 +50,7 @@ class Progress:
     def __init__(self, name: str, items: Items) -> None:
         self._name = name
         self._items = items
-        self._began = self._told = clock.now()
+        self._began = self._logged = clock.now()
         self._bar: Bar[Any] | None = None
 
     def __enter__(self) -> Self:
@@ -71,8 +71,8 @@ class Progress:
             trouble = {"failed": self._items.failed, "retried": self._items.retried}
             self._bar.set_postfix({what: number for what, number in trouble.items() if number}, refresh=False)
             self._bar.update(done + self._items.failed - self._bar.n)
-        elif now - self._told >= BEAT:
-            self._told = now
+        elif now - self._logged >= BEAT:
+            self._logged = now
             log.info("%s: %s", self._name, self._state(done, now - self._began))
 
     def _state(self, done: int, elapsed: float) -> str:
@@ -84,8 +84,8 @@ class Progress:
         if not rate:
             return f"{done:,} of {total:,} items done{bad}"
         left = max((total - done - failed) / rate, wait)
-        said = f"{done:,} of {total:,} items done{bad}, {rate:,.1f} a second, {max(1.0, left):,.0f} s left"
-        return f"{said}, {wait:,.0f} s of it until the last retry" if wait >= 1 else said
+        text = f"{done:,} of {total:,} items done{bad}, {rate:,.1f} a second, {max(1.0, left):,.0f} s left"
+        return f"{text}, {wait:,.0f} s of it until the last retry" if wait >= 1 else text
 
     def finish(self, workers: int, seconds: float, one_by_one: float) -> None:
         """Sum the run up in the log, in one line.

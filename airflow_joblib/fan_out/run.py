@@ -84,14 +84,14 @@ def recorded_fan_out(call: Call, items: Iterable[Any], options: Options, default
 def _finished(
     call: Call, items: Iterable[Any], options: Options, defaults: Defaults, host: Host
 ) -> tuple[list[Any], Recorder]:
-    run = _Run(call, options, defaults, host)
+    run = _FanOut(call, options, defaults, host)
     with host.watched() as check:
         results = run.start(items, check)
     host.take_results(call, results)
     return results, run.recorder
 
 
-class _Run:
+class _FanOut:
     """One fan-out, from its items to its results."""
 
     def __init__(self, call: Call, options: Options, defaults: Defaults, host: Host) -> None:
@@ -130,7 +130,7 @@ class _Run:
             raise
 
     def _start(self, items: Iterable[Any], check: Callable[[], None]) -> list[Any]:
-        workers = self.worker_count.asked()
+        workers = self.worker_count.requested()
         if workers > 1:
             warn_of_timeout(self.name, self.options, self.pools.backend)
         head, rest = draw(items, ahead=2 * workers)
@@ -202,15 +202,15 @@ class _Run:
         self.recorder.local = not self.pools.traits.cluster
         return LiveRecord(self.recorder, self.host, shown=self.shown)
 
-    def _enough(self, items: int, asked: int) -> int:
+    def _enough(self, items: int, requested: int) -> int:
         """Return how many workers have something to do, and see whether one of them must be a process of its own.
 
         What an earlier try has left may be what ended its workers, and only a process can be ended at a limit.
         """
         left = self.state.earlier > 0
-        workers = self.worker_count.at_most(items, asked, left=left)
+        workers = self.worker_count.at_most(items, requested, left=left)
         risky = left or self.options.item_timeout is not None
-        self.needs_process = workers == 1 < asked and risky and self.pools.traits.starts and not inside_worker()
+        self.needs_process = workers == 1 < requested and risky and self.pools.traits.starts and not inside_worker()
         return workers
 
     def _check(self, indices: Sequence[int], items: Sequence[Any], packer: Packer, workers: int) -> list[ItemChunk]:

@@ -35,7 +35,7 @@ _MASKED_END = 1 << 16
 _MOST_LOOKED_AT, _DEEPEST = 1000, 8
 _HIDDEN = "***"
 #: Secrets that the host learns of, each of which costs it a pattern of all; texts made here are masked anyway.
-_MOST_TOLD = 100
+_MOST_REPORTED = 100
 #: Control characters, which a database may refuse and a terminal would obey; tabs and ends of lines are kept.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
 
@@ -53,7 +53,7 @@ class Shown:
         self._label = label
         self._warned = False
         self._secrets: set[str] = set()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def item(self, item: object) -> str:
         """Return an item as text, cut short."""
@@ -125,12 +125,12 @@ class Shown:
                 texts = {text for text in _texts(value) if text}
                 self._secrets |= texts
                 if isinstance(value, str | bytes | bytearray):
-                    self._tell(texts, always=always)
+                    self._report(texts, always=always)
 
-    def _tell(self, secrets: set[str], *, always: bool) -> None:
-        for secret in secrets - self._told:
-            if always or len(self._told) < _MOST_TOLD:
-                self._told.add(secret)
+    def _report(self, secrets: set[str], *, always: bool) -> None:
+        for secret in secrets - self._reported:
+            if always or len(self._reported) < _MOST_REPORTED:
+                self._reported.add(secret)
                 self._host.keep_secret(secret)
 
 

@@ -171,9 +171,9 @@ class RunState:
             if wait is not None:
                 self.retried += 1
                 error = failure.error
-                said = self.failures.message(failure, item)
+                message = self.failures.message(failure, item)
                 which = self.failures.shown.named(index, item)
-                what = (self.name, which, tries, self._most_tries, wait, type(error).__name__, said)
+                what = (self.name, which, tries, self._most_tries, wait, type(error).__name__, message)
                 log.info("%s: %s failed on try %d of %d and is tried again in %.1f s: %s: %s", *what)
                 return
         if not self._tolerant:
@@ -194,7 +194,7 @@ class RunState:
         Raises:
             WorkerLostError: An item ended two workers and no failure is tolerated, or no worker lives to run any.
         """
-        self._say_lost(lost)
+        self._log_lost(lost)
         blamed = {dead.item: dead for dead in lost.dead if dead.item is not None}
         if not blamed:
             self._idle_losses += 1
@@ -236,7 +236,7 @@ class RunState:
         error = WorkerLostError(message, index, dead.exit_code)
         self._fail(ItemError(index, error, verdict="fail"), alone, dead.pid)
 
-    def _say_lost(self, lost: LostWorkersError) -> None:
+    def _log_lost(self, lost: LostWorkersError) -> None:
         number = sum(len(chunk.indices) for chunk in lost.unfinished)
         again = "1 unfinished item runs" if number == 1 else f"{number:,} unfinished items run"
         how = " and ".join(sorted({ending(dead.exit_code) for dead in lost.dead})) or "ended"

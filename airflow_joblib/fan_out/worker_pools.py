@@ -128,7 +128,7 @@ class WorkerPools:
 
         resources = bool(self._call.factories)
         engine.check(self._dependencies.needed, self._dependencies.perhaps)
-        cluster_services = self._host.cluster_services(engine.name, engine.asked)
+        cluster_services = self._host.cluster_services(engine.name, engine.request_channel)
         with cluster_services as services, self.pickled.sent(packer.classes) as (call, classes):
             closed = engine.local and not isolation.open_to_others()
             payload = Payload(call, classes, services.prepare, rules=rules, closed=closed)
@@ -151,7 +151,7 @@ class WorkerPools:
             from airflow_joblib.pools.loky import LokyPool
 
             method = multiprocessing.get_start_method(allow_none=True)
-            payload = payload._replace(filters=warning_filters.current(), start_method=method)
+            payload = payload._replace(filters=warning_filters.snapshot(), start_method=method)
             yield lambda: LokyPool(payload, workers, options)
 
     @contextmanager

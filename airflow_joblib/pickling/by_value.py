@@ -252,13 +252,13 @@ def _grown_by_parent(parent: str, part: str) -> bool:
 def _find_spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
-        spec = _asked(find, name, path) if find else None
+        spec = _found_by(find, name, path) if find else None
         if spec is not None:
             return spec
     return None
 
 
-def _asked(find: Callable[..., ModuleSpec | None], name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+def _found_by(find: Callable[..., ModuleSpec | None], name: str, path: Sequence[str] | None) -> ModuleSpec | None:
     try:
         return find(name, path, None)
     except KeyError:  # a package without a file looks for its parent among what is loaded; nothing else needs the name

@@ -7,7 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.pickling.hooks import make_class, received
-from airflow_joblib.pickling.own_modules.made import put
+from airflow_joblib.pickling.own_modules.worker_modules import put
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -11,7 +11,7 @@ from enum import Enum, member
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_joblib.pickling.hooks import new_class
-from airflow_joblib.system.private_names import gone
+from airflow_joblib.system.internals import gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.call import Call
 
-__all__ = ["Inherited", "current", "object_of", "take_up"]
+__all__ = ["Inherited", "inherited_state", "object_of", "set_inherited_state"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +72,12 @@ _shared: list[Inherited] = []
 _current: Inherited | None = None
 
 
-def current() -> Inherited | None:
+def inherited_state() -> Inherited | None:
     """Return what this process has inherited; None where it is no forked worker."""
     return _current
 
 
-def take_up(given: Inherited) -> None:
+def set_inherited_state(given: Inherited) -> None:
     """Make this process one that has inherited *given*."""
     global _current  # noqa: PLW0603 - a process is one or it isn't
     _current = given

@@ -38,8 +38,8 @@ from airflow_joblib.pickling.named import (
     reduce_cached_property,
     reduce_dispatcher,
 )
-from airflow_joblib.pickling.own_modules import made as own_modules_made
-from airflow_joblib.pickling.own_modules.dependencies import current
+from airflow_joblib.pickling.own_modules import worker_modules
+from airflow_joblib.pickling.own_modules.dependencies import current_dependencies
 from airflow_joblib.pickling.own_modules.own_parts import OwnParts, goes_by_value
 from airflow_joblib.pickling.reductions import code_in_file, reduce_stream, reduce_whole_module, travels
 from airflow_joblib.pickling.refusals import RefusedError, UnimportableError, dotted_name
@@ -78,7 +78,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.by_key: set[type] = set() if by_key is None else by_key
         self.collect = collect
         self.unsure = False
-        self.needs = current()
+        self.needs = current_dependencies()
         self.whole = whole
         self.own = OwnParts(_travelling if whole else None)
         self._version = self.needs.version if self.needs else 0
@@ -106,8 +106,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         return self._reduce_other(obj, kind)
 
     def _reduce_function(self, function: FunctionType) -> Any:
-        if place := own_modules_made.place_of(function):
-            return own_modules_made.named, (place,)
+        if place := worker_modules.place_of(function):
+            return worker_modules.named, (place,)
         reduced = self._reduce_reference(function, function.__module__)
         if reduced is NotImplemented:
             return reduced
@@ -285,7 +285,7 @@ def optional(values: dict[str, Any]) -> dict[str, Any]:
         return {}
     token = _trying.set(True)  # what is tried may hold the object that it is for
     try:
-        needs = current()
+        needs = current_dependencies()
         return _travelling(values) if needs is None else needs.travelling_alone(values)
     finally:
         _trying.reset(token)

@@ -67,7 +67,7 @@ def _may_be_of_use(name: str, options: Options, defaults: Defaults) -> bool:
     ):  # backend="multiprocessing" takes the task as it stands
         return False
     n_jobs = defaults.n_jobs if options.n_jobs is None else options.n_jobs
-    return WorkerCount(name, n_jobs, backend, options).asked() > 1
+    return WorkerCount(name, n_jobs, backend, options).requested() > 1
 
 
 def _fork() -> None:
@@ -123,7 +123,7 @@ class CatchUp(NamedTuple):
         with suppress(OSError):
             folder = os.getcwd()  # noqa: PTH109
         closed = not isolation.open_to_others()
-        return cls(dict(os.environ), folder, list(sys.path), warning_filters.current(), closed)
+        return cls(dict(os.environ), folder, list(sys.path), warning_filters.snapshot(), closed)
 
     def __call__(self) -> None:
         """Set it in this process, a worker."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.pools.template import Template
 
-__all__ = ["Executor", "Forked", "WorkerDiedError", "work"]
+__all__ = ["Executor", "ForkedWorker", "WorkerDiedError", "work"]
 
 _TICKET = struct.Struct("q")
 #: What a worker sends once it has started.
@@ -52,12 +52,12 @@ class WorkerDiedError(BrokenExecutor):
         worker: The worker.
     """
 
-    def __init__(self, worker: Forked) -> None:
+    def __init__(self, worker: ForkedWorker) -> None:
         super().__init__(f"worker {worker.pid} has ended")
         self.worker = worker
 
 
-class Forked:
+class ForkedWorker:
     """A forked worker, as the task sees it: much like a process of :mod:`multiprocessing`.
 
     Attributes:
@@ -117,9 +117,9 @@ class Executor:
         self._futures: dict[int, Future[bytes]] = {}
         self._count = 0
         self._closed = False
-        self.workers: dict[int, Forked] = {}
-        self.idle_deaths: list[Forked] = []
-        self._gone: list[Forked] = []
+        self.workers: dict[int, ForkedWorker] = {}
+        self.idle_deaths: list[ForkedWorker] = []
+        self._gone: list[ForkedWorker] = []
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = connection.Pipe(duplex=False)
         self._selector.register(self._woken, selectors.EVENT_READ)
@@ -134,7 +134,7 @@ class Executor:
         except BaseException:
             ours.close()
             raise
-        worker = self.workers[pid] = Forked(pid, sentinel, ours)
+        worker = self.workers[pid] = ForkedWorker(pid, sentinel, ours)
         with suppress(BrokenPipeError):  # it has ended already, which its status shows
             ours.send_bytes(self._start)
         self._selector.register(ours, selectors.EVENT_READ, functools.partial(self._take, worker))
@@ -199,7 +199,7 @@ class Executor:
             return False
         return True
 
-    def _take(self, worker: Forked) -> bool:
+    def _take(self, worker: ForkedWorker) -> bool:
         """Take the next message of a worker, a ticket and what the task of that ticket returned by turns, if any."""
         try:
             data = worker.line.recv_bytes()
@@ -216,7 +216,7 @@ class Executor:
                 future.set_result(data)
         return True
 
-    def _lose(self, worker: Forked) -> None:
+    def _lose(self, worker: ForkedWorker) -> None:
         """Take note of the end of a worker, once all is taken that it sent; what it started may hold its line open."""
         self._ignore(worker.sentinel)
         while worker.line in self._selector.get_map() and worker.line.poll(0) and self._take(worker):
@@ -234,7 +234,7 @@ class Executor:
         if file in self._selector.get_map():
             self._selector.unregister(file)
 
-    def forget(self, worker: Forked) -> None:
+    def forget(self, worker: ForkedWorker) -> None:
         """Count a worker that has ended no longer."""
         if self.workers.pop(worker.pid, None) is not None:
             self._gone.append(worker)

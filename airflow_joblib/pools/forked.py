@@ -13,7 +13,7 @@ from airflow_joblib.pools.base import Pool
 from airflow_joblib.pools.early import CatchUp
 from airflow_joblib.pools.executor import WorkerDiedError
 from airflow_joblib.pools.shutdown import NOT_LEFT, check_resources, end, have_left, kill, offspring
-from airflow_joblib.pools.watchdog import LostWorkersError, Watch
+from airflow_joblib.pools.watchdog import LostWorkersError, Watchdog
 from airflow_joblib.system import clock
 from airflow_joblib.system.shared_memory import Place
 from airflow_joblib.system.time_limits import UNTAKEN, WATCH
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from airflow_joblib.pools.base import Chunk
-    from airflow_joblib.pools.executor import Executor, Forked
+    from airflow_joblib.pools.executor import Executor, ForkedWorker
     from airflow_joblib.pools.template import Template
     from airflow_joblib.wire.records import Payload, Report
 
@@ -62,7 +62,7 @@ class ForkedPool(Pool):
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
         with StatusBoard() as self._status_board:
-            self._watch = Watch(self._status_board, self._payload.rules.timeout, drain=False)
+            self._watch = Watchdog(self._status_board, self._payload.rules.timeout, drain=False)
             payload = self._payload._replace(status_board=self._status_board.path, run=secrets.token_hex(8))
             start, shared = functools.partial(_start, payload), [self._status_board.path.file]
             if isinstance(payload.call, Sent):  # the template is an early one, which has no call
@@ -99,7 +99,7 @@ class ForkedPool(Pool):
     def _report(self, result: bytes, chunk: Chunk) -> Report:
         return load_report(result, chunk)
 
-    def _lost(self, worker: Forked, chunks: list[Any]) -> LostWorkersError:
+    def _lost(self, worker: ForkedWorker, chunks: list[Any]) -> LostWorkersError:
         """Put another worker in the place of one that has ended, and return what was lost with it."""
         executor = self._executor
         executor.forget(worker)

@@ -1,14 +1,14 @@
 """Every private name of joblib, loky and multiprocessing by which pools of processes are watched and ended.
 
 Looked for when a pool has started: a backend whose pool lacks one is an error of one sentence, and the others go on.
-How loky's processes are started is in :mod:`airflow_joblib.system.private_start`.
+How loky's processes are started is in :mod:`airflow_joblib.system.isolated_start`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.system.private_names import need
+from airflow_joblib.system.internals import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

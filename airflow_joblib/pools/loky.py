@@ -16,7 +16,7 @@ from airflow_joblib.pools.base import FewerWorkersError
 from airflow_joblib.pools.processes import ProcessPool
 from airflow_joblib.pools.shutdown import end, have_left
 from airflow_joblib.system import clock
-from airflow_joblib.system.private_start import start, trackers
+from airflow_joblib.system.isolated_start import start, trackers
 from airflow_joblib.system.process_start import safe_path
 from airflow_joblib.system.time_limits import GRACE, WATCH
 from airflow_joblib.worker import process as worker_process
@@ -72,7 +72,7 @@ class LokyPool(ProcessPool):
     def _start(self) -> None:
         trackers.tracker()  # else joblib would start it, with all of the environment for others to see
         super()._start()
-        self._private = start.privately(joblib_internals.executor(self._backend))
+        self._private = start.isolate_workers(joblib_internals.executor(self._backend))
 
     def _check_names(self) -> None:
         try:

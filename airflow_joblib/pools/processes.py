@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.pools import joblib_internals
 from airflow_joblib.pools.base import Pool
 from airflow_joblib.pools.shutdown import check_resources, end, kill, offspring
-from airflow_joblib.pools.watchdog import LostWorkersError, Watch
+from airflow_joblib.pools.watchdog import LostWorkersError, Watchdog
 from airflow_joblib.system import isolation
 from airflow_joblib.system.process_start import not_daemonic, safe_path
 from airflow_joblib.system.time_limits import GRACE, WATCH
@@ -52,7 +52,7 @@ class ProcessPool(Pool):
     @contextmanager
     def _surroundings(self) -> Iterator[None]:
         with StatusBoard(by_path=self._by_path) as self._status_board, not_daemonic():
-            self._watch = Watch(self._status_board, self._payload.rules.timeout)
+            self._watch = Watchdog(self._status_board, self._payload.rules.timeout)
             self._payload = self._payload._replace(
                 status_board=self._status_board.path, run=secrets.token_hex(8), closed=not isolation.open_to_others()
             )

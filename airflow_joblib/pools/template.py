@@ -26,7 +26,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_joblib.exceptions import ParallelTaskError
-from airflow_joblib.pickling.inherited import take_up
+from airflow_joblib.pickling.inherited import set_inherited_state
 from airflow_joblib.pools.shutdown import ended
 from airflow_joblib.system import isolation
 from airflow_joblib.system.process_start import not_daemonic
@@ -154,8 +154,8 @@ def read_number(status: int) -> int | None:
 def _serve(
     line: socket.socket, task: int, given: Inherited, work: Callable[..., None], quiet: warnings.catch_warnings
 ) -> None:
-    end_with(task)
-    take_up(given)
+    _end_with_parent(task)
+    set_inherited_state(given)
     _reset_signals()
     for number in _NOT_FOR_TEMPLATE:
         signal.signal(number, signal.SIG_IGN)
@@ -226,7 +226,7 @@ class _Server:
 
     def _begin(self, status: int, given: Sequence[int]) -> None:
         """Be a worker: have nothing of the template's, and of its own what a process has at its start."""
-        end_with(self._me)
+        _end_with_parent(self._me)
         self._quiet.__exit__(None, None, None)
         signal.set_wakeup_fd(-1)
         self._selector.close()
@@ -244,7 +244,7 @@ def _write_number(status: int, number: int) -> None:
         os.write(status, _NUMBER.pack(number))
 
 
-def end_with(parent: int) -> None:
+def _end_with_parent(parent: int) -> None:
     """Have the kernel kill this process as soon as its parent's thread has ended that started it (prctl(2))."""
     isolation.end_with_parent()
     if os.getppid() != parent:  # it was faster

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.status_board import Running, StatusBoard
 
-__all__ = ["Dead", "LostWorkersError", "Watch", "ending"]
+__all__ = ["Dead", "LostWorkersError", "Watchdog", "ending"]
 
 #: Seconds between two looks at the memory that workers use.
 _SAMPLE = 0.5
@@ -61,7 +61,7 @@ class LostWorkersError(Exception):
         self.goes_on = goes_on
 
 
-class Watch:
+class Watchdog:
     """Looks at the workers of a pool now and then.
 
     Args:

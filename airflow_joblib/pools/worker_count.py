@@ -35,7 +35,7 @@ class WorkerCount:
         self._backend = backend
         self._options = options
 
-    def asked(self) -> int:
+    def requested(self) -> int:
         """Return how many workers are asked for."""
         backend = backend_named(self._backend)
         if backend.one:

@@ -30,7 +30,7 @@ def count() -> int:
 
 
 def shortage() -> str | None:
-    """Say why this process has fewer CPUs than the machine, as the end of a sentence.
+    """Return why this process has fewer CPUs than the machine, as the end of a sentence.
 
     None where it has all, or where somebody has said how many by ``LOKY_MAX_CPU_COUNT``.
     """

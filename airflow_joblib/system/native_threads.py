@@ -31,10 +31,10 @@ _LIBRARIES = re.compile(r"/lib[^/\n]*(?:blas|mkl|blis|omp)[^/\n]*", re.IGNORECAS
 
 
 class Bound(NamedTuple):
-    """Environment variables of a worker, and whether somebody *asked* for exactly that many threads."""
+    """Environment variables of a worker, and whether somebody *requested* exactly that many threads."""
 
     variables: dict[str, str]
-    asked: bool
+    requested: bool
 
 
 def for_each_of(workers: int, backend_options: Mapping[str, Any]) -> Bound:
@@ -43,14 +43,14 @@ def for_each_of(workers: int, backend_options: Mapping[str, Any]) -> Bound:
     Raises:
         InvalidOptionError: What is asked for is no number of threads.
     """
-    asked = backend_options.get(OPTION)
-    if asked is not None:
-        if not isinstance(asked, int) or isinstance(asked, bool) or asked < 1:
-            msg = f"backend_options[{OPTION!r}] must be a number of threads above 0, or None, not {asked!r}."
+    requested = backend_options.get(OPTION)
+    if requested is not None:
+        if not isinstance(requested, int) or isinstance(requested, bool) or requested < 1:
+            msg = f"backend_options[{OPTION!r}] must be a number of threads above 0, or None, not {requested!r}."
             raise InvalidOptionError(msg)
-        return _bound(dict.fromkeys(_names(), str(asked)), asked=True)
+        return _bound(dict.fromkeys(_names(), str(requested)), requested=True)
     share = str(max(1, cpu_count.count() // workers))
-    return _bound({name: os.environ.get(name, share) for name in _names()}, asked=False)
+    return _bound({name: os.environ.get(name, share) for name in _names()}, requested=False)
 
 
 def _names() -> Iterable[str]:
@@ -59,11 +59,11 @@ def _names() -> Iterable[str]:
     return tuple(ParallelBackendBase.MAX_NUM_THREADS_VARS)
 
 
-def _bound(variables: dict[str, str], *, asked: bool) -> Bound:
+def _bound(variables: dict[str, str], *, requested: bool) -> Bound:
     from joblib.parallel import ParallelBackendBase
 
     name = ParallelBackendBase.TBB_ENABLE_IPC_VAR
-    return Bound({**variables, name: os.environ.get(name, "1")}, asked)
+    return Bound({**variables, name: os.environ.get(name, "1")}, requested)
 
 
 def apply(bound: Bound, libraries: Iterable[Any] | None = None) -> None:
@@ -106,5 +106,5 @@ def _bound_library(library: Any, bound: Bound) -> None:
     name = _VARIABLE_OF.get(library.internal_api, "OMP_NUM_THREADS")
     with suppress(ValueError):  # OpenMP's may be a list, or whatever the user's environment has in it
         threads = int(bound.variables[name].partition(",")[0])
-        if bound.asked or threads < library.num_threads:
+        if bound.requested or threads < library.num_threads:
             library.set_num_threads(threads)

@@ -17,7 +17,7 @@ from airflow_joblib.system.import_hooks import when_imported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["WarningFilter", "apply", "current"]
+__all__ = ["WarningFilter", "apply", "snapshot"]
 
 
 class WarningFilter(NamedTuple):
@@ -30,7 +30,7 @@ class WarningFilter(NamedTuple):
     line: int
 
 
-def current() -> tuple[WarningFilter, ...]:
+def snapshot() -> tuple[WarningFilter, ...]:
     """Return the filters that hold here."""
     return tuple(
         WarningFilter(str(action), message, (category.__module__, category.__qualname__), module, line)

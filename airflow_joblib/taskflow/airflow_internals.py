@@ -16,7 +16,7 @@ import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.system.private_names import gone, has
+from airflow_joblib.system.internals import gone, has
 from airflow_joblib.taskflow.airflow_names import (
     COMMS,
     CONTEXT,

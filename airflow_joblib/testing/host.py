@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.taskflow.dag.task import STAYING
-from airflow_joblib.taskflow.relay.worker_context import current
+from airflow_joblib.taskflow.relay.worker_context import task_context
 from airflow_joblib.taskflow.relay.worker_setup import Steps
-from airflow_joblib.taskflow.task import fitting, host, xcom
+from airflow_joblib.taskflow.task import host, xcom, xcom_check
 from airflow_joblib.worker.worker import current_item
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ class UnitTest(host.Task):
         self, signature: Signature, given: Callable[[], Mapping[str, Any]], kwargs: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """Fill in the context parameters that the function names and the call leaves out, as the operator does."""
-        context: Any = current()
+        context: Any = task_context()
         left_out = signature.parameters.keys() - given().keys() - STAYING.keys() - kwargs.keys()
         return {**{name: context[name] for name in left_out if name in context}, **kwargs}
 
     def result_check(self, call: Call) -> Callable[[int, object], str | None] | None:
         """Return a check of whether a result fits the XCom: the results of every fan-out of the test are one."""
-        return fitting.unfit if self._is_all() and xcom.serialized_by_airflow() else super().result_check(call)
+        return xcom_check.unfit if self._is_all() and xcom.serialized_by_airflow() else super().result_check(call)
 
     def size_of(self, call: Call, values: Sequence[Any]) -> int | None:
         """Return about how many bytes the results will have as an XCom."""
@@ -66,4 +66,4 @@ class UnitTest(host.Task):
 
     def _is_all(self) -> bool:
         """Return whether neither an item of another fan-out nor a whole task has called this one."""
-        return current_item() is None and (current() or {}).get("ti") is self._ti
+        return current_item() is None and (task_context() or {}).get("ti") is self._ti

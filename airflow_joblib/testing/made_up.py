@@ -16,7 +16,7 @@ from airflow_joblib.taskflow import airflow_internals
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Run", "instances", "made_up_task"]
+__all__ = ["DagRun", "instances", "made_up_task"]
 
 _DATE = datetime(2026, 1, 1, tzinfo=UTC)
 _MOMENTS = ("logical_date", "data_interval_start", "data_interval_end")
@@ -24,7 +24,7 @@ _MOMENTS = ("logical_date", "data_interval_start", "data_interval_end")
 _MORE = ("conf", "dag_id", "map_index", "task_id", "try_number")
 
 
-class Run:
+class DagRun:
     """A DAG run that was started by hand, of which no database knows.
 
     Args:

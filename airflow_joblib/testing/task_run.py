@@ -8,7 +8,7 @@ from unittest import SkipTest
 
 from airflow_joblib.options import every_run
 from airflow_joblib.options.backends import backend_named
-from airflow_joblib.system import private_folder
+from airflow_joblib.system import socket_folder
 from airflow_joblib.taskflow import airflow_internals, airflow_restored
 from airflow_joblib.taskflow.task import host
 from airflow_joblib.testing import captured_log, database, made_up, whole_task
@@ -60,7 +60,7 @@ class TaskRun:
             ``timestamp``, the ``item`` where one ran, and whatever else was logged. Secrets are masked.
     """
 
-    def __init__(self, store: Store, run: made_up.Run, ti: Any, folder: Path, logs: list[dict[str, Any]]) -> None:
+    def __init__(self, store: Store, run: made_up.DagRun, ti: Any, folder: Path, logs: list[dict[str, Any]]) -> None:
         """Strictly private."""
         self.logs = logs
         self._store = store
@@ -169,15 +169,15 @@ def task(
     if airflow_internals.supervisor() is not None:
         raise RuntimeError(_NESTED)
     store = Store.of(variables, connections)
-    made_up_run = made_up.Run(context or {})
-    folder = private_folder.make("kit")
+    made_up_run = made_up.DagRun(context or {})
+    folder = socket_folder.make("kit")
     try:
         before = Before(folder)
         with _in_place(store, made_up_run, context or {}, folder) as run:
             yield run
         _check({_LEFT: before.left(begun(folder)), _UNMET: run._unmet()})  # noqa: SLF001 - this module's own
     finally:
-        private_folder.remove(folder)
+        socket_folder.remove(folder)
 
 
 def _check_task(task: Any, map_index: int) -> None:
@@ -194,7 +194,7 @@ def _check(problems: Mapping[str, list[str]]) -> None:
 
 
 @contextmanager
-def _in_place(store: Store, made_up_run: made_up.Run, given: Mapping[str, Any], folder: Path) -> Iterator[TaskRun]:
+def _in_place(store: Store, made_up_run: made_up.DagRun, given: Mapping[str, Any], folder: Path) -> Iterator[TaskRun]:
     """Put everything in its place that a task has around it."""
     with ExitStack() as stack:
         stack.enter_context(database.out_of_reach())

@@ -118,7 +118,7 @@ class Report:
         loading: Seconds that the worker took to load the call before its first chunk, where that is worth a word.
         loaded: The package that it imported the most of in that time.
         unreadable: Whether the chunk, or its report, could not be loaded as a whole: its items must be sent one by one.
-        said: What the items logged, for the task's log, where the worker has no other way to send that.
+        log_lines: What the items logged, for the task's log, where the worker has no other way to send that.
     """
 
     first: int
@@ -139,7 +139,7 @@ class Report:
     loading: float = 0.0
     loaded: str = ""
     unreadable: bool = False
-    said: list[bytes] = field(default_factory=list)
+    log_lines: list[bytes] = field(default_factory=list)
 
 
 def load_report(result: bytes, chunk: Chunk) -> Report:

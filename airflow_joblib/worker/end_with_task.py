@@ -11,7 +11,7 @@ from typing import Any
 from airflow_joblib.system import clock, isolation
 from airflow_joblib.system.time_limits import LOOK
 
-__all__ = ["Starter", "end_with"]
+__all__ = ["Starter", "end_with_task"]
 
 
 class Starter:
@@ -25,7 +25,7 @@ class Starter:
         return {"own": threading.get_ident() == self._thread}
 
 
-def end_with(parent: int, *, own: bool) -> None:
+def end_with_task(parent: int, *, own: bool) -> None:
     """End this process as soon as the task's does, whatever it is doing: nobody waits for its items any more.
 
     The kernel kills it (Linux, ``prctl(2)``): when the *thread* ends that started it, so only where that is the run's

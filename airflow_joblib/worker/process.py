@@ -20,8 +20,8 @@ from contextlib import suppress
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.pickling.inherited import current
-from airflow_joblib.pickling.own_modules import made
+from airflow_joblib.pickling.inherited import inherited_state
+from airflow_joblib.pickling.own_modules import worker_modules
 from airflow_joblib.system import isolation, native_threads, warning_filters
 from airflow_joblib.system.process_start import forget_safe_path
 from airflow_joblib.wire.chunk import load_items
@@ -29,9 +29,9 @@ from airflow_joblib.wire.records import ItemError, Payload, Report
 from airflow_joblib.wire.shared_pickle import receive
 from airflow_joblib.wire.status_board import RESOURCES, Held, Slot
 from airflow_joblib.worker import signals
-from airflow_joblib.worker.end_with_task import Starter, end_with
+from airflow_joblib.worker.end_with_task import Starter, end_with_task
 from airflow_joblib.worker.loading import Loading
-from airflow_joblib.worker.reports import known, pack, unread
+from airflow_joblib.worker.reports import pack, task_classes, unread
 from airflow_joblib.worker.worker import Worker, from_user, inside_thread
 
 if TYPE_CHECKING:
@@ -99,10 +99,10 @@ def start(payload: Payload, starter: Starter | None = None) -> None:
     _state.begin(payload)
     util.Finalize(None, leave, exitpriority=100)
     signals.set_up(_leave)
-    if payload.local and current() is None:
-        made.begin()
+    if payload.local and inherited_state() is None:
+        worker_modules.enable()
         multiprocessing.set_start_method(payload.start_method, force=True)  # in the place of loky's
-        end_with(payload.task, own=starter is None or starter.own)
+        end_with_task(payload.task, own=starter is None or starter.own)
     if payload.threads is not None:
         native_threads.apply(payload.threads)
     _seed()
@@ -111,7 +111,7 @@ def start(payload: Payload, starter: Starter | None = None) -> None:
     if payload.prepare is not None:
         with _state.loading.measured():
             payload.prepare()
-    if payload.local and current() is None:
+    if payload.local and inherited_state() is None:
         gc.freeze()  # modules stay: no collection has to look through them, as loky's first one would for 20 ms
 
 
@@ -165,7 +165,7 @@ def _flush() -> None:
 
 def run_inherited(indices: Sequence[int]) -> bytes:
     """Run items that this worker had when it was forked, and return their pickled report."""
-    given = current()
+    given = inherited_state()
     assert given is not None  # noqa: S101 - only a forked worker is sent positions alone
     items = given.items
     if isinstance(indices, range):  # in one go: one by one takes a quick item's own time once more
@@ -225,10 +225,10 @@ def _report(load: Callable[[], list[Any]], indices: Sequence[int]) -> Report:
 def _receive() -> Call:
     """Load the call and the classes once; classes are kept, so that what comes later by key finds them."""
     assert _state.payload is not None  # noqa: S101 - start() ran first
-    given = current()
+    given = inherited_state()
     if given is not None and given.call is not None:
         return given.call
-    known.update(receive(_state.payload.classes))
+    task_classes.update(receive(_state.payload.classes))
     call: Call = receive(_state.payload.call)
     if _state.payload.local:
         gc.freeze()  # nor through shared arguments, which may be millions of objects

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_joblib.exceptions import Culprit, NotPicklableError, ParallelTaskError
 from airflow_joblib.pickling.by_name import dumps_by_name
-from airflow_joblib.pickling.inherited import current
+from airflow_joblib.pickling.inherited import inherited_state
 from airflow_joblib.pickling.pickler import dumps, loads
 from airflow_joblib.pickling.refusals import dotted_name
 from airflow_joblib.wire.records import ItemError
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.records import Report
 
-__all__ = ["known", "pack", "unread"]
+__all__ = ["pack", "task_classes", "unread"]
 
 #: Classes that the task has, so that results refer to them by key.
-known: set[type] = set()
+task_classes: set[type] = set()
 
 _ALONE = "Return plain data, or set batch_size=1."
 
@@ -50,8 +50,8 @@ def pack(report: Report, indices: Sequence[int]) -> bytes:
 
 def _dumps(obj: object, *, verify: bool = False) -> bytes:
     """Pickle for the task, by name where this process is a fork of it."""
-    given = current()
-    return dumps(obj, known, verify=verify) if given is None else dumps_by_name(obj, given, verify=verify)
+    given = inherited_state()
+    return dumps(obj, task_classes, verify=verify) if given is None else dumps_by_name(obj, given, verify=verify)
 
 
 def _without_culprits(report: Report, indices: Sequence[int]) -> Report:
@@ -85,6 +85,6 @@ def _travelling(error: BaseException) -> BaseException:
     try:
         loads(_dumps(error))
     except Exception:  # noqa: BLE001 - pickling runs code of the user
-        said = traceback.TracebackException.from_exception(error)  # str(error) may raise
-        return ParallelTaskError(f"{dotted_name(type(error))}: {said} (the exception itself could not be pickled)")
+        formatted = traceback.TracebackException.from_exception(error)  # str(error) may raise
+        return ParallelTaskError(f"{dotted_name(type(error))}: {formatted} (the exception itself could not be pickled)")
     return error

@@ -93,12 +93,12 @@ def _in_other_thread(function: Callable[[Any], Any], item: Any, seconds: float) 
     value = _NOTHING
     try:
         try:
-            _watch.add(deadline)
+            _timer.add(deadline)
             value = function(item)
         finally:
-            _watch.remove(deadline)
+            _timer.remove(deadline)
     except ItemTimeoutError as error:
-        _watch.remove(deadline)  # once more, since it may be what was cut short
+        _timer.remove(deadline)  # once more, since it may be what was cut short
         if value is _NOTHING:
             error.seconds = error.seconds or seconds
             raise
@@ -114,7 +114,7 @@ class _Deadline:
         self.passed = False
 
 
-class _Watch:
+class _DeadlineTimer:
     """Watches deadlines, in a thread that is started with the first.
 
     What it raises in a thread may come while that thread adds or removes a deadline. So no part of this is held by
@@ -163,4 +163,4 @@ def _raise_in(thread: int, error: type[BaseException] | None) -> None:
     )
 
 
-_watch = _Watch()
+_timer = _DeadlineTimer()

@@ -77,9 +77,9 @@ def mark_thread(*, inside: bool) -> None:
 
 def first_time(what: str) -> bool:
     """Return whether this is the first call about *what* in this worker."""
-    told: set[str] = _local.__dict__.setdefault("told", set())
-    known = what in told
-    told.add(what)
+    seen: set[str] = _local.__dict__.setdefault("first_times", set())
+    known = what in seen
+    seen.add(what)
     return not known
 
 

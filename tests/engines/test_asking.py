@@ -55,7 +55,7 @@ def answer(request: bytes) -> bytes:
 def test_answers(engine: str, cluster: Cluster, source: Source) -> None:
     """Each request gets its own answer, from several workers and threads at a time, and soon."""
     module = source(ASK)
-    with connected(engine, cluster.options, 2) as connection, connection.asked(answer) as ask:
+    with connected(engine, cluster.options, 2) as connection, connection.request_channel(answer) as ask:
         assert ask is not None
         times = [each for item in module.work(range(4), ask=ask, count=40) for each in item]
     print(f"median of a request: {1000 * statistics.median(times):.1f} ms")
@@ -70,7 +70,7 @@ def test_large(engine: str, cluster: Cluster, source: Source) -> None:
 def work(item, ask):
     return len(ask(bytes(item)))
 """)
-    with connected(engine, cluster.options, 2) as connection, connection.asked(lambda data: data * 2) as ask:
+    with connected(engine, cluster.options, 2) as connection, connection.request_channel(lambda data: data * 2) as ask:
         assert module.work([0, 1, 8_000_000], ask=ask) == [0, 2, 16_000_000]
 
 
@@ -93,7 +93,7 @@ def work(item, ask):
     ask(b"%d" % item)
     return time.monotonic() - began
 """)
-    with connected(engine, cluster.options, 2) as connection, connection.asked(slowly) as ask:
+    with connected(engine, cluster.options, 2) as connection, connection.request_channel(slowly) as ask:
         slow, *others = module.work(range(4), ask=ask)
     assert slow > 2.9
     assert max(others) < 2
@@ -117,7 +117,7 @@ def work(item, ask):
         return request
 
     with connected(engine, cluster.options, 2) as connection:
-        with connection.asked(never) as ask:
+        with connection.request_channel(never) as ask:
             began = time.monotonic()
             with pytest.raises(ValueError, match="ends the run"):
                 module.work([1, 2], ask=ask)
@@ -155,7 +155,7 @@ def work(item, ask):
         asked.append(request)
         return b"answer"
 
-    with connected(engine, cluster.options, 2) as connection, connection.asked(note) as ask:
+    with connected(engine, cluster.options, 2) as connection, connection.request_channel(note) as ask:
         forged = dataclasses.replace(ask, key=bytes(16))  # type: ignore[type-var]
         assert module.work([0, 1], ask=[ask, forged]) == [b"answer", None]
     assert asked == [b"request"]

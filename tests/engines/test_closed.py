@@ -158,7 +158,7 @@ def test_mailbox(engine: str, cluster: Cluster) -> None:
         reached.append(request)
         return request.upper()
 
-    with connected(engine, cluster.options, 2) as connection, connection.asked(answer) as ask:
+    with connected(engine, cluster.options, 2) as connection, connection.request_channel(answer) as ask:
         door: Any = ask
         mailbox = ray.get_actor(door.mailbox, NAMESPACE)
         good = seal(door.key, ASKS, "1", b"good")

@@ -91,7 +91,7 @@ def test_address_inside(engine: str, cluster: Cluster, dag_file: Callable[[str],
     results = module.double(range(20))
     assert [item for item, _ in results] == [2 * item for item in range(20)]
     assert os.getpid() not in {pid for _, pid in results}
-    with connected(engine, options["backend_options"], 2) as connection, connection.asked(bytes.upper) as ask:  # type: ignore[arg-type]
+    with connected(engine, options["backend_options"], 2) as connection, connection.request_channel(bytes.upper) as ask:  # type: ignore[arg-type]
         asking = dag_file(f"{head}\n@parallel_task(**OPTIONS)\ndef work(item, ask):\n    return ask(item)\n")
         assert asking.work([b"one", b"two"], ask=ask) == [b"ONE", b"TWO"]
 

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from airflow_joblib import ClusterError, parallel_task
+from airflow_joblib.clusters.engine_internals import java_as_known
 from airflow_joblib.clusters.pool import connected
-from airflow_joblib.clusters.private_names import java_as_known
 from tests.engines.helpers import MARKS, SECRET, SLOW, While, on, wait_until, workers_of
 
 if TYPE_CHECKING:

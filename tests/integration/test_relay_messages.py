@@ -30,7 +30,7 @@ from airflow_joblib.taskflow.relay.server import Relay
 from airflow_joblib.taskflow.relay.supervisor_proxy import StandIn, error_that_passes
 from airflow_joblib.taskflow.relay.worker_context import WorkerContext, travelling
 from airflow_joblib.taskflow.relay.worker_setup import Prepare
-from airflow_joblib.taskflow.task.supervisor_lock import InTurn, asked_in_turn, keep_turns
+from airflow_joblib.taskflow.task.supervisor_lock import InTurn, keep_turns, requests_in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -279,7 +279,7 @@ class TestManyAtOnce:
 
         line = Unlocked()
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", line, raising=False)
-        with asked_in_turn(), ThreadPoolExecutor(8) as pool:
+        with requests_in_turn(), ThreadPoolExecutor(8) as pool:
             in_turn: Any = task_runner.SUPERVISOR_COMMS
             found = list(pool.map(lambda n: in_turn.send(comms.GetVariable(key=str(n))).value, range(100)))
             assert in_turn.socket is None
@@ -287,11 +287,11 @@ class TestManyAtOnce:
         assert task_runner.SUPERVISOR_COMMS is line
         keep_turns()
         assert task_runner.SUPERVISOR_COMMS is line
-        with asked_in_turn():
+        with requests_in_turn():
             keep_turns()
         in_turn = task_runner.SUPERVISOR_COMMS
         assert isinstance(in_turn, InTurn)
-        with asked_in_turn():
+        with requests_in_turn():
             assert task_runner.SUPERVISOR_COMMS is in_turn
         assert task_runner.SUPERVISOR_COMMS is in_turn
 

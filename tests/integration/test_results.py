@@ -21,7 +21,7 @@ from airflow.sdk.execution_time import xcom
 from pydantic import BaseModel, JsonValue, TypeAdapter
 
 from airflow_joblib.taskflow.task import xcom as task_xcom
-from airflow_joblib.taskflow.task.fitting import unfit
+from airflow_joblib.taskflow.task.xcom_check import unfit
 
 try:
     from airflow.sdk import serde

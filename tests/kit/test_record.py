@@ -13,7 +13,7 @@ import pytest
 
 from airflow_joblib import parallel_task
 from airflow_joblib.fan_out.record import live
-from airflow_joblib.taskflow.relay.worker_context import current
+from airflow_joblib.taskflow.relay.worker_context import task_context
 from airflow_joblib.taskflow.task import run_display
 from tests.unit.helpers import eventually
 
@@ -33,7 +33,7 @@ def pause(item: float) -> float:
 @contextmanager
 def pushes(act: Callable[[dict[str, Any]], object], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Call *act* before each write of the record."""
-    ti = (current() or {})["ti"]
+    ti = (task_context() or {})["ti"]
     push = type(ti).xcom_push
 
     def observed(self: Any, key: str, value: Any, **kwargs: Any) -> Any:

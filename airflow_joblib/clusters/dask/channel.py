@@ -1,4 +1,4 @@
-"""The task's end of the channel for requests of Dask's workers; :mod:`.dask_worker` has the other."""
+"""The task's end of the channel for requests of Dask's workers; :mod:`.worker` has the other."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.clusters.dask.worker import OPERATION, Ask
-from airflow_joblib.clusters.requests import Known
+from airflow_joblib.clusters.dask.worker import OPERATION, RequestSender
+from airflow_joblib.clusters.requests import SeenRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     from distributed import Client
 
-__all__ = ["asked"]
+__all__ = ["request_channel"]
 
 #: Requests that are answered at a time; the supervisor takes one after another.
 _AT_A_TIME = 4
@@ -24,18 +24,18 @@ _TRIES, _PAUSE = 5, 1.0
 
 
 @contextmanager
-def asked(client: Client, answer: Callable[[bytes], bytes]) -> Iterator[Ask]:
+def request_channel(client: Client, answer: Callable[[bytes], bytes]) -> Iterator[RequestSender]:
     """Answer workers' requests while this is entered; gives what they call.
 
     Args:
         client: The connection to the cluster.
         answer: Answers a request; must not raise.
     """
-    ask = Ask(client.id)
+    ask = RequestSender(client.id)
     threads = ThreadPoolExecutor(_AT_A_TIME, "airflow-joblib answers")
     channel = _Channel(client, ask.key, answer, threads)
     # Dask keeps a few events of this topic anyway, and forgets them after the client.
-    client.subscribe_topic(client.id, channel.rung)
+    client.subscribe_topic(client.id, channel.notified)
     try:
         yield ask
     finally:
@@ -54,14 +54,14 @@ class _Channel:
         self._key = key
         self._make_answer = answer
         self._threads = threads
-        self._known = Known()
+        self._known = SeenRequests()
         self._tasks: set[asyncio.Task[object]] = set()
 
-    def rung(self, event: tuple[float, Any]) -> None:
+    def notified(self, event: tuple[float, Any]) -> None:
         """Fetch the request of a worker that has sent a notification."""
-        _, told = event
-        if isinstance(told, dict) and told.get("channel") == self._key:
-            self._start(self._exchange(str(told["address"])))
+        _, notification = event
+        if isinstance(notification, dict) and notification.get("channel") == self._key:
+            self._start(self._exchange(str(notification["address"])))
 
     def _start(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -74,7 +74,7 @@ class _Channel:
         scheduler: Any = self._client.scheduler
         try:
             waiting = await scheduler.proxy(msg=message, worker=address)
-        except Exception:  # noqa: BLE001 - the worker has gone; or rings again
+        except Exception:  # noqa: BLE001 - the worker has gone; or notifies again
             return False
         for number, request in waiting:
             # What a worker reports that it waits for may be older than the answer that it has had.

@@ -17,10 +17,10 @@ from joblib._dask import DaskDistributedBackend
 
 from airflow_joblib.clusters.dask import channel, worker
 from airflow_joblib.clusters.engine import Engine, Options, check_software, software, unreachable, warn_of_open
+from airflow_joblib.clusters.engine_internals import check_object
 from airflow_joblib.clusters.local_folder import OwnFolder
-from airflow_joblib.clusters.private_names import check_object
 from airflow_joblib.system.daemon_thread import OwnThread
-from airflow_joblib.system.private_start import trackers
+from airflow_joblib.system.isolated_start import trackers
 from airflow_joblib.system.process_start import SAFE_PATH
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ class _Dask(Engine):
         # The backend knows the payload by its identity, and puts what it has scattered in its place.
         return worker.run_chunk, (self._run, self._scattered, self._payload, data, indices)
 
-    def asked(self, answer: Callable[[bytes], bytes]) -> AbstractContextManager[Callable[[bytes], bytes]]:
-        return channel.asked(self._client, answer)
+    def request_channel(self, answer: Callable[[bytes], bytes]) -> AbstractContextManager[Callable[[bytes], bytes]]:
+        return channel.request_channel(self._client, answer)
 
     def why_gone(self) -> str | None:
         return None if self._client.status == "running" else f"the connection is {self._client.status}"
@@ -164,5 +164,5 @@ class _Dask(Engine):
         del resources
         if self._client.status != "running":
             return []
-        told = self._client.run(worker.leave, self._run, failed=failed, on_error="ignore")
-        return [text for texts in told.values() for text in texts]
+        failures = self._client.run(worker.leave, self._run, failed=failed, on_error="ignore")
+        return [text for texts in failures.values() for text in texts]

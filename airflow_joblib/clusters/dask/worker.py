@@ -2,8 +2,8 @@
 
 ::
 
-    item ─► Ask ─ notification: an event of the worker, with its address and no more ─► scheduler ─► the task's client
-                  exchange: an answer there, what waits back ◄───────────────────────────────┘
+    item ─► RequestSender ─ notification: an event of the worker, its address alone ─► scheduler ─► the task's client
+                  exchange: an answer there, what waits back ◄──────────────────────────────────────────┘
 
 Requests and answers pass through the scheduler on their way and rest nowhere. A lost notification is sent again.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.records import Payload
 
-__all__ = ["OPERATION", "Ask", "leave", "run_chunk", "stop_serving", "without_copies"]
+__all__ = ["OPERATION", "RequestSender", "leave", "run_chunk", "stop_serving", "without_copies"]
 
 #: What a worker calls the exchange of requests and answers.
 OPERATION = "airflow_joblib_exchange"
@@ -62,7 +62,7 @@ class _Request:
 
 
 @dataclass(frozen=True)
-class Ask:
+class RequestSender:
     """Sends a request from a worker to the task's process, and returns the answer.
 
     Attributes:
@@ -74,7 +74,7 @@ class Ask:
     key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     def __call__(self, data: bytes) -> bytes:
-        """Ask, and wait for the answer."""
+        """Send a request, and wait for the answer."""
         worker = _this_worker()
         worker.handlers.setdefault(OPERATION, exchange)
         request, number = _Request(data), f"{next(_numbers)}-{secrets.token_hex(8)}"
@@ -101,7 +101,7 @@ class Ask:
 
 
 def _this_worker() -> Worker:
-    """Return the worker of this process; where there are several, any of them can ring."""
+    """Return the worker of this process; where there are several, any of them can send a notification."""
     return next(worker for worker in list(Worker._instances) if worker.status in _RUNNING)  # noqa: SLF001
 
 

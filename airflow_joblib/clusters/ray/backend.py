@@ -86,9 +86,9 @@ class Backend(RayBackend):
         """Hand a batch over; the callback gets its result, or the error."""
         self._dispatcher.submit(func, callback)
 
-    def ask_all(self, function: Callable[..., Any], *args: object, timeout: float | None) -> list[Any]:
+    def call_all(self, function: Callable[..., Any], *args: object, timeout: float | None) -> list[Any]:
         """Return what a function returns in every actor's process that is there; None for one that didn't answer."""
-        return self._dispatcher.ask_all(function, args, timeout, self._gone)
+        return self._dispatcher.call_all(function, args, timeout, self._gone)
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001, FBT002 - joblib's signature
         """End the actors."""
@@ -130,20 +130,20 @@ class _Dispatcher:
         self._waiting.append((batch, callback))
         self._dispatch()
 
-    def ask_all(
+    def call_all(
         self, function: Callable[..., Any], args: Iterable[Any], timeout: float | None, gone: Callable[[], str | None]
     ) -> list[Any]:
         """Run a function in every actor's process that is there; wait no longer than the cluster is."""
         with self._lock:
             places = sorted(self._busy)
         actors = [self._pool._actor_pool[place][0] for place in places]  # noqa: SLF001
-        asked = [actor.run_batch.remote(function, [(args, {})]) for actor in actors]
-        until, left = float("inf") if timeout is None else time.monotonic() + timeout, list(asked)
+        pending = [actor.run_batch.remote(function, [(args, {})]) for actor in actors]
+        until, left = float("inf") if timeout is None else time.monotonic() + timeout, list(pending)
         while left and time.monotonic() < until:
             if gone():
-                return [None] * len(asked)
+                return [None] * len(pending)
             left = ray.wait(left, num_returns=len(left), timeout=min(_LOOK, max(0.0, until - time.monotonic())))[1]
-        return [None if ref in left else _answer(ref) for ref in asked]
+        return [None if ref in left else _answer(ref) for ref in pending]
 
     def end(self) -> None:
         """Hand over nothing more."""
@@ -182,12 +182,12 @@ class _Dispatcher:
             self._changed.clear()
             if until is not None and time.monotonic() >= until and not self._ended:
                 until = None
-                self._tell_of_missing()
+                self._warn_of_missing()
             with suppress(Exception):  # that the cluster is lost is for the run to see
                 self._replace()
                 self._dispatch()
 
-    def _tell_of_missing(self) -> None:
+    def _warn_of_missing(self) -> None:
         with self._lock:
             there = len(self._busy)
         if there < self._size:

@@ -1,4 +1,4 @@
-"""The task's end of the channel for workers' requests, and the actor in between; :mod:`.ray_worker` has theirs."""
+"""The task's end of the channel for workers' requests, and the actor in between; :mod:`.worker` has theirs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from airflow_joblib.clusters.ray.worker import NAMESPACE, Ask
-from airflow_joblib.clusters.requests import Known
+from airflow_joblib.clusters.ray.worker import NAMESPACE, RequestSender
+from airflow_joblib.clusters.requests import SeenRequests
 from airflow_joblib.clusters.sealed import ANSWERS, ASKS, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["asked"]
+__all__ = ["request_channel"]
 
 log = logging.getLogger("airflow_joblib")
 
@@ -66,14 +66,14 @@ def _mailbox_class() -> type:
 
 
 @contextmanager
-def asked(answer: Callable[[bytes], bytes], gone: Callable[[], str | None]) -> Iterator[Ask]:
+def request_channel(answer: Callable[[bytes], bytes], gone: Callable[[], str | None]) -> Iterator[RequestSender]:
     """Answer workers' requests while this is entered; gives what they call.
 
     Args:
         answer: Answers a request; must not raise.
         gone: Returns why the cluster is no more, or None.
     """
-    ask = Ask(f"airflow-joblib-{secrets.token_hex(16)}")
+    ask = RequestSender(f"airflow-joblib-{secrets.token_hex(16)}")
     options: dict[str, Any] = {"name": ask.mailbox, "namespace": NAMESPACE, "num_cpus": 0}
     if _HEAD in ray.cluster_resources():
         options["resources"] = {_HEAD: 0.001}
@@ -93,7 +93,7 @@ class _Channel:
         self._key = key
         self._make_answer = answer
         self._closed = threading.Event()
-        self._known = Known()
+        self._known = SeenRequests()
         self._answering = ThreadPoolExecutor(_AT_A_TIME, "airflow-joblib answers")
         self._listening = threading.Thread(target=self._listen, name="airflow-joblib mailbox", daemon=True)
         self._listening.start()

@@ -65,14 +65,14 @@ def _call(function: Callable[[], Any]) -> Any:
     return function()
 
 
-def _in_time(asked: Mapping[Any, str]) -> list[Any]:
+def _in_time(pending: Mapping[Any, str]) -> list[Any]:
     """Wait for answers, and return those that there are; log where there is none from."""
     done: list[Any] = []
-    if not asked:
+    if not pending:
         return done
-    done, late = ray.wait(list(asked), num_returns=len(asked), timeout=_START)
+    done, late = ray.wait(list(pending), num_returns=len(pending), timeout=_START)
     for ref in late:
-        log.warning("%s", _NO_ANSWER.format(asked[ref], _START))
+        log.warning("%s", _NO_ANSWER.format(pending[ref], _START))
     return done
 
 
@@ -85,26 +85,26 @@ class _Ray(Engine):
         self.place = address or "a local cluster"
         self.local = session.is_local()
         self._head = Head(address)
-        self._asked = self._ask(software)  # which is looked at while the workers start
+        self._software = self._on_every_node(software)  # which is looked at while the workers start
         self.slots = int(ray.cluster_resources().get("CPU", 0))
         if not self.slots:
             msg = f"The Ray cluster at {self.place} has no CPU. Add a node: `ray start --address=...`"
             raise ClusterError(msg)
         self._sent: tuple[Payload, worker.FromStore] | None = None
 
-    def _ask(self, function: Callable[[], Any]) -> dict[Any, str]:
+    def _on_every_node(self, function: Callable[[], Any]) -> dict[Any, str]:
         """Have every node that has CPUs call a function; gives where what it returns will be."""
-        asked = {}
+        pending = {}
         for node in ray.nodes():
             if node["Alive"] and node["Resources"].get("CPU"):
                 there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                ask = ray.remote(_call).options(num_cpus=0, scheduling_strategy=there)
-                asked[ask.remote(function)] = f"at {node['NodeManagerAddress']} (node {node['NodeID'][:8]})"
-        return asked
+                call = ray.remote(_call).options(num_cpus=0, scheduling_strategy=there)
+                pending[call.remote(function)] = f"at {node['NodeManagerAddress']} (node {node['NodeID'][:8]})"
+        return pending
 
     def _check_software(self) -> None:
-        asked, self._asked = self._asked, {}
-        check_software("ray", {asked[ref]: self._answer(ref) for ref in _in_time(asked)})
+        pending, self._software = self._software, {}
+        check_software("ray", {pending[ref]: self._answer(ref) for ref in _in_time(pending)})
 
     def _answer(self, ref: Any) -> dict[str, str | None]:
         try:
@@ -124,8 +124,8 @@ class _Ray(Engine):
 
     def everywhere(self, function: Callable[[], Any]) -> Mapping[str, Any]:
         self._check_software()
-        asked = self._ask(function)
-        return {asked[ref]: self._got(ref) for ref in _in_time(asked)}
+        pending = self._on_every_node(function)
+        return {pending[ref]: self._got(ref) for ref in _in_time(pending)}
 
     def backend(self, run: str, payload: Payload) -> Any:
         if has_actors():  # which hold the CPUs that these would wait for
@@ -141,8 +141,8 @@ class _Ray(Engine):
         self._check_software()  # before the first chunk
         return self._call, (data, indices)
 
-    def asked(self, answer: Callable[[bytes], bytes]) -> AbstractContextManager[Callable[[bytes], bytes]]:
-        return channel.asked(answer, self.why_gone)
+    def request_channel(self, answer: Callable[[bytes], bytes]) -> AbstractContextManager[Callable[[bytes], bytes]]:
+        return channel.request_channel(answer, self.why_gone)
 
     def why_gone(self) -> str | None:
         return self._head.why_gone()
@@ -151,7 +151,7 @@ class _Ray(Engine):
         """Stop what runs, and have resources left; the pool then ends its actors' processes, and all goes with them."""
         if not (resources or failed) or self.why_gone():
             return []
-        told = self._backend.ask_all(
+        failures = self._backend.call_all(
             functools.partial(clusters_worker.leave, failed=failed), self._run, timeout=_GRACE if failed else None
         )
-        return [text for texts in told for text in (["a worker ended"] if texts is None else texts)]
+        return [text for texts in failures for text in (["a worker ended"] if texts is None else texts)]

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from airflow_joblib.clusters.engine import check_reachable, unreachable
+from airflow_joblib.clusters.engine_internals import check_object
 from airflow_joblib.clusters.local_folder import OwnFolder
-from airflow_joblib.clusters.private_names import check_object
 from airflow_joblib.exceptions import ClusterError
 from airflow_joblib.system.daemon_thread import OwnThread
 from airflow_joblib.system.shared_memory import SharedMemory
@@ -198,8 +198,8 @@ def _refused(error: Exception, address: str, timeout: float) -> ClusterError:
             f"the cluster with Python {python} and pip install 'ray=={ray.__version__}', or the task with its versions."
         )
         return ClusterError(msg)
-    told = re.findall(r'details = "(.+)"', text) or [text.rpartition("\n")[2]]
-    return unreachable("ray", address, timeout, told[0].rstrip("."), _START)
+    details = re.findall(r'details = "(.+)"', text) or [text.rpartition("\n")[2]]
+    return unreachable("ray", address, timeout, details[0].rstrip("."), _START)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 ::
 
-    item ─► Ask ─► an actor, the mailbox, where requests wait ◄─ the task's process takes them, and brings the answers
+    item ─► RequestSender ─► an actor, the mailbox, where requests wait ◄─ the task's process: takes them, answers
 
 Requests and answers pass through the mailbox's process, which ends with the run.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.records import Payload
 
-__all__ = ["NAMESPACE", "Ask", "FromStore", "run_chunk"]
+__all__ = ["NAMESPACE", "FromStore", "RequestSender", "run_chunk"]
 
 #: Of the mailboxes' names.
 NAMESPACE = "airflow-joblib"
@@ -43,7 +43,7 @@ _lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Ask:
+class RequestSender:
     """Sends a request from a worker to the task's process, and returns the answer.
 
     Attributes:
@@ -56,7 +56,7 @@ class Ask:
     key: bytes = field(default_factory=functools.partial(secrets.token_bytes, 32), repr=False)
 
     def __call__(self, data: bytes) -> bytes:
-        """Ask, and wait for the answer."""
+        """Send a request, and wait for the answer."""
         try:
             number = secrets.token_hex(16)
             waiting = _mailbox(self.mailbox).ask.remote(number, seal(self.key, ASKS, number, data))

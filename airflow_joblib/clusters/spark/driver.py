@@ -101,7 +101,7 @@ class Driver:
         self._conf = dict(conf)
         self._secret = secret
         self._timeout = timeout
-        self._said = _Said()
+        self._log = _DriverLog()
         self._thread = OwnThread("airflow-joblib Spark", lambda: None, KeyboardInterrupt)
         self._folder = ""
 
@@ -110,7 +110,7 @@ class Driver:
             undo.enter_context(_turn())
             undo.callback(self._thread.end)
             undo.enter_context(_restored())
-            undo.callback(self._said.close)
+            undo.callback(self._log.close)
             undo.enter_context(self._own_folder())
             undo.callback(self._end)
             self._launch()
@@ -132,17 +132,17 @@ class Driver:
     @property
     def last_words(self) -> str:
         """What the driver has logged of errors last, as the end of a sentence."""
-        return f": {told}" if (told := self._said.error()) else ""
+        return f": {error}" if (error := self._log.error()) else ""
 
     def _launch(self) -> None:
         settings = SparkConf(loadDefaults=False)
         settings.setAll([(name, value) for name, value in self._conf.items() if name.startswith(_OF_JAVA)])
         # In a session of its own it outlives a kill of the task's process group, and clears its files away.
-        streams = {"stdout": subprocess.DEVNULL, "stderr": self._said.end, "start_new_session": True}
+        streams = {"stdout": subprocess.DEVNULL, "stderr": self._log.end, "start_new_session": True}
         try:
             SparkContext._ensure_initialized(gateway=launch_gateway(settings, streams))  # noqa: SLF001
         except Exception as error:
-            self._said.close()
+            self._log.close()
             why = self.last_words or f": {error}"
             msg = f"Spark's driver, a Java process, ended as it started{why}. Nothing has run."
             raise ClusterError(msg) from error
@@ -166,7 +166,7 @@ class Driver:
                 session: SparkSession = starting.result(0.1)
                 return session
             now = time.monotonic()
-            refused = refused or (now if self._said.has(_REFUSED) else 0.0)
+            refused = refused or (now if self._log.has(_REFUSED) else 0.0)
             if (refused and now - refused > self._timeout) or now - began > self._timeout + _START_SECONDS:
                 why = "its master refused the application, or did not answer; it may have another `secret`"
                 raise unreachable("spark", self._master, self._timeout, why, START)
@@ -233,7 +233,7 @@ def _restored() -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
-class _Said:
+class _DriverLog:
     """What the driver's process writes to its standard error: its last lines, for messages.
 
     Attributes:
@@ -244,7 +244,7 @@ class _Said:
         own, self.end = os.pipe()
         self._lines: deque[str] = deque(maxlen=200)
         self._closed = False
-        self._reader = threading.Thread(target=self._read, args=(own,), name="airflow-joblib Spark says", daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(own,), name="airflow-joblib Spark log", daemon=True)
         self._reader.start()
 
     def _read(self, own: int) -> None:

@@ -26,7 +26,7 @@ from airflow_joblib.clusters.engine import (
     unreachable,
     warn_of_open,
 )
-from airflow_joblib.clusters.private_names import check_object, java_as_known
+from airflow_joblib.clusters.engine_internals import check_object, java_as_known
 from airflow_joblib.clusters.spark import worker
 from airflow_joblib.clusters.spark.backend import Backend
 from airflow_joblib.clusters.spark.driver import START, Driver, check_java, named_error, session_of_task
@@ -186,10 +186,10 @@ class _Spark(Engine):
             executors = str(self._scheduler().getExecutorIds())
         if _fit.get(self._context) == executors:
             return
-        self._ask_for_software()
+        self._check_workers()
         _fit[self._context] = executors
 
-    def _ask_for_software(self) -> None:
+    def _check_workers(self) -> None:
         try:
             places = self._context.parallelize(range(self.slots), self.slots)
             found = self._by_place(places.map(worker.software_here).collect())
@@ -267,9 +267,11 @@ class _Spark(Engine):
             everywhere = everywhere.barrier()
         leave = functools.partial(worker.leave, self._run, failed)
         try:
-            told = thread.submit(everywhere.mapPartitions(leave).collect).result(_GRACE if failed else LEAVING + _GRACE)
-            self.parting = [each for _, said in told for each in said]
-            return [text for texts, _ in told for text in texts]
+            answers = thread.submit(everywhere.mapPartitions(leave).collect).result(
+                _GRACE if failed else LEAVING + _GRACE
+            )
+            self.parting = [each for _, lines in answers for each in lines]
+            return [text for texts, _ in answers for text in texts]
         except TimeoutError:
             return ["workers did not answer"]
         finally:

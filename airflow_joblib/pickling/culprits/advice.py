@@ -1,4 +1,4 @@
-"""Say why an object can't reach a worker, and what to do instead.
+"""Why an object can't reach a worker, and what to do instead.
 
 Types are known by dotted name and looked up along the type's MRO, so that no driver, client or framework is ever
 imported, and a subclass of the user's gets its base's advice. Only names of types, and a line of a file, ever enter

@@ -21,8 +21,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_joblib.system import isolation
-from airflow_joblib.system.private_start import process
-from airflow_joblib.system.private_start.handover import read
+from airflow_joblib.system.isolated_start import process
+from airflow_joblib.system.isolated_start.handover import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

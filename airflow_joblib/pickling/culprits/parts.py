@@ -18,7 +18,7 @@ from airflow_joblib.pickling.by_value import instance_dict
 from airflow_joblib.pickling.culprits.containers import Child, of_items, of_sequence, of_set, short
 from airflow_joblib.pickling.culprits.objects import of_object
 from airflow_joblib.pickling.named import is_dispatcher
-from airflow_joblib.pickling.own_modules.dependencies import current
+from airflow_joblib.pickling.own_modules.dependencies import current_dependencies
 from airflow_joblib.pickling.own_modules.modules_of import submodules
 from airflow_joblib.pickling.own_modules.own_parts import named_by
 from airflow_joblib.pickling.pickler import Pickler
@@ -60,7 +60,7 @@ def _of_function(function: types.FunctionType) -> Iterator[Child]:
     yield from _named("annotation", state.get("__annotations__") or {})
     for module in submodules(state):
         yield Child(f"module {module.__name__}", module)
-    for module in needs.imported_by(function) if (needs := current()) else ():
+    for module in needs.imported_by(function) if (needs := current_dependencies()) else ():
         yield Child(f"import {module.__name__}", module)
     for module, names in named_by(function, state.get("__globals__", {})) if needs is None else ():
         yield from _named(f"module {module.__name__} → attribute", {name: vars(module)[name] for name in names})
@@ -106,7 +106,7 @@ def _of_partial(partial: functools.partial[object]) -> Iterator[Child]:
 
 
 def _of_module(module: types.ModuleType) -> Iterator[Child]:
-    if (needs := current()) and needs.owns(module):
+    if (needs := current_dependencies()) and needs.owns(module):
         yield from _named("attribute", needs.sent_of(module))
         return
     reduced: Any = Pickler.dispatch_table[types.ModuleType](module)

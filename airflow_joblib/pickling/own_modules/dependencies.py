@@ -27,7 +27,7 @@ from airflow_joblib.pickling.own_modules.own_parts import parts_of_function, res
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["Dependencies", "collecting", "current", "no_dependencies"]
+__all__ = ["Dependencies", "collecting", "current_dependencies", "no_dependencies"]
 
 _current: ContextVar[Dependencies | None] = ContextVar("airflow_joblib_dependencies", default=None)
 
@@ -39,7 +39,7 @@ _ASKS_BY_NAME = frozenset({"__dict__", "attrgetter", "dir", "getattr", "getmembe
 _SEEN_TO = frozenset({"airflow_joblib", "cloudpickle", "joblib"}) | sys.stdlib_module_names
 
 
-def current() -> Dependencies | None:
+def current_dependencies() -> Dependencies | None:
     """Return what is collected in this context, None where workers have the task's own ``sys.path``."""
     return _current.get()
 

@@ -8,7 +8,7 @@ from types import CellType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.pickling.by_value import is_own
-from airflow_joblib.system.private_names import gone
+from airflow_joblib.system.internals import gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

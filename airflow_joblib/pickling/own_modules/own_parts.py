@@ -18,15 +18,15 @@ import cloudpickle
 
 from airflow_joblib.pickling.by_value import importable, left_behind
 from airflow_joblib.pickling.finding import is_found, values_of
-from airflow_joblib.pickling.own_modules import made as own_modules_made
+from airflow_joblib.pickling.own_modules import worker_modules
 from airflow_joblib.pickling.own_modules.asked_names import asks_for_all, words_in, words_of
 from airflow_joblib.pickling.own_modules.bytecode import absolute_name, imports_of, names_of
-from airflow_joblib.system.private_names import gone
+from airflow_joblib.system.internals import gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from airflow_joblib.pickling.own_modules.made import Place
+    from airflow_joblib.pickling.own_modules.worker_modules import Place
 
 __all__ = ["OwnParts", "goes_by_value", "named_by", "parts_of_function", "rest_of"]
 
@@ -53,10 +53,10 @@ class _Module:
         attributes = {key: values[key] for key in _OF_IMPORT if key in values}
         if "__path__" in attributes:
             attributes["__path__"] = list(attributes["__path__"])
-        self._parts = name, own_modules_made.home_of(name), attributes
+        self._parts = name, worker_modules.home_of(name), attributes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return own_modules_made.module, self._parts
+        return worker_modules.module, self._parts
 
 
 class _Namespace:
@@ -98,7 +98,7 @@ class OwnParts:
 
     def reduce_function(self, function: FunctionType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return how a function by value travels, given cloudpickle's reduction of it to its parts."""
-        module = own_modules_made.module_of(function.__globals__)
+        module = worker_modules.module_of(function.__globals__)
         if module is None or not goes_by_value(module.__name__):
             return reduced
         code, closure, attributes, state, set_state = parts_of_function(reduced)
@@ -112,7 +112,7 @@ class OwnParts:
             more.append((self._namespace(held.__name__), {name: vars(held)[name] for name in names}))
         made = self._namespace(name), code, closure, place
         given = set_state, (attributes, state), more
-        return own_modules_made.make_function, made, given, None, None, own_modules_made.fill_function
+        return worker_modules.make_function, made, given, None, None, worker_modules.fill_function
 
     def _named(self, place: Place | None, obj: object) -> list[tuple[_Namespace, dict[str, Any]]]:
         """Return what puts an object under its name into its module."""
@@ -157,9 +157,9 @@ def parts_of_function(reduced: tuple[Any, ...]) -> tuple[Any, Any, dict[str, Any
 def place_of(obj: Any) -> Place | None:
     """Return where a function or class by value is found; None where its name leads elsewhere, or it was sent here."""
     module, name = obj.__module__, obj.__qualname__
-    if not goes_by_value(module) or not is_found(obj, module, name) or not own_modules_made.is_home(module):
+    if not goes_by_value(module) or not is_found(obj, module, name) or not worker_modules.is_home(module):
         return None
-    return own_modules_made.home_of(module), module, name
+    return worker_modules.home_of(module), module, name
 
 
 def rest_of(function: FunctionType, used: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ log = logging.getLogger("airflow_joblib")
 @contextmanager
 def cluster_services(
     engine: str,
-    asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],
+    channel: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],
     supervisor: Any,
     context: Mapping[str, bytes] | None,
 ) -> Iterator[ClusterServices]:
@@ -46,12 +46,12 @@ def cluster_services(
 
     Args:
         engine: Name of the backend.
-        asked: The engine's channel.
+        channel: The engine's channel.
         supervisor: The task's own line to its supervisor.
         context: What of the task's context can travel.
     """
     task = _Task(supervisor)
-    with asked(task.answer) as ask:
+    with channel(task.answer) as ask:
         factory = worker_side.SessionFactory(engine, ask, context, task_log.levels())
         worker_side.made_here.add(factory.number)
         try:

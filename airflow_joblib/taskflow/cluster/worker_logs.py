@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.system.import_hooks import when_imported
-from airflow_joblib.system.private_names import need
+from airflow_joblib.system.internals import need
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_names import MASKERS
 from airflow_joblib.taskflow.cluster.thread_route import current_route

@@ -90,7 +90,7 @@ class TaskSession(RunSession):
         """ThreadRoute this thread."""
         current_route.set(ThreadRoute(self, self._ask))
 
-    def said(self) -> list[bytes]:
+    def take_log_lines(self) -> list[bytes]:
         """Return, and forget, the lines that this thread has logged."""
         route = current_route.get()
         return [] if route is None else route.take()

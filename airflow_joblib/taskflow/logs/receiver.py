@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from airflow_joblib.system import private_folder
+from airflow_joblib.system import socket_folder
 from airflow_joblib.taskflow.logs.sender import LONGEST, PATIENCE
 from airflow_joblib.taskflow.relay import handshake
 
@@ -85,7 +85,7 @@ class Receiver:
         self.key = secrets.token_bytes(32)
         self._handle = handle
         self._closing = False
-        self._folder = private_folder.make("s")
+        self._folder = socket_folder.make("s")
         self.address = str(self._folder / "s")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._wake, self._woken = socket.socketpair()
@@ -112,7 +112,7 @@ class Receiver:
             self._thread.join()
         finally:
             _of_this_process.remove(self)
-            private_folder.remove(self._folder)
+            socket_folder.remove(self._folder)
 
     def _run(self) -> None:
         try:

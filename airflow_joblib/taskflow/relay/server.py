@@ -17,7 +17,7 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Self
 
-from airflow_joblib.system import private_folder
+from airflow_joblib.system import socket_folder
 from airflow_joblib.taskflow.relay import framing as lines
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Relay:
         self._closed = False
 
     def __enter__(self) -> Self:
-        self._folder = private_folder.make("relay")
+        self._folder = socket_folder.make("relay")
         try:
             self.address = str(self._folder / "relay")
             self._listener = socket.socket(socket.AF_UNIX)
@@ -63,7 +63,7 @@ class Relay:
             self._listener.listen(_WAITING)
             self._listener.setblocking(False)  # noqa: FBT003 - the method's only argument
         except BaseException:
-            private_folder.remove(self._folder)
+            socket_folder.remove(self._folder)
             raise
         _open.add(self)
         self._acceptor = self._start(self._accept)
@@ -76,7 +76,7 @@ class Relay:
         for end in tuple(self._lines):
             with suppress(OSError):  # not connected any more
                 end.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
-        private_folder.remove(self._folder)
+        socket_folder.remove(self._folder)
         until = time.monotonic() + _GRACE
         self._acceptor.join(_GRACE)  # first: it may be about to start another one
         for thread in tuple(self._threads):

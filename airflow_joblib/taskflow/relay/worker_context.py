@@ -17,7 +17,7 @@ from airflow_joblib.taskflow import airflow_internals
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["WorkerContext", "current", "travelling"]
+__all__ = ["WorkerContext", "task_context", "travelling"]
 
 _TI_ID = "ti_id"
 _VALUES = "`run_id`, `ds`, `logical_date`, `params`, `try_number` and `map_index` are there"
@@ -38,7 +38,7 @@ _PREVIOUS = {
 }
 
 
-def current() -> Mapping[str, Any] | None:
+def task_context() -> Mapping[str, Any] | None:
     """Return the context of the task that runs here; None where none does."""
     from airflow.sdk import get_current_context
 

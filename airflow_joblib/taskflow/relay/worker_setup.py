@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.pickling.inherited import current
+from airflow_joblib.pickling.inherited import inherited_state
 from airflow_joblib.system.import_hooks import when_imported
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_names import CONTEXT, DATABASE, LOOK_FOR_RUNNER, NO_DATABASE, TASK_RUNNER
@@ -66,7 +66,7 @@ class Prepare:
         """Prepare this process."""
         if os.getpid() == self.task:  # a backend that runs "workers" in the task's own process
             return
-        if current() is not None:  # a fork of the task, which has Airflow and the context already
+        if inherited_state() is not None:  # a fork of the task, which has Airflow and the context already
             when_imported(TASK_RUNNER, self._set_supervisor)
             if not _complete_context():  # of a fork from before the task had one
                 when_imported(CONTEXT, self._set_context)
@@ -92,9 +92,9 @@ class Prepare:
 
 def _complete_context() -> bool:
     """Add to the task's own context what that of any other worker has beside it; return whether there is one."""
-    from airflow_joblib.taskflow.relay.worker_context import current as current_context
+    from airflow_joblib.taskflow.relay.worker_context import task_context
 
-    context: Any = current_context()
+    context: Any = task_context()
     if context is not None and "ti" in context:
         context.setdefault("try_number", context["ti"].try_number)
         context.setdefault("map_index", context["ti"].map_index)

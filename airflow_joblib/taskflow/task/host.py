@@ -52,21 +52,21 @@ class Task(Host):
     def cluster_services(
         self,
         engine: str,
-        asked: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],
+        channel: Callable[[Callable[[bytes], bytes]], AbstractContextManager[Callable[[bytes], bytes] | None]],
     ) -> AbstractContextManager[ClusterServices]:
         """Serve the workers of a cluster for the length of a run: their requests for Airflow, and their logs."""
         from airflow_joblib.taskflow.cluster.task_side import cluster_services
 
-        return cluster_services(engine, asked, airflow_internals.supervisor(), _context())
+        return cluster_services(engine, channel, airflow_internals.supervisor(), _context())
 
     @contextmanager
     def watched(self) -> Iterator[Callable[[], None]]:
         """Watch a run in the task's process: end it from outside, mark its threads' records, queue their requests."""
         from airflow_joblib.taskflow.logs import task_log
         from airflow_joblib.taskflow.task import termination
-        from airflow_joblib.taskflow.task.supervisor_lock import asked_in_turn
+        from airflow_joblib.taskflow.task.supervisor_lock import requests_in_turn
 
-        with termination.watched() as check, task_log.item_marks(), asked_in_turn():
+        with termination.watched() as check, task_log.item_marks(), requests_in_turn():
             yield check
 
     def result_check(self, call: Call) -> Callable[[int, object], str | None] | None:
@@ -145,6 +145,6 @@ def of_this_process() -> Task:
 
 
 def _context() -> dict[str, bytes] | None:
-    from airflow_joblib.taskflow.relay.worker_context import current, travelling
+    from airflow_joblib.taskflow.relay.worker_context import task_context, travelling
 
-    return travelling(worker_context) if (worker_context := current()) is not None else None
+    return travelling(worker_context) if (worker_context := task_context()) is not None else None

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.taskflow import airflow_internals
-from airflow_joblib.taskflow.relay.worker_context import current
+from airflow_joblib.taskflow.relay.worker_context import task_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ def _send(figures: Figures) -> None:
 
 
 def _tags(figures: Figures) -> dict[str, str]:
-    ti = (current() or {}).get("ti")
+    ti = (task_context() or {}).get("ti")
     of_task = {} if ti is None else {"dag_id": ti.dag_id, "task_id": ti.task_id}
     return {**of_task, "backend": figures.backend}
 

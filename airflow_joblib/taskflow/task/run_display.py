@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.fan_out.record.fitting import RUNS, document
 from airflow_joblib.fan_out.record.live import EVERY, PATIENCE
 from airflow_joblib.system import clock
-from airflow_joblib.taskflow.relay.worker_context import current
+from airflow_joblib.taskflow.relay.worker_context import task_context
 from airflow_joblib.taskflow.task import masks
 from airflow_joblib.taskflow.task.supervisor_lock import keep_turns
 from airflow_joblib.taskflow.task.xcom import when_over
@@ -141,7 +141,7 @@ def _identity(ti: Any) -> tuple[Any, ...]:
 
 def run_display() -> RunDisplay | None:
     """Return what shows a run of the current task that begins now; None where no task runs here."""
-    ti = (current() or {}).get("ti")
+    ti = (task_context() or {}).get("ti")
     if ti is None:
         return None
     keep_turns()  # an end may be written when no run goes on any more

@@ -11,7 +11,7 @@ from airflow_joblib.taskflow import airflow_internals
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["InTurn", "asked_in_turn", "keep_turns"]
+__all__ = ["InTurn", "keep_turns", "requests_in_turn"]
 
 
 class InTurn:
@@ -46,7 +46,7 @@ class InTurn:
 
 
 @contextmanager
-def asked_in_turn() -> Iterator[None]:
+def requests_in_turn() -> Iterator[None]:
     """Let threads take turns at the supervisor's line, where it doesn't see to that itself."""
     line = airflow_internals.supervisor()
     if not _needs_turns(line):

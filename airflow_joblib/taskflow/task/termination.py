@@ -41,16 +41,16 @@ def watched() -> Iterator[Callable[[], None]]:
     may get lost in a destructor, or in code of the user that catches everything.
     """
     supervisor = os.getppid()
-    with _sigterm() as asked:
+    with _sigterm() as was_sent:
 
         def check() -> None:
-            if asked():
+            if was_sent():
                 raise TaskKilledError(_SIGTERM)
             if os.getppid() != supervisor:
                 raise TaskKilledError(_NO_SUPERVISOR)
 
         yield check
-        if asked():
+        if was_sent():
             raise TaskKilledError(_SIGTERM)
 
 

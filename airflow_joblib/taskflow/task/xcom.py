@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.system import plain_json
 from airflow_joblib.taskflow import airflow_internals
-from airflow_joblib.taskflow.relay.worker_context import current
+from airflow_joblib.taskflow.relay.worker_context import task_context
 from airflow_joblib.taskflow.task import masks
-from airflow_joblib.taskflow.task.fitting import serialized, unfit
+from airflow_joblib.taskflow.task.xcom_check import serialized, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,7 +51,7 @@ def is_whole_task(function: object) -> bool:
 
 
 def _context() -> Mapping[str, Any]:
-    return current() or {}
+    return task_context() or {}
 
 
 def check_of(function: object) -> Callable[[int, object], str | None] | None:

@@ -19,5 +19,5 @@ def test_call_that_does_not_load() -> None:
     payload = Payload(b"no pickle", dumps([Item]))
     report = pickle.loads(worker.run_chunk("a run", payload, b"", [0]))
     assert [type(failure.error) for failure in report.failures] == [pickle.UnpicklingError]
-    assert Item not in reports.known
+    assert Item not in reports.task_classes
     assert not worker.visited()

@@ -288,14 +288,14 @@ def test_bad_environment(name: str, text: str, message: str, monkeypatch: pytest
 def test_decorator_beats_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The configuration holds where the decorator says nothing; its argument beats the configuration."""
     from airflow_joblib.fan_out.host import Host
-    from airflow_joblib.fan_out.run import _Run
+    from airflow_joblib.fan_out.run import _FanOut
     from airflow_joblib.taskflow import surroundings
 
     def run_of(**options: Any) -> tuple[str, int]:
         task = parallel_task(**options)(handle)
         _, call = task._signature.bind(([1],), {})
-        run = _Run(call, task.options, surroundings.defaults(), Host())
-        return run.pools.backend, run.worker_count.asked()
+        run = _FanOut(call, task.options, surroundings.defaults(), Host())
+        return run.pools.backend, run.worker_count.requested()
 
     monkeypatch.setenv("AIRFLOW__JOBLIB__N_JOBS", "3")
     monkeypatch.setenv("AIRFLOW__JOBLIB__BACKEND", "threading")

@@ -48,7 +48,7 @@ def test_counts(n_jobs: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> 
     for backend in ("loky", "multiprocessing", "threading"):
         made = task(square_or_repeat, n_jobs=n_jobs, backend=backend)
         _, call = made._signature.bind(([1],), {})
-        assert fan_out_run._Run(call, made.options, Defaults(), Host()).worker_count.asked() == expected
+        assert fan_out_run._FanOut(call, made.options, Defaults(), Host()).worker_count.requested() == expected
 
 
 def test_all_cpus(log: pytest.LogCaptureFixture) -> None:

@@ -55,7 +55,7 @@ def entered(session: RunSession, say: Callable[[], object]) -> list[tuple[str, s
     def work() -> list[tuple[str, str]]:
         session.enter()
         say()
-        return told(session.said())
+        return told(session.take_log_lines())
 
     found: list[tuple[str, str]] = in_thread(work)
     return found
@@ -150,7 +150,7 @@ def test_full(session: TaskSession) -> None:
         found = [session.full()]
         log.info("x" * (1 << 20))
         found.append(session.full())
-        session.said()
+        session.take_log_lines()
         return [*found, session.full()]
 
     assert in_thread(work) == [False, True, False]
@@ -192,7 +192,7 @@ def test_flood_without_a_channel(session: TaskSession) -> None:
         route = current_route.get()
         assert route is not None
         assert route.full
-        return session.said()
+        return session.take_log_lines()
 
     said: list[bytes] = in_thread(work)
     assert sum(map(len, said)) < 2 << 20

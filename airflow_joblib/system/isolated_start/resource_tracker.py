@@ -26,7 +26,7 @@ def main(how: str, whose: str, pipe: int) -> None:
         pipe: Where this process gets its orders.
     """
     from airflow_joblib.system import isolation
-    from airflow_joblib.system.private_start import process
+    from airflow_joblib.system.isolated_start import process
 
     if how == process.CLOSED:
         isolation.close_to_others()

@@ -10,9 +10,9 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from airflow_joblib.system.private_names import gone
-from airflow_joblib.system.private_start import process
-from airflow_joblib.system.private_start.reachable import reachable
+from airflow_joblib.system.internals import gone
+from airflow_joblib.system.isolated_start import process
+from airflow_joblib.system.isolated_start.reachable import reachable
 
 __all__ = ["tracker"]
 
@@ -42,14 +42,16 @@ def tracker(whose: str = "loky") -> Any:
 
 def _start_tracker(whose: str) -> tuple[int, int]:
     """Start one as they do themselves, and return where its orders are written, and its process id."""
-    told, tell = os.pipe()
+    read_end, write_end = os.pipe()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)  # inherited, until it ignores them
     try:
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        return tell, process.start(f"{__package__}.resource_tracker", whose, str(told), keep=told, **streams)
+        return write_end, process.start(
+            f"{__package__}.resource_tracker", whose, str(read_end), keep=read_end, **streams
+        )
     except BaseException:
-        os.close(tell)
+        os.close(write_end)
         raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os.close(told)
+        os.close(read_end)

@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_joblib.system import isolation
-from airflow_joblib.system.private_start.process import CLOSED
+from airflow_joblib.system.isolated_start.process import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,9 +51,9 @@ def _hand_over(line: socket.socket, environment: Mapping[str, str], files: Mappi
     try:
         with line, suppress(OSError):  # the worker has ended
             if line.recv(1):
-                told = marshal.dumps([dict(environment), list(files)])
-                socket.send_fds(line, [len(told).to_bytes(_LENGTH, "big")], list(files.values()))
-                line.sendall(told)
+                header = marshal.dumps([dict(environment), list(files)])
+                socket.send_fds(line, [len(header).to_bytes(_LENGTH, "big")], list(files.values()))
+                line.sendall(header)
                 line.sendall(data)
     finally:
         for file in files.values():

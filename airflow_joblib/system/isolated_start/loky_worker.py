@@ -3,7 +3,7 @@
 import runpy
 import sys
 
-from airflow_joblib.system.private_start.handover import take_over
+from airflow_joblib.system.isolated_start.handover import take_over
 
 if __name__ == "__main__":
     take_over(int(sys.argv[-1]), sys.argv.pop(1))

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from airflow_joblib.system import leftovers
-from airflow_joblib.system.private_start import trackers
+from airflow_joblib.system.isolated_start import trackers
 
 __all__ = ["make", "remove"]
 

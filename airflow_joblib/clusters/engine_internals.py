@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from airflow_joblib.exceptions import ClusterError
-from airflow_joblib.system.private_names import gone, has, missing
+from airflow_joblib.system.internals import gone, has, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -87,7 +87,7 @@ def check_object(library: str, owner: object, names: Iterable[str], *, of: str) 
 
 @contextmanager
 def java_as_known() -> Iterator[None]:
-    """Say in one sentence what Spark's Java side lacks, of which only a call can show what it has.
+    """Report in one sentence what Spark's Java side lacks, of which only a call can show what it has.
 
     Raises:
         ClusterError: It lacks a method that is called.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Place",
-    "begin",
+    "enable",
     "fill_function",
     "home_of",
     "is_home",
@@ -60,7 +60,7 @@ _fresh: weakref.WeakSet[FunctionType] = weakref.WeakSet()
 _rest: dict[str, ModuleType] = {}
 
 
-def begin() -> None:
+def enable() -> None:
     """Have modules in this process that hold what is sent to it. It must live for one run."""
     global _fresh_worker  # noqa: PLW0603 - a process is one or it isn't
     _fresh_worker = True

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from joblib.externals.loky.backend import popen_loky_posix, reduction, resource_tracker, spawn
 
-from airflow_joblib.system.private_start import handover, process, trackers
+from airflow_joblib.system.isolated_start import handover, process, trackers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PrivatePopen"]
+__all__ = ["IsolatedPopen"]
 
 #: What the new process runs.
-_PROGRAM = "airflow_joblib.system.private_start.loky_worker"
+_PROGRAM = "airflow_joblib.system.isolated_start.loky_worker"
 
 
 def _close_all(files: Mapping[int, int]) -> None:
@@ -40,7 +40,7 @@ class _Given:
         return self._number
 
 
-class PrivatePopen(popen_loky_posix.Popen):  # type: ignore[misc]
+class IsolatedPopen(popen_loky_posix.Popen):  # type: ignore[misc]
     """Starts a worker that gets what it needs when nobody else can look into it any more.
 
     Attributes:
@@ -78,8 +78,8 @@ class PrivatePopen(popen_loky_posix.Popen):  # type: ignore[misc]
                 files |= {number: os.dup(number) for number in {*self._needed, *tracked}}
                 environment = {**os.environ, **(getattr(process_obj, "env", None) or {})}
                 line = theirs.fileno()
-                told = "--process-name", str(process_obj.name), "--pipe", str(line)
-                self.pid = process.start(_PROGRAM, *told, keep=line, environment=environment)
+                arguments = "--process-name", str(process_obj.name), "--pipe", str(line)
+                self.pid = process.start(_PROGRAM, *arguments, keep=line, environment=environment)
             handover.hand_over(ours, environment, files, data)
             undo.pop_all()
         util.Finalize(self, os.close, (self.sentinel,))

@@ -11,10 +11,10 @@ import importlib
 from functools import cache
 from typing import Any
 
-from airflow_joblib.system.private_names import has
-from airflow_joblib.system.private_start.reachable import reachable
+from airflow_joblib.system.internals import has
+from airflow_joblib.system.isolated_start.reachable import reachable
 
-__all__ = ["PLACES", "privately"]
+__all__ = ["PLACES", "isolate_workers"]
 
 #: What of loky's :mod:`.popen` relies on, by module: its processes start by themselves where a name is another.
 PLACES = {
@@ -28,11 +28,11 @@ PLACES = {
 }
 
 
-def privately(executor: Any) -> bool:
+def isolate_workers(executor: Any) -> bool:
     """Have an executor of loky start workers that nobody can look into, and return whether it will."""
     try:
         context, known = executor._context, not executor._processes  # noqa: SLF001
-        process = _private_process(context.Process)
+        process = _isolated_process(context.Process)
     except (AttributeError, ImportError, TypeError):
         return False
     if not known or process is None or not reachable():
@@ -43,23 +43,23 @@ def privately(executor: Any) -> bool:
 
 
 @cache
-def _private_process(kind: Any) -> Any:
+def _isolated_process(kind: Any) -> Any:
     """Return a class of processes that takes the place of loky's; None where loky's is not as known."""
     from joblib.externals.loky.backend.process import LokyProcess
 
     if kind is not LokyProcess or not _known():
         return None
-    from airflow_joblib.system.private_start.popen import PrivatePopen
+    from airflow_joblib.system.isolated_start.popen import IsolatedPopen
 
-    class PrivateProcess(LokyProcess):  # type: ignore[misc]
+    class IsolatedProcess(LokyProcess):  # type: ignore[misc]
         def __reduce__(self) -> Any:
             return object.__new__, (LokyProcess,), vars(self)
 
         @staticmethod
         def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
-            return PrivatePopen(process_obj)
+            return IsolatedPopen(process_obj)
 
-    return PrivateProcess
+    return IsolatedProcess
 
 
 def _known() -> bool:

@@ -19,12 +19,12 @@ from cloudpickle.cloudpickle import _dynamic_class_reduce
 
 import airflow_joblib
 from airflow_joblib import ClusterError, ParallelTaskError, clusters
-from airflow_joblib.clusters import private_names as of_engines
+from airflow_joblib.clusters import engine_internals as of_engines
 from airflow_joblib.pickling.class_parts import parts_of_class
 from airflow_joblib.pickling.own_modules.modules_of import submodules
 from airflow_joblib.pickling.own_modules.own_parts import parts_of_function
-from airflow_joblib.system.private_names import gone, has
-from airflow_joblib.system.private_start import start, trackers
+from airflow_joblib.system.internals import gone, has
+from airflow_joblib.system.isolated_start import start, trackers
 from tests.unit.helpers import run_python, task
 
 if TYPE_CHECKING:
@@ -50,22 +50,22 @@ GUARDED = {
     "checkpoint/digests.py",  # of the standard library's pickle, without which its own sort of sets is left out
     "clusters/dask/engine.py",
     "clusters/dask/worker.py",
-    "clusters/private_names.py",
+    "clusters/engine_internals.py",
     "clusters/ray/backend.py",
     "clusters/ray/session.py",
     "clusters/spark/backend.py",
     "clusters/spark/driver.py",
     "clusters/spark/engine.py",
     "pools/joblib_internals.py",
-    "system/private_start/popen.py",
-    "system/private_start/start.py",
-    "system/private_start/trackers.py",
+    "system/isolated_start/popen.py",
+    "system/isolated_start/start.py",
+    "system/isolated_start/trackers.py",
     "taskflow/airflow_internals.py",
     "taskflow/airflow_restored.py",
     "taskflow/cluster/worker_logs.py",
 }
 #: Of these, those that catch the AttributeError instead.
-CATCH = {"checkpoint/digests.py", "system/private_start/start.py", "system/private_start/trackers.py"}
+CATCH = {"checkpoint/digests.py", "system/isolated_start/start.py", "system/isolated_start/trackers.py"}
 OWN = {"wire/chunk.py": {"_packer"}, "taskflow/relay/server.py": {"_forget"}}
 STANDARD = {
     "_asdict",
@@ -80,7 +80,7 @@ STANDARD = {
     "_value_",
 }
 #: Files that list names for other files of their room.
-TABLES = ("clusters/private_names.py", "system/private_start/start.py", "taskflow/airflow_names.py")
+TABLES = ("clusters/engine_internals.py", "system/isolated_start/start.py", "taskflow/airflow_names.py")
 LIBRARIES = ("airflow.", "cloudpickle", "dask", "distributed", "joblib", "pyspark", "ray", "structlog")
 
 
@@ -316,11 +316,11 @@ def test_missing_name_of_loky(monkeypatch: pytest.MonkeyPatch, module: str, name
     for each in (owner, *type(owner).__mro__, *getattr(owner, "__mro__", ())):
         if last in vars(each):
             monkeypatch.delattr(each, last)
-    start._private_process.cache_clear()
+    start._isolated_process.cache_clear()
     try:
-        assert not start.privately(executor)
+        assert not start.isolate_workers(executor)
     finally:
-        start._private_process.cache_clear()
+        start._isolated_process.cache_clear()
 
 
 class _Declared:
