@@ -13,6 +13,7 @@ TEST_ENV = $(VENV)/.test $(VENV)/.bench $(if $(ENGINES),$(VENV)/.engines)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+unexport PYTHONDONTWRITEBYTECODE  # hundreds of processes load the same modules, and each would compile them
 MAKEFLAGS += --keep-going  # of several parts every one runs, whatever came of those before it; the end is a failure
 .PHONY: help demo test test-unit test-kit test-docs test-airflow test-ui test-engines test-libraries nightly matrix check ui check-ui bench bench-airflow bench-engines bench-reach docs package coverage constraints clean
 
