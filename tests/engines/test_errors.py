@@ -118,7 +118,7 @@ def test_worker_with_other_software(engine: str, tmp_path: Path) -> None:
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: cloudpickle\nVersion: 0.1\n")
     message = r"has cloudpickle 0\.1, the task has .*pip install 'cloudpickle=="
-    other = ENGINES[engine](tmp_path / "cluster", PYTHONPATH=str(tmp_path / "path"))
+    other = ENGINES[engine](tmp_path / "cluster", workers=1, PYTHONPATH=str(tmp_path / "path"))
     with other as cluster, pytest.raises(ClusterError, match=message):
         where.override(backend=engine, backend_options=cluster.options)(range(3))
 
@@ -132,7 +132,7 @@ def test_ray_worker_without_the_package(engine: str, tmp_path: Path) -> None:
     message = (
         r"The ray worker at 127\.0\.0\.\d \(node [0-9a-f]{8}\) lacks airflow-joblib, .*pip install 'airflow-joblib=="
     )
-    other = ENGINES[engine](tmp_path / "cluster", PYTHONPATH=str(tmp_path / "path"))
+    other = ENGINES[engine](tmp_path / "cluster", workers=1, PYTHONPATH=str(tmp_path / "path"))
     with other as cluster, pytest.raises(ClusterError, match=message):
         where.override(backend=engine, backend_options=cluster.options)(range(3))
 

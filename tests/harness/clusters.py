@@ -1,4 +1,4 @@
-"""Real clusters on loopback: Dask over TLS, Ray with a token, Spark with a secret; each with two workers.
+"""Real clusters on loopback: Dask over TLS, Ray with a token, Spark with a secret; each with two workers or one.
 
 ::
 
@@ -37,6 +37,8 @@ __all__ = ["ENGINES", "Cluster", "ClusterError", "dask_cluster", "ray_cluster", 
 
 #: Bytes of shared memory for one Ray node: the least that Ray takes.
 _OBJECT_STORE = 80 << 20
+#: What the processes of workers, or their nodes, are called.
+_NAMES = ("first", "second")
 
 
 class ClusterError(RuntimeError):
@@ -110,13 +112,15 @@ class Cluster:
         return marked(self.marker)
 
     def stop(self, timeout: float = 30) -> None:
-        """Ask the processes to end, the last started first, then kill what is left."""
-        for process in reversed(self._processes.values()):
-            process.terminate()
+        """Ask the processes to end, the workers before what they would report to, then kill what is left."""
         until = time.monotonic() + timeout
+        processes = list(self._processes.values())
+        for group in (processes[1:], processes[:1]):
+            for process in reversed(group):
+                process.terminate()
+            while any(process.poll() is None for process in group) and time.monotonic() < until:
+                time.sleep(0.1)
         while self.processes() and time.monotonic() < until:
-            for process in self._processes.values():
-                process.poll()
             time.sleep(0.1)
         left = self.processes()
         self.killed = tuple(map(describe, left))
@@ -141,12 +145,13 @@ def _listening(port: int, host: str = "127.0.0.1") -> bool:
 
 
 @contextmanager
-def dask_cluster(folder: Path, *, closed: bool = True, **environment: str) -> Iterator[Cluster]:
-    """Run a Dask scheduler and two worker processes of one thread each, all of which speak TLS only.
+def dask_cluster(folder: Path, *, closed: bool = True, workers: int = 2, **environment: str) -> Iterator[Cluster]:
+    """Run a Dask scheduler and worker processes of one thread each, all of which speak TLS only.
 
     Args:
         folder: For its files.
         closed: Whether it asks who somebody is; else it speaks no TLS.
+        workers: How many workers it has, at most two.
         **environment: Environment variables of the workers.
     """
     files = make_certificates(folder / "tls")
@@ -167,10 +172,11 @@ def dask_cluster(folder: Path, *, closed: bool = True, **environment: str) -> It
         scheduler = [part.format("scheduler") for part in program]
         cluster.start("scheduler", *scheduler, "--protocol", protocol, "--host", "127.0.0.1", "--port", str(port), *tls)
         worker = [part.format("worker") for part in program]
-        for name in ("first", "second"):
+        names = _NAMES[:workers]
+        for name in names:
             local = ("--nthreads", "1", "--host", f"{protocol}://127.0.0.1", "--local-directory", str(folder / name))
             cluster.start(name, *worker, address, *tls, *local, "--name", name, "--memory-limit", "0", **environment)
-        for name in ("first", "second"):
+        for name in names:
             cluster.wait(lambda name=name: cluster.logged(name, "Registered to"), f"Dask worker {name}")  # type: ignore[misc]
         proof = {
             "tls_ca_file": files.authority,
@@ -183,13 +189,14 @@ def dask_cluster(folder: Path, *, closed: bool = True, **environment: str) -> It
 
 @contextmanager
 def ray_cluster(
-    folder: Path, *, closed: bool = True, memory: int = _OBJECT_STORE, **environment: str
+    folder: Path, *, closed: bool = True, workers: int = 2, memory: int = _OBJECT_STORE, **environment: str
 ) -> Iterator[Cluster]:
-    """Run a Ray head without CPUs and two worker nodes with one CPU each, for whoever has the token.
+    """Run a Ray head without CPUs and worker nodes with one CPU each, for whoever has the token.
 
     Args:
         folder: For its files.
         closed: Whether it asks for the token.
+        workers: How many worker nodes it has, at most two.
         memory: Bytes of the object store of each node.
         **environment: Environment variables of the nodes, the head's not among them.
     """
@@ -203,7 +210,7 @@ def ray_cluster(
         ours |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
     ray = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
     # Of 127.0.0.1 Ray would make the address of a network card, so that the cluster could be seen from outside.
-    places = {name: f"127.0.0.{number}" for number, name in enumerate(("head", "first", "second"), 2)}
+    places = {name: f"127.0.0.{number}" for number, name in enumerate(("head", *_NAMES), 2)}
     size = ("--object-store-memory", str(memory), "--node-ip-address")
     sessions = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # its sockets' paths would be too long elsewhere
     try:
@@ -213,9 +220,8 @@ def ray_cluster(
             quiet = ("--include-dashboard", "false", "--temp-dir", sessions)
             cluster.start("head", *ray, *size, places["head"], *head, *quiet, **ours)
             cluster.wait(lambda: cluster.logged("head", "Ray runtime started"), "Ray head")
-            for name in ("first", "second"):
-                address = f"{places['head']}:{port}"
-                node = ("--address", address, "--num-cpus", "1")
+            node = ("--address", f"{places['head']}:{port}", "--num-cpus", "1")
+            for name in _NAMES[:workers]:  # one after another: of two that start at a time one may hang
                 cluster.start(name, *ray, *size, places[name], *node, **{**ours, **environment})
                 cluster.wait(lambda name=name: cluster.logged(name, "Ray runtime started"), f"Ray node {name}")  # type: ignore[misc]
             cluster.wait(lambda: _listening(client_port, places["head"]), "Ray client server")
@@ -228,12 +234,13 @@ def ray_cluster(
 
 
 @contextmanager
-def spark_cluster(folder: Path, *, closed: bool = True) -> Iterator[Cluster]:
-    """Run a Spark standalone master and two workers of one core each, for whoever has the secret.
+def spark_cluster(folder: Path, *, closed: bool = True, workers: int = 2) -> Iterator[Cluster]:
+    """Run a Spark standalone master and workers of one core each, for whoever has the secret.
 
     Args:
         folder: For its files.
         closed: Whether it asks for the secret.
+        workers: How many workers it has, at most two.
     """
     import pyspark
 
@@ -258,15 +265,16 @@ def spark_cluster(folder: Path, *, closed: bool = True) -> Iterator[Cluster]:
         place = ("--host", "127.0.0.1", "--port", str(port), "--webui-port", "0")
         cluster.start("master", *(part.format("master.Master") for part in program), *place, **environment)
         cluster.wait(lambda: _listening(port), "Spark master")
-        for name in ("first", "second"):
+        names = _NAMES[:workers]
+        for name in names:
             size = ("--cores", "1", "--memory", "600m", "--host", "127.0.0.1", "--webui-port", "0")
             worker = [part.format("worker.Worker") for part in program]
             cluster.start(name, *worker, *size, f"spark://127.0.0.1:{port}", **environment)
-        for name in ("first", "second"):
+        for name in names:
             cluster.wait(lambda name=name: cluster.logged(name, "Successfully registered"), f"Spark worker {name}")  # type: ignore[misc]
         conf = {
             "spark.executor.memory": "512m",
-            "spark.cores.max": "2",  # else a run waits to see whether more executors come
+            "spark.cores.max": str(workers),  # else a run waits to see whether more executors come
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
         }
