@@ -24,6 +24,7 @@ __all__ = [
     "Slot",
     "begun",
     "check_all_gone",
+    "check_none_went_on",
     "eventually",
     "runs",
     "seconds_to_end",
@@ -34,6 +35,8 @@ __all__ = [
 #: Seconds in which everything of an ended task has to be gone.
 LIMIT = 5.0
 PROCESSES = ("loky", "multiprocessing")
+#: Seconds in which an item that goes on would have come to its end.
+_ITEM = 1.5
 
 
 class Slot:
@@ -126,9 +129,10 @@ def check_all_gone(
     *,
     again: bool = False,
 ) -> None:
-    """None of the processes is left in time, nor what they shared; the slot is free, and no item goes on.
+    """None of the processes is left in time, nor what they shared; the slot is free.
 
-    A task that runs *again* may have the same slot already.
+    That no item goes on is seen by `check_none_went_on`, later; but for a task that runs *again*, which may have the
+    same slot already.
     """
     seconds = seconds_to_end(processes)
     ended = running.ended()
@@ -138,8 +142,23 @@ def check_all_gone(
     assert seconds < LIMIT, [process for process in processes if runs(process)]
     assert held < LIMIT
     assert not shared_memory(process.pid for process in processes)
-    time.sleep(1.5)
-    assert running.ended() == ended
+    if again:
+        time.sleep(_ITEM)
+        assert running.ended() == ended
+    else:
+        _over.append((running, ended))
+
+
+#: Tasks that have ended, and how many of their items had come to their end by then.
+_over: list[tuple[Running, int]] = []
+
+
+def check_none_went_on() -> None:
+    """No item of the tasks that have ended has come to its end since."""
+    time.sleep(_ITEM)
+    went_on = [running.dag_id for running, ended in _over if running.ended() != ended]
+    _over.clear()
+    assert not went_on
 
 
 def shared_memory(pids: Iterable[int]) -> list[Path]:

@@ -18,6 +18,7 @@ from tests.integration.endings import (
     Slot,
     begun,
     check_all_gone,
+    check_none_went_on,
     eventually,
     runs,
     seconds_to_end,
@@ -99,6 +100,7 @@ def mortal(airflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with AirflowInstance(home, [folder], env=env, database=airflow_database, config=config) as instance:
         instance.wait_for_dags("endings_loky", "endings_slots", "endings_timeout_sequential")
         yield instance
+    check_none_went_on()
     assert not instance.leftovers()
     assert not sockets(instance)
     assert not [path for path in (home / "tmp").iterdir() if re.search("joblib|loky|pymp", path.name)]

@@ -74,7 +74,14 @@ def start(mortal: AirflowInstance, engine: str, tmp_path: Path) -> Callable[[str
     return begun
 
 
-@pytest.mark.parametrize("ending", ["SIGTERM to the task", "SIGTERM to the supervisor", "SIGKILL of the task"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "SIGTERM to the task",
+        pytest.param("SIGTERM to the supervisor", marks=pytest.mark.nightly),  # which hands it on to the task
+        "SIGKILL of the task",
+    ],
+)
 def test_task_is_ended(
     mortal: AirflowInstance,
     engine: str,

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.harness import AirflowInstance
-from tests.integration.endings import PROCESSES, begun, check_all_gone, eventually, sockets
+from tests.integration.endings import PROCESSES, begun, check_all_gone, check_none_went_on, eventually, sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +82,7 @@ def celery(
         shop = {"connection_id": "shop", "conn_type": "http", "host": "shop.example"}
         instance.api.post("connections", body=shop)
         yield instance
+    check_none_went_on()
     assert not instance.leftovers()
 
 

@@ -83,5 +83,5 @@ for backend in ("loky", "multiprocessing", "threading", "sequential", "dask", "r
         failing.override(backend=backend)(list(range(40)), folder=FOLDER)
 
     with DAG(f"endings_timeout_{backend}", schedule=None, default_args=QUEUE):
-        limit = timedelta(seconds=12)  # time enough for items to begin on a busy machine
+        limit = timedelta(seconds=8)  # time enough for items to begin on a busy machine
         slow.override(backend=backend, execution_timeout=limit)(list(range(40)), folder=FOLDER)
