@@ -73,6 +73,9 @@ test-docs: $(TEST_ENV)
 test-airflow: $(TEST_ENV)
 	$(PYTEST) --dist loadgroup tests/integration
 
+# Of a local cluster's workers, before which else all other processes of the tests come.
+test-airflow test-engines nightly: export RAY_worker_niceness = 0
+
 # In a browser, which skips where Chromium or Playwright is missing: `make .venv/.ui` installs the latter.
 test-ui: $(TEST_ENV)
 	$(PYTEST) --dist loadgroup tests/ui
@@ -86,7 +89,7 @@ test-libraries: $(VENV)/.test $(VENV)/.libraries
 	$(PYTEST) --dist worksteal tests/libraries
 
 nightly: MARKS = nightly
-nightly: $(TEST_ENV) $(VENV)/.libraries
+nightly: $(TEST_ENV) $(VENV)/.engines $(VENV)/.libraries
 	$(PYTEST) --dist loadgroup tests
 
 $(BIN)/uv: $(BIN)/python

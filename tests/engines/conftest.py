@@ -10,11 +10,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_joblib.clusters.pool import connected
 from tests.engines.helpers import SECRET, SLOW, wait_until, workers_of
 from tests.harness.clusters import Cluster, running
 
@@ -117,19 +119,27 @@ def source(cluster: Cluster, source_on: Callable[[Cluster, str], Any]) -> Callab
 
 
 @pytest.fixture(scope="module")
-def session_of_spark(engine: str, cluster: Cluster) -> Iterator[None]:
-    """On Spark, have a session open that runs use as it is: a driver for each takes most of a test's time."""
-    if engine != "spark":
+def session(engine: str, cluster: Cluster) -> Iterator[None]:
+    """A session with the cluster that runs use as it is: on Ray and Spark one for each takes most of a test's time."""
+    if engine == "dask":
         yield
-        return
+    elif engine == "ray":
+        with connected(engine, cluster.options, 2):
+            yield
+    else:
+        with _session_of_spark(cluster):
+            yield
+
+
+@contextmanager
+def _session_of_spark(cluster: Cluster) -> Iterator[None]:
     from airflow_joblib.clusters.spark import driver as spark_driver
     from airflow_joblib.clusters.spark import engine as spark_engine
 
-    options = {**cluster.options}
-    conf = {**spark_engine._CONF, **spark_engine._ENCRYPTED, **options["conf"]}
+    conf = {**spark_engine._CONF, **spark_engine._ENCRYPTED, **cluster.options["conf"]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spark_driver, "_one_at_a_time", threading.Lock())
-        driver = spark_driver.Driver(options["address"], conf, options["secret"], 30)
+        driver = spark_driver.Driver(cluster.options["address"], conf, cluster.options["secret"], 30)
         driver.__enter__()
     try:
         driver.session.sparkContext.pythonExec = sys.executable

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 pytestmark = MARKS
 
-#: The engines that have a channel.
-channels = on("dask", "ray")
+
+def channels(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark what is tested on the engines that have a channel, in one session."""
+    marked: Callable[..., None] = pytest.mark.usefixtures("session")(on("dask", "ray")(test))
+    return marked
+
 
 ASK = """
 import threading, time

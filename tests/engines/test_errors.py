@@ -81,21 +81,6 @@ def _offspring(before: set[int]) -> list[str]:
     return [name for child in alive if "tracker" not in (name := " ".join(child.cmdline()))]
 
 
-def test_nothing_of_a_run_stays(source: Callable[[str], Any]) -> None:
-    """After a run its workers have forgotten it: the next one finds itself alone."""
-    module = source("""
-import time
-
-@parallel_task(**OPTIONS)
-def runs(item):
-    from airflow_joblib.clusters import worker as remote
-    time.sleep(0.02)
-    return len(remote._runs)
-""")
-    for _ in range(2):
-        assert set(module.runs(range(20))) == {1}
-
-
 @on("dask")
 def test_dask_certificate_of_another(cluster: Cluster, engine: str, tmp_path: Path) -> None:
     """A certificate that the scheduler's authority has not signed gets nobody in."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Source = Callable[[str], Any]
     Write = Callable[..., None]
 
-pytestmark = [*MARKS, pytest.mark.usefixtures("session_of_spark")]
+pytestmark = [*MARKS, pytest.mark.usefixtures("session")]
 
 OURS = ("own_helpers", "own_package", "own_plugin", "fake_package")
 

@@ -66,7 +66,7 @@ def test_worker_killed(source: Source, tmp_path: Path, what: str) -> None:
     assert len(runs_of(tmp_path)) == 9
 
 
-@pytest.mark.parametrize("killers", [(3,), (2, 3)])
+@pytest.mark.parametrize("killers", [pytest.param((3,), marks=pytest.mark.nightly), (2, 3)])
 def test_items_that_kill(source: Source, tmp_path: Path, killers: tuple[int, ...]) -> None:
     """An item that ends its worker twice has failed, whatever ran beside it; Spark itself doesn't run it again."""
     module = source(KILLS)
@@ -90,6 +90,7 @@ def test_chunk_with_an_item_that_kills(source: Source, tmp_path: Path) -> None:
     assert runs_of(tmp_path).count(3) == 4  # in its chunk, in an eighth of that, and twice alone
 
 
+@pytest.mark.nightly  # Spark's own doing, for the most part; that an executor's items run again is tested above
 def test_worker_and_master_go_away(source_on: Callable[[Cluster, str], Any], tmp_path: Path) -> None:
     """The run goes on with the executors that are left."""
     items = tmp_path / "items"
@@ -143,7 +144,7 @@ def test_driver_killed(source: Source, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.done"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
 def test_task_killed(
     cluster: Cluster,
     task: Callable[[Cluster | None], subprocess.Popen[bytes]],

@@ -205,7 +205,7 @@ def ray_cluster(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "token").touch(mode=0o600)
     (folder / "token").write_text(token)
-    ours = {"RAY_raylet_start_wait_time_s": "120"}
+    ours = {"RAY_raylet_start_wait_time_s": "120", "RAY_worker_niceness": "0"}  # else all other processes come first
     if closed:
         ours |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
     ray = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
