@@ -172,11 +172,10 @@ def dask_cluster(folder: Path, *, closed: bool = True, workers: int = 2, **envir
         scheduler = [part.format("scheduler") for part in program]
         cluster.start("scheduler", *scheduler, "--protocol", protocol, "--host", "127.0.0.1", "--port", str(port), *tls)
         worker = [part.format("worker") for part in program]
-        names = _NAMES[:workers]
-        for name in names:
+        for name in _NAMES[:workers]:
             local = ("--nthreads", "1", "--host", f"{protocol}://127.0.0.1", "--local-directory", str(folder / name))
             cluster.start(name, *worker, address, *tls, *local, "--name", name, "--memory-limit", "0", **environment)
-        for name in names:
+        for name in _NAMES[:workers]:
             cluster.wait(lambda name=name: cluster.logged(name, "Registered to"), f"Dask worker {name}")  # type: ignore[misc]
         proof = {
             "tls_ca_file": files.authority,
@@ -258,6 +257,8 @@ def spark_cluster(folder: Path, *, closed: bool = True, workers: int = 2) -> Ite
         "SPARK_WORKER_DIR": str(folder / "work"),
         "SPARK_LOCAL_DIRS": str(folder / "local"),
         "SPARK_DAEMON_MEMORY": "256m",
+        # Java that ends soon: to compile it well costs more than it saves.
+        **dict.fromkeys(("SPARK_DAEMON_JAVA_OPTS", "SPARK_LAUNCHER_OPTS"), "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"),
     }
     port = free_port()
     program = (str(home / "bin" / "spark-class"), "org.apache.spark.deploy.{}")
@@ -265,12 +266,11 @@ def spark_cluster(folder: Path, *, closed: bool = True, workers: int = 2) -> Ite
         place = ("--host", "127.0.0.1", "--port", str(port), "--webui-port", "0")
         cluster.start("master", *(part.format("master.Master") for part in program), *place, **environment)
         cluster.wait(lambda: _listening(port), "Spark master")
-        names = _NAMES[:workers]
-        for name in names:
+        for name in _NAMES[:workers]:
             size = ("--cores", "1", "--memory", "600m", "--host", "127.0.0.1", "--webui-port", "0")
             worker = [part.format("worker.Worker") for part in program]
             cluster.start(name, *worker, *size, f"spark://127.0.0.1:{port}", **environment)
-        for name in names:
+        for name in _NAMES[:workers]:
             cluster.wait(lambda name=name: cluster.logged(name, "Successfully registered"), f"Spark worker {name}")  # type: ignore[misc]
         conf = {
             "spark.executor.memory": "512m",
