@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import psutil
 import pytest
-from airflow.sdk import Variable
+from airflow.sdk import DAG, Variable, task
 from joblib.externals.loky import get_reusable_executor
 
 from airflow_joblib import parallel_task, testing
@@ -74,50 +74,77 @@ def test_2_workers_after_the_task(airflow_task: AirflowTask, by_hand: Any) -> No
     assert not any(map(psutil.pid_exists, pids))
 
 
-def killed(folder: Path, signal_: int, run: Callable[[], object]) -> tuple[list[int], int]:
-    """Run a fan-out in a process of its own, end that by a signal, and return which workers live on, and its status."""
+def killed(
+    folder: Path, signal_: int, run: Callable[[testing.TaskRun], object], seconds: float = 5.0
+) -> tuple[list[int], int]:
+    """Run something in a task of its own process, and send that a signal once two workers are in the folder.
+
+    Return which workers live on, some seconds after its end, and the exit code. Those are killed.
+    """
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            with testing.task():
-                run()
+            with tolerant(testing.task()) as task_run:
+                run(task_run)
             code = 0
         finally:
             os._exit(code)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while len(workers := [int(file.name) for file in folder.iterdir()]) < 2 and time.monotonic() < until:
         time.sleep(0.01)
     os.kill(child, signal_)
     _, status = os.waitpid(child, 0)
-    until = time.monotonic() + 5
+    until = time.monotonic() + seconds
     while (alive := [pid for pid in workers if psutil.pid_exists(pid)]) and time.monotonic() < until:
         time.sleep(0.02)
-    return alive, status
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+    return alive, os.waitstatus_to_exitcode(status)
 
 
-def slow(folder: Path) -> Callable[[int], None]:
+def slow(folder: Path, seconds: float = 60.0) -> Callable[[int], int]:
     """Return a function that takes its time, and says where it runs."""
 
-    def item(_: int) -> None:
+    def item(number: int) -> int:
         (folder / str(os.getpid())).touch()
-        time.sleep(60)
+        time.sleep(seconds)
+        return number
 
     return item
 
 
-def test_3_sigkill_of_the_task(tmp_path: Path) -> None:
-    """When the task is killed its workers end with it. By hand they go on."""
-    alive, status = killed(tmp_path, signal.SIGKILL, lambda: parallel_task(n_jobs=2)(slow(tmp_path)).map([1, 2]))
-    assert alive == []
-    assert os.WTERMSIG(status) == signal.SIGKILL
+def test_3_sigkill_of_the_task(tmp_path: Path, by_hand: Any) -> None:
+    """By hand the workers of a task that is killed go on; here they end with it."""
+    alive, code = killed(tmp_path, signal.SIGKILL, lambda _: by_hand(slow(tmp_path), [1, 2]), seconds=1.0)
+    assert (len(alive), code) == (2, -signal.SIGKILL)
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    alive, code = killed(ours, signal.SIGKILL, lambda _: parallel_task(n_jobs=2)(slow(ours)).map([1, 2]))
+    assert (alive, code) == ([], -signal.SIGKILL)
 
 
-def test_4_sigterm(tmp_path: Path) -> None:
-    """SIGTERM ends the fan-out and is no success, where Airflow's own handler alone lets the task go on."""
-    alive, status = killed(tmp_path, signal.SIGTERM, lambda: parallel_task(n_jobs=2)(slow(tmp_path)).map([1, 2]))
-    assert alive == []
-    assert os.WEXITSTATUS(status) == 1
+def test_4_sigterm(tmp_path: Path, by_hand: Any) -> None:
+    """By hand SIGTERM, which Airflow's handler takes, ends nothing: the task succeeds. Here it ends the fan-out."""
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    theirs.mkdir()
+    ours.mkdir()
+    with DAG("sigterm", schedule=None):
+
+        @task
+        def loop() -> list[int]:
+            found: list[int] = by_hand(slow(theirs, 2.0), [1, 2])
+            return found
+
+        made_by_hand = loop()
+        made = parallel_task(n_jobs=2)(slow(ours))([1, 2])
+
+    def run_by_hand(run: testing.TaskRun) -> None:
+        assert run.execute(made_by_hand) == [1, 2]
+
+    assert killed(theirs, signal.SIGTERM, run_by_hand, seconds=0.0)[1] == 0
+    alive, code = killed(ours, signal.SIGTERM, lambda run: run.execute(made))
+    assert (alive, code) == ([], 1)
 
 
 def rate(_: int) -> str:
