@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TOO_LONG", "Faults"]
 
+#: Characters of an error's message that are shown.
+_LONGEST = 300
 TOO_LONG = (
     "The file can't be loaded in {seconds:g} s, and was here then. Airflow loads it again and again, and for each task "
     "that it runs: leave what takes long to a task, or give more time with --timeout."
@@ -106,21 +108,30 @@ class Faults(error_collector.ErrorCollector):
         return self._positions.of_culprit(path, line)
 
     def _add(self, code: str, place: Place, message: str) -> None:
-        self.found.append(Finding(self.file, place, code, " ".join(message.split())))
+        line = "".join(each if each.isprintable() else "?" for each in " ".join(message.split()))
+        self.found.append(Finding(self.file, place, code, line))
 
 
 def unloadable(error: BaseException) -> str:
     """Return why a file can't be loaded, and what to do about it."""
     if isinstance(error, SystemExit):
         return "The file ends the process that loads it (SystemExit): leave that to code below `if __name__ == ...`."
-    said = ": ".join(part for part in (type(error).__name__, str(error).strip().partition("\n")[0].rstrip(".")) if part)
-    return f"The file can't be loaded here: {said}. {_advice(error)}"
+    said = _said(error)
+    shown = ": ".join(filter(None, (type(error).__name__, said.partition("\n")[0][:_LONGEST].rstrip("."))))
+    return f"The file can't be loaded here: {shown}. {_advice(error, said)}"
 
 
-def _advice(error: BaseException) -> str:
+def _said(error: BaseException) -> str:
+    try:
+        return str(error).strip()
+    except Exception:  # noqa: BLE001 - the file's own class
+        return ""
+
+
+def _advice(error: BaseException, said: str) -> str:
     if isinstance(error, ImportError):
         return "Run the check where the DAG's own packages are installed, and give the DAGs folder as a path."
-    said = f"{type(error).__name__} {error}"
+    said = f"{type(error).__name__} {said}"
     if "VARIABLE" in said or "Variable" in said:
         return "The check has no database: set AIRFLOW_VAR_... for it, or read the Variable in the task."
     if "CONNECTION" in said or "conn_id" in said or "AirflowNotFound" in said:

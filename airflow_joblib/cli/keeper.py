@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import traceback
 from contextlib import suppress
+from os import _exit  # a file may have put something else in its place
 from typing import TYPE_CHECKING, NoReturn
 
 import psutil
@@ -53,7 +55,7 @@ def _start(run: Callable[[], object], parent: int) -> int:
     """Start the child, unless the check has ended meanwhile."""
     keeper = os.getpid()
     if os.getppid() != parent:
-        os._exit(1)
+        _exit(1)
     child = os.fork()
     if child == 0:
         code = 1
@@ -64,8 +66,10 @@ def _start(run: Callable[[], object], parent: int) -> int:
             if os.getppid() == keeper:
                 run()
                 code = 0
+        except BaseException:  # noqa: BLE001 - whatever the file has made of this process
+            traceback.print_exc()
         finally:
-            os._exit(code)
+            _exit(code)
     return child
 
 
@@ -100,4 +104,4 @@ def _end_like(code: int) -> NoReturn:
         with suppress(OSError):  # SIGKILL has no handler
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
-    os._exit(code if code >= 0 else 1)
+    _exit(code if code >= 0 else 1)

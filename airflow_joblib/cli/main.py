@@ -48,8 +48,8 @@ def _check(given: argparse.Namespace, out: TextIO) -> int:
     from airflow_joblib.taskflow.airflow_internals import conf
 
     paths = [Path(path) for path in given.paths] or [files.dags_folder()]
-    if missing := [str(path) for path in paths if not path.exists()]:
-        sys.stderr.write(f"airflow-joblib: There is no {', '.join(missing)}.\n")
+    if missing := [str(path) for path in paths if not (path.is_file() or path.is_dir())]:
+        sys.stderr.write(f"airflow-joblib: There is no file or folder {', '.join(missing)}.\n")
         return COULD_NOT
     seconds = given.timeout or conf.getfloat("core", "dagbag_import_timeout")
     if not 0 < seconds <= LONGEST:  # Airflow takes none, or less, for no limit

@@ -87,6 +87,7 @@ def test_findings(name: str, folder: Path, findings: list[dict[str, Any]]) -> No
         ("missing_package", "No module named 'no_such_package'"),
         ("hangs", "can't be loaded in 10 s"),
         ("exits", "SystemExit"),
+        ("odd_error", "can't be loaded here: OddError. An executor"),
         ("dies", "its process ends with exit code 0"),
     ],
 )
@@ -140,7 +141,8 @@ print(*(name for name in sys.modules if name.startswith(("airflow_joblib", "jobl
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["check", "missing.py"], "There is no missing.py."),
+        (["check", "missing.py"], "There is no file or folder missing.py."),
+        (["check", os.devnull], "There is no file or folder /dev/null."),
         (["checkpoints", "--older-than", "soon"], "An age is a number and a unit"),
         (["checkpoints", "relative"], "must be absolute"),
     ],

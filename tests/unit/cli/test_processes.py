@@ -53,6 +53,8 @@ def act(key: str) -> Any:
             if os.fork() == 0:
                 return {"key": "the copy"}
             os.wait()
+        case ["replace", _]:
+            os._exit = os.getpid = None  # type: ignore[assignment]
         case ["closed", _]:
             os.closerange(3, 1000)
         case ["print", _]:
@@ -78,7 +80,8 @@ def test_answers() -> None:
     [
         ("exit:0", "its process ends with exit code 0, after 'the last words'"),
         ("exit:7", "its process ends with exit code 7, after 'the last words'"),
-        ("raise:", "its process ends with exit code 1"),
+        ("raise:", "its process ends with exit code 1, after 'SystemExit: 3'"),
+        ("replace:", "its process ends with exit code 1, after \"TypeError: 'NoneType' object is not callable\""),
         ("kill:", "its process ends by signal SIGKILL"),
     ],
 )
