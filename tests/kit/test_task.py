@@ -233,6 +233,8 @@ def test_warnings(airflow_task: AirflowTask) -> None:
         warns(0)
         parallel_task(backend="threading", n_jobs=2)(warns).map([1, 2])
         parallel_task(backend="multiprocessing", n_jobs=2)(warns).map([3, 4])
+        with pytest.warns(UserWarning, match="low on 5"):
+            warns(5)
     assert sorted(str(warning.message) for warning in seen) == ["low on 0", "low on 1", "low on 2"]
     told = [(line["event"], line["level"]) for line in run.logs if "low on" in line["event"]]
     assert sorted(told) == [(f"low on {n}", "warning") for n in range(5)]
