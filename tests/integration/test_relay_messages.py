@@ -111,7 +111,7 @@ def variable(msg: Any) -> Any:
 @contextmanager
 def relayed(supervisor: Any) -> Iterator[StandIn]:
     """A worker's stand-in, with a relay to the supervisor behind it."""
-    with Relay(Answers(supervisor)) as relay:
+    with Relay(Answers(supervisor), print) as relay:
         stand_in = StandIn(relay.address, relay.key)
         try:
             yield stand_in
@@ -221,7 +221,7 @@ class TestReplies:
 
     def test_relay_gone(self) -> None:
         """Where nobody answers, the error is one that no secrets backend turns into a default."""
-        with Relay(Answers(Supervisor(variable))) as relay:
+        with Relay(Answers(Supervisor(variable)), print) as relay:
             stand_in = StandIn(relay.address, relay.key)
             assert stand_in.send(comms.GetVariable(key="k"))
         for _ in range(2):  # over the line that was open, and over a new one
@@ -356,7 +356,7 @@ class TestManyAtOnce:
 
         supervisor: Any = Supervisor(reply)
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
-        with Relay(Answers(supervisor)) as relay:
+        with Relay(Answers(supervisor), print) as relay:
             asking = threading.Thread(target=supervisor.send, args=(comms.GetVariable(key="slow"),))
             asking.start()
             assert held.wait(60)
@@ -410,7 +410,7 @@ class TestFuzz:
 
     def test_garbage_from_a_worker(self) -> None:
         """A worker that has the key and talks garbage gets errors; others get their replies."""
-        with Relay(Answers(Supervisor(variable))) as relay:
+        with Relay(Answers(Supervisor(variable)), print) as relay:
             honest = StandIn(relay.address, relay.key)
             with lines.connect(relay.address, relay.key) as line:
                 for garbage in (b"", b"\xc1", b"x" * 1000, pickle.dumps(os.getpid)):

@@ -446,7 +446,7 @@ def test_what_else_is_left(airflow_task: AirflowTask) -> None:
     """So do a folder with its lock, shared memory, and a socket of a run."""
     from airflow_joblib.taskflow.relay.server import Relay
 
-    relay, memory = Relay(bytes), -1
+    relay, memory = Relay(bytes, print), -1
     try:
         with pytest.raises(AssertionError) as caught, airflow_task():
             relay.__enter__()

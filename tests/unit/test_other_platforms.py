@@ -53,24 +53,26 @@ SCRIPT = """
     import multiprocessing, sys, time
     from airflow_joblib import parallel_task
     from airflow_joblib.taskflow.relay import framing as line
-    from airflow_joblib.taskflow.logs.receiver import Receiver
+    from airflow_joblib.taskflow.logs.sender import Sender
     from airflow_joblib.taskflow.relay.server import Relay
 
     @parallel_task(n_jobs=2, item_retries=0)
     def work(item, table, where):
         if item == 0:
             line.connect(*where).close()
+            assert Sender(*where).send(b"logged\\n")
         return item + len(table)
 
     if __name__ == "__main__":
         backend, method = sys.argv[1:]
+        taken = []
         if method:
             multiprocessing.set_start_method(method)
-        with Relay(bytes) as relay, Receiver(lambda *_: None):
+        with Relay(bytes, lambda _, said: taken.append(said)) as relay:
             with line.connect(relay.address, relay.key):
                 print(work.override(backend=backend).map(range(4), bytes(3 << 20), (relay.address, relay.key)))
                 began = time.monotonic()
-        print(time.monotonic() - began < 2.5)
+        print(time.monotonic() - began < 2.5, taken)
 """
 
 
@@ -92,5 +94,7 @@ def test_without_what_linux_has(backend: str, method: str, tmp_path: Path) -> No
         check=False,
         timeout=200,
     )
-    assert done.stdout.splitlines() == [str([item + (3 << 20) for item in range(4)]), "True"], done.stderr
+    assert done.stdout.splitlines() == [str([item + (3 << 20) for item in range(4)]), "True [b'logged', None]"], (
+        done.stderr
+    )
     assert not [path for path in folder.iterdir() if path.name.startswith("airflow-joblib")]

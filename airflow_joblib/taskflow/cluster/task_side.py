@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.fan_out.host import ClusterServices
@@ -20,11 +18,10 @@ from airflow_joblib.taskflow.airflow_internals import (
     VariableResult,
 )
 from airflow_joblib.taskflow.cluster import worker_side
-from airflow_joblib.taskflow.cluster.thread_route import LINES, unpacked
+from airflow_joblib.taskflow.cluster.thread_route import unpacked
 from airflow_joblib.taskflow.logs import task_log
 from airflow_joblib.taskflow.relay.answers import Answers
-from airflow_joblib.taskflow.relay.framing import HEADER, LIMIT
-from airflow_joblib.taskflow.relay.supervisor_proxy import ASKS
+from airflow_joblib.taskflow.relay.framing import ASKS, HEADER, LIMIT, LINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,8 +63,6 @@ class _Task:
     def __init__(self, supervisor: Any) -> None:
         self._answers = _Answers(supervisor)
         self._log = task_log.TaskLog()
-        self._turn = threading.RLock()
-        self._context = copy_context()
 
     def answer(self, request: bytes) -> bytes:
         """Return the answer to a worker's request. Never raises."""
@@ -78,23 +73,20 @@ class _Task:
         if kind == ASKS:
             return bytes(self._answers(body)[HEADER:])
         if kind == LINES:
-            with suppress(Exception), self._turn:
-                self._context.run(self._take_sent, body)
+            with suppress(Exception):
+                self._take_sent(body)
         return b""
 
     def _take_sent(self, body: bytes) -> None:
-        number, *lines = body.splitlines()
+        first, *lines = body.splitlines()
+        number = tuple(plain_json.loads(first))
         for line in lines:
-            self._log.take(tuple(plain_json.loads(number)), line)
+            self._log.take(number, line)
 
     def take(self, number: Any, lines: Sequence[bytes]) -> None:
         """Write what a worker's thread has logged up to the end of a chunk."""
-        with self._turn:
-            for line in [*unpacked(lines), None]:
-                try:
-                    self._log.take(number, line)
-                except Exception as error:  # noqa: BLE001 - one bad line must not cost the others
-                    log.warning("A line of a worker's log is lost: %s", type(error).__name__)
+        for line in [*unpacked(lines), None]:
+            self._log.take(number, line)
 
 
 class _Answers(Answers):

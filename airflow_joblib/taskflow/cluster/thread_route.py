@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.system import plain_json
 from airflow_joblib.taskflow.logs import records
+from airflow_joblib.taskflow.relay.framing import LINES
 from airflow_joblib.worker.worker import current_item
 
 if TYPE_CHECKING:
@@ -21,10 +22,8 @@ if TYPE_CHECKING:
 
     from airflow_joblib.taskflow.cluster.worker_side import TaskSession
 
-__all__ = ["LINES", "ThreadRoute", "current_route", "unpacked"]
+__all__ = ["ThreadRoute", "current_route", "unpacked"]
 
-#: First byte of a request that brings lines of the log.
-LINES = b"L"
 #: Bytes of lines above which a chunk is handed back, so that they reach the task's log.
 _FULL = 1 << 18
 #: Bytes above which it is sent in the midst of an item, and seconds after which it is if more is logged.

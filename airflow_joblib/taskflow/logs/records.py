@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.system import plain_json
 from airflow_joblib.taskflow.airflow_names import LOGGING
-from airflow_joblib.taskflow.logs.sender import LONGEST
+from airflow_joblib.taskflow.relay.framing import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

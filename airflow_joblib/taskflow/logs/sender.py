@@ -1,14 +1,4 @@
-r"""Lines from worker processes to the task's process. Imports no Airflow.
-
-::
-
-    worker: Sender ──┐   a line is a JSON object and "\n"
-    worker: Sender ──┼──► socket, in a folder of the task's own ──► Receiver, a thread ──► handle(line)
-    worker: Sender ──┘
-
-Nothing is kept on the way but what the kernel's buffers hold: a worker that writes faster than the task can take waits.
-Nothing is unpickled. Who connects must be of the same user, and know the key, as must the task.
-"""
+"""The worker's end of the way of its log to the task's process. Imports no Airflow."""
 
 from __future__ import annotations
 
@@ -17,17 +7,12 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from airflow_joblib.taskflow.relay import handshake
+from airflow_joblib.taskflow.relay import framing
 
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["LONGEST", "PATIENCE", "Sender"]
-
-#: Bytes of the longest line that is taken.
-LONGEST = 16 << 20
-#: Seconds that each side waits for the other where it should have to wait for none.
-PATIENCE = 30.0
+__all__ = ["Sender"]
 
 
 class Sender:
@@ -49,7 +34,7 @@ class Sender:
     def connect(self) -> bool:
         """Connect, and return whether that worked."""
         try:
-            self._socket = handshake.connect(self._address, self._key, PATIENCE)
+            self._socket = framing.connect(self._address, self._key, framing.LINES)
         except (OSError, EOFError):
             self._lost = True
         return not self._lost

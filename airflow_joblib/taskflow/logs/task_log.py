@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
+import threading
 from contextlib import contextmanager
+from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,27 +16,20 @@ from structlog.stdlib import ProcessorFormatter
 from airflow_joblib.system import plain_json
 from airflow_joblib.taskflow.airflow_internals import log_levels, mask_secret
 from airflow_joblib.taskflow.logs.levels import Levels
-from airflow_joblib.taskflow.logs.receiver import Receiver
-from airflow_joblib.taskflow.logs.worker import Logs
 from airflow_joblib.worker.worker import current_item
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-__all__ = ["TaskLog", "item_marks", "levels", "of_workers"]
+__all__ = ["TaskLog", "item_marks", "levels"]
+
+log = logging.getLogger("airflow_joblib")
 
 #: Characters of a line that a worker has not ended yet, beyond which it is taken for one.
 _LONGEST_LINE = 1 << 20
 _STREAMS = {"task.stdout": logging.INFO, "task.stderr": logging.ERROR}
 #: What structlog, and Airflow after it, would take for their own.
 _TAKEN = frozenset({"self", "level", "event", "logger", "exc_info", "stack_info", "positional_args", "exception"})
-
-
-@contextmanager
-def of_workers() -> Iterator[Logs]:
-    """Take the workers' logs; gives what each worker runs first."""
-    with Receiver(TaskLog().take) as receiver:
-        yield Logs(receiver.address, receiver.key, os.getpid(), levels())
 
 
 @contextmanager
@@ -88,9 +82,11 @@ def _structlog_levels() -> dict[str, int]:
 
 
 class TaskLog:
-    """Writes what workers send to the task's log."""
+    """Writes what workers send to the task's log, from any thread, in the context of the thread that made this."""
 
     def __init__(self) -> None:
+        self._turn = threading.RLock()
+        self._context = copy_context()
         processors = list(structlog.get_config()["processors"])
         self._renders_parts = any(isinstance(step, ExceptionRenderer) for step in processors)
         places = [step for step in processors if isinstance(step, CallsiteParameterAdder)]
@@ -101,7 +97,14 @@ class TaskLog:
         self._begun: dict[tuple[Hashable, str], dict[str, Any]] = {}
 
     def take(self, number: Hashable, line: bytes | None) -> None:
-        """Write a line of the worker with that number; None when it sends no more."""
+        """Write a line of the worker with that number; None when it sends no more. Never raises."""
+        try:
+            with self._turn:
+                self._context.run(self._take, number, line)
+        except Exception as error:  # noqa: BLE001 - one bad line must not cost the others
+            log.warning("A line of a worker's log is lost: %s", type(error).__name__)
+
+    def _take(self, number: Hashable, line: bytes | None) -> None:
         if line is None:
             self._end(number)
             return

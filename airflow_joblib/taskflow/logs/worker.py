@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 from airflow_joblib.system.import_hooks import when_imported
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_names import LOUD, MASKERS
-from airflow_joblib.taskflow.logs.receiver import close_inherited
 from airflow_joblib.taskflow.logs.records import of_record
 from airflow_joblib.taskflow.logs.sender import Sender
 from airflow_joblib.taskflow.logs.worker_channel import fall_back, mask_secret, send, use
@@ -59,7 +58,6 @@ class Logs:
         global _levels  # noqa: PLW0603 - a worker process is what this module's state describes
         if os.getpid() == self.task:
             return
-        close_inherited()
         sender = Sender(self.address, self.key)
         if not sender.connect():
             return

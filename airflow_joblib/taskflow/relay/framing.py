@@ -1,13 +1,17 @@
-"""The line from a worker process to the task's process, for requests: one answer for each frame, in turn. No Airflow.
+r"""The line from a worker process to the task's process. No Airflow.
 
 ::
 
     worker                                    task's process
       │ ◄──────────── handshake ─────────────► │
+      │ ── ASKS ─────────────────────────────► │   a line for requests: one answer for each frame, in turn
       │ ── length, frame ────────────────────► │   as often as needed
       │ ◄──────────── length, frame ────────── │
 
-Nothing is ever unpickled from a line.
+      │ ── LINES ────────────────────────────► │   a line for the log
+      │ ── JSON object, "\n" ────────────────► │   as often as needed
+
+Nothing is ever unpickled from a line. Nothing is kept on the way but what the kernel's buffers hold.
 """
 
 from __future__ import annotations
@@ -19,13 +23,17 @@ from airflow_joblib.taskflow.relay import handshake
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["HEADER", "LIMIT", "PEER_TIMEOUT", "STALLED", "LongFrameError", "admit", "connect", "read_frame"]
+__all__ = ["ASKS", "HEADER", "LIMIT", "LINES", "LONGEST", "PATIENCE", "STALLED", "LongFrameError", "connect"]
+__all__ += ["read_frame"]
 
+#: First byte of what a worker sends, over a line as over the channel of a cluster: requests, or lines of its log.
+ASKS, LINES = b"A", b"L"
 #: Bytes of the largest request: far above what the API server takes for an XCom.
 LIMIT = 64 << 20
-#: Seconds in which a worker has to show that it has the key, and those that it waits for the task to do so.
-PEER_TIMEOUT = 10.0
-_TASK_TIMEOUT = 30.0
+#: Bytes of the longest line of a log that is taken.
+LONGEST = 16 << 20
+#: Seconds that each side waits for the other where it should have to wait for none.
+PATIENCE = 30.0
 #: Seconds for which a worker may be silent in the midst of a request, or take nothing of its answer.
 STALLED = 60.0
 #: Bytes of a frame that hold its length.
@@ -36,24 +44,20 @@ class LongFrameError(ValueError):
     """The other end announces more bytes than a request may have."""
 
 
-def connect(address: str, key: bytes) -> socket.socket:
+def connect(address: str, key: bytes, kind: bytes = ASKS) -> socket.socket:
     """Open a line to the task's process.
 
     Raises:
         OSError: Nobody listens there, or whoever does hasn't the key.
         EOFError: It hung up.
     """
-    return handshake.connect(address, key, _TASK_TIMEOUT)
-
-
-def admit(line: socket.socket, key: bytes) -> None:
-    """Let the peer of an accepted line prove that it has the key, then show it that this end has it too.
-
-    Raises:
-        OSError: It is another user's, hasn't the key, or sends nothing.
-        EOFError: The peer has gone.
-    """
-    handshake.admit(line, key, PEER_TIMEOUT)
+    line = handshake.connect(address, key, PATIENCE)
+    try:
+        line.sendall(kind)
+    except BaseException:
+        line.close()
+        raise
+    return line
 
 
 def read_frame(line: socket.socket, limit: int | None = None, patience: float | None = None) -> bytes:

@@ -23,12 +23,10 @@ import struct
 import sys
 import time
 
-__all__ = ["NONCE", "SAID", "admit", "answer", "check_user", "connect", "read"]
+__all__ = ["NONCE", "admit", "connect", "read"]
 
 #: Bytes of what each side sends the other to be proven, and of the proof.
 NONCE = 32
-#: Bytes that a worker sends: its nonce and its proof.
-SAID = 2 * NONCE
 #: What a connection ends in while as many others wait to be taken in as the kernel lets wait.
 _CROWDED = {errno.EAGAIN} | ({errno.ECONNREFUSED} if sys.platform == "darwin" else set())
 #: Seconds until the next try then.
@@ -71,33 +69,23 @@ def _open(address: str, patience: float) -> socket.socket:
             return line
 
 
-def admit(line: socket.socket, key: bytes, patience: float) -> None:
-    """Let the peer of an accepted line prove that it has the key, then show it that this end has it too.
+def admit(line: socket.socket, key: bytes, patience: float) -> bytes:
+    """Let the peer of an accepted line prove that it has the key; return what, sent to it, proves that this end has it.
 
     Raises:
         OSError: It is another user's, hasn't the key, or sends nothing for *patience* seconds.
         EOFError: The peer has gone.
     """
-    check_user(line)
+    _check_user(line)
     line.settimeout(patience)
     nonce = secrets.token_bytes(NONCE)
     line.sendall(nonce)
-    line.sendall(answer(key, nonce, read(line, SAID)))
-    line.settimeout(None)
-
-
-def answer(key: bytes, nonce: bytes, said: bytes) -> bytes:
-    """Check what a worker has sent (*said*) to this side's *nonce*, and return what proves this side.
-
-    Raises:
-        PermissionError: It hasn't the key.
-    """
-    nonces = nonce + said[:NONCE]
-    _check(said[NONCE:], _mac(key, b"worker", nonces))
+    nonces = nonce + read(line, NONCE)
+    _check(read(line, NONCE), _mac(key, b"worker", nonces))
     return _mac(key, b"task", nonces)
 
 
-def check_user(line: socket.socket) -> None:
+def _check_user(line: socket.socket) -> None:
     """Go by what the kernel reports of the peer; where it can't, the folder's mode has seen to it.
 
     Raises:

@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-__all__ = ["ASKS", "ByChannel", "StandIn"]
+__all__ = ["ByChannel", "StandIn"]
 
-#: First byte of a request for the supervisor, where a channel carries others too.
-ASKS = b"A"
 #: Lines that a process has at a time: its other threads wait, as the supervisor answers one request after another.
 _LINES = 8
 
@@ -171,7 +169,7 @@ class ByChannel(Asking):
             raise error_that_passes()(_NO_CHANNEL.format(self._engine))
         _check_size(data)
         try:
-            return self._channel(ASKS + bytes(data[lines.HEADER :]))
+            return self._channel(lines.ASKS + bytes(data[lines.HEADER :]))
         except Exception as error:
             reason = str(error) or type(error).__name__
             raise error_that_passes()(_NO_ANSWER_THERE.format(self._engine, reason)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,13 @@ class Task(Host):
     def services(self) -> Iterator[Callable[[], None]]:
         """Serve worker processes for the length of a run: their requests for Airflow, and their logs."""
         from airflow_joblib.taskflow.logs import task_log
+        from airflow_joblib.taskflow.logs.worker import Logs
         from airflow_joblib.taskflow.relay.answers import Answers
         from airflow_joblib.taskflow.relay.server import Relay
 
-        with Relay(Answers(airflow_internals.supervisor())) as relay, task_log.of_workers() as worker:
-            yield Steps((worker_setup.Prepare(relay.address, relay.key, _context()), worker))
+        with Relay(Answers(airflow_internals.supervisor()), task_log.TaskLog().take) as relay:
+            logs = Logs(relay.address, relay.key, os.getpid(), task_log.levels())
+            yield Steps((worker_setup.Prepare(relay.address, relay.key, _context()), logs))
 
     def before_fork(self) -> None:
         """Import what worker processes need of the task, so that each forked one has it."""

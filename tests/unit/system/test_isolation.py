@@ -260,7 +260,7 @@ def work(item, table):
         os.killpg(0, signal.SIGKILL)
 
 if __name__ == "__main__":
-    with Relay(bytes):
+    with Relay(bytes, print):
         work.map(range(4), table=bytes(3 << 20))
 """
     script = tmp_path / "script.py"

@@ -1,4 +1,4 @@
-"""The handshake of both kinds of line, above all with a process that really is another user's."""
+"""The handshake of a line, above all with a process that really is another user's."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_joblib.taskflow.logs.receiver import Receiver
 from airflow_joblib.taskflow.relay import handshake
 from airflow_joblib.taskflow.relay.server import Relay
 
@@ -39,10 +37,10 @@ else:
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
-@pytest.fixture(params=["relay", "logs"])
-def listener(request: pytest.FixtureRequest) -> Iterator[Relay | Receiver]:
-    """What the task's process listens with, for each kind of line."""
-    with Relay(bytes) if request.param == "relay" else Receiver(lambda *_: None) as listening:
+@pytest.fixture
+def listener() -> Iterator[Relay]:
+    """What the task's process listens with."""
+    with Relay(bytes, print) as listening:
         yield listening
 
 
@@ -53,14 +51,14 @@ def hostile(address: str, key: bytes) -> str:
 
 
 @as_root
-def test_another_user(listener: Relay | Receiver) -> None:
+def test_another_user(listener: Relay) -> None:
     """Another user's process can't even connect: the folder is closed to it. One of this user can."""
     assert hostile(listener.address, listener.key) == "PermissionError"
     handshake.connect(listener.address, listener.key, 10).close()
 
 
 @as_root
-def test_another_user_in_an_open_folder(listener: Relay | Receiver) -> None:
+def test_another_user_in_an_open_folder(listener: Relay) -> None:
     """Were the folder open, another user's process would be hung up on before a word is said, key or not."""
     address = Path(listener.address)
     address.parent.chmod(0o755)
@@ -70,20 +68,25 @@ def test_another_user_in_an_open_folder(listener: Relay | Receiver) -> None:
     handshake.connect(listener.address, listener.key, 10).close()
 
 
-def test_both_have_the_key() -> None:
-    """Each side takes the other for what it is."""
+def prove(said: bytes) -> bytes:
+    """Send something to who admits a peer; return what that one would send."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        admitting = threading.Thread(target=handshake.admit, args=(ours, KEY, 10.0))
-        admitting.start()
-        nonces = handshake.read(theirs, handshake.NONCE) + b"n" * handshake.NONCE
-        theirs.sendall(nonces[handshake.NONCE :] + handshake._mac(KEY, b"worker", nonces))
-        assert handshake.read(theirs, handshake.NONCE) == handshake._mac(KEY, b"task", nonces)
-        admitting.join()
+        theirs.sendall(said)
+        return handshake.admit(ours, KEY, 10)
 
 
-@pytest.mark.parametrize("said", [b"", b"x" * 64, b"n" * 32 + handshake._mac(KEY, b"task", b"t" * 32 + b"n" * 32)])
-def test_wrong_answer(said: bytes) -> None:
+def test_both_have_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each side takes the other for what it is."""
+    monkeypatch.setattr("secrets.token_bytes", lambda size: b"t" * size)
+    nonces = b"t" * 32 + b"n" * 32
+    proof = prove(b"n" * 32 + handshake._mac(KEY, b"worker", nonces))
+    assert proof == handshake._mac(KEY, b"task", nonces)
+
+
+@pytest.mark.parametrize("said", [b"x" * 64, b"n" * 32 + handshake._mac(KEY, b"task", b"t" * 32 + b"n" * 32)])
+def test_wrong_answer(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another key, garbage, or this side's own proof sent back, prove nothing."""
+    monkeypatch.setattr("secrets.token_bytes", lambda size: b"t" * size)
     with pytest.raises(PermissionError, match="doesn't have the key"):
-        handshake.answer(KEY, b"t" * 32, said)
+        prove(said)

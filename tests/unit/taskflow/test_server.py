@@ -37,6 +37,10 @@ def echo(frame: bytes) -> bytes:
     return framed(b"answer to " + frame)
 
 
+def drop(number: int, line: bytes | None) -> None:
+    """Take a line of a log."""
+
+
 def ask(line: socket.socket, request: bytes) -> bytes:
     line.sendall(framed(request))
     return lines.read_frame(line)
@@ -56,7 +60,7 @@ def hung_up(line: socket.socket) -> bool:
 @pytest.fixture
 def relay() -> Iterator[Relay]:
     """A relay that answers every frame with the frame."""
-    with Relay(echo) as running:
+    with Relay(echo, drop) as running:
         yield running
 
 
@@ -99,7 +103,7 @@ class TestPeers:
     @pytest.mark.usefixtures("witness")
     def test_relay_without_the_key(self, relay: Relay) -> None:
         """A worker hangs up where another listens in the relay's place."""
-        with Relay(echo) as other:
+        with Relay(echo, drop) as other:
             other.address, before = relay.address, other.key
             with pytest.raises((OSError, EOFError)):
                 lines.connect(relay.address, before)
@@ -156,8 +160,8 @@ class TestHarm:
 
     def test_silent_peer_is_hung_up_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A peer gets so long to prove that it has the key, and no longer."""
-        monkeypatch.setattr(lines, "PEER_TIMEOUT", 0.1)
-        with Relay(echo) as relay, plain(relay) as line:
+        monkeypatch.setattr(lines, "PATIENCE", 0.1)
+        with Relay(echo, drop) as relay, plain(relay) as line:
             assert hung_up(line)
 
     @pytest.mark.usefixtures("witness")
@@ -210,7 +214,7 @@ class _Shared:
     """A relay for all examples of a property."""
 
     def __init__(self) -> None:
-        self.relay = Relay(echo).__enter__()
+        self.relay = Relay(echo, drop).__enter__()
         self.witness = lines.connect(self.relay.address, self.relay.key)
 
     def connect(self, proved: bool) -> socket.socket:
@@ -249,7 +253,7 @@ class TestReplies:
                 requests = [f"{number} {n}".encode() for n in range(63)]
                 return sum(ask(line, request) == request for request in requests)
 
-        with Relay(slowly) as running, ThreadPoolExecutor(16) as pool:
+        with Relay(slowly, drop) as running, ThreadPoolExecutor(16) as pool:
             assert sum(pool.map(peer, range(16))) == 16 * 63
 
     def test_a_slow_answer(self) -> None:
@@ -260,7 +264,7 @@ class TestReplies:
             assert frame != b"slow" or held.wait(10)
             return framed(frame)
 
-        with Relay(answer) as relay:
+        with Relay(answer, drop) as relay:
             slow, quick = (lines.connect(relay.address, relay.key) for _ in range(2))
             slow.sendall(framed(b"slow"))
             assert ask(quick, b"quick") == b"quick"
@@ -276,7 +280,7 @@ class TestEnd:
     def test_nothing_is_left(self) -> None:
         """Socket, folder, threads and descriptors are gone, and every peer is hung up on."""
         threads, descriptors = threading.active_count(), open_descriptors()
-        with Relay(echo) as relay:
+        with Relay(echo, drop) as relay:
             folder = Path(relay.address).parent
             connected = [lines.connect(relay.address, relay.key), plain(relay)]
             assert ask(connected[0], HELLO)
@@ -297,7 +301,7 @@ class TestEnd:
             time.sleep(0.3)
             start(thread)
 
-        with Relay(echo) as relay:
+        with Relay(echo, drop) as relay:
             monkeypatch.setattr(threading.Thread, "start", start_late)
             line = plain(relay)
             time.sleep(0.1)
@@ -315,7 +319,7 @@ class TestEnd:
             answered.set()
             return framed(frame)
 
-        with Relay(answer) as relay:
+        with Relay(answer, drop) as relay:
             line = lines.connect(relay.address, relay.key)
             line.sendall(framed(HELLO))
             assert asked.wait(5)
@@ -327,7 +331,7 @@ class TestEnd:
         code = """
 import os, signal
 from airflow_joblib.taskflow.relay.server import Relay
-with Relay(bytes) as relay:
+with Relay(bytes, print) as relay:
     print(relay.address, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -341,7 +345,7 @@ with Relay(bytes) as relay:
 
     def test_fork_lets_go(self) -> None:
         """A fork of the task's process keeps no copy of a line: when the task hangs up, the peer sees it."""
-        with Relay(echo) as relay:
+        with Relay(echo, drop) as relay:
             line = lines.connect(relay.address, relay.key)
             assert ask(line, HELLO)
             inside, outside = os.pipe()
@@ -362,14 +366,14 @@ with Relay(bytes) as relay:
         deep = tmp_path / ("x" * 100)
         deep.mkdir()
         monkeypatch.setattr("tempfile.tempdir", str(deep))
-        with Relay(echo) as relay, lines.connect(relay.address, relay.key) as line:
+        with Relay(echo, drop) as relay, lines.connect(relay.address, relay.key) as line:
             assert ask(line, HELLO) == b"answer to hello"
         assert not list(deep.iterdir())
 
 
 def test_added_time(capsys: pytest.CaptureFixture[str]) -> None:
     """A request costs less than 2 ms on its way there and back: the median of the quietest of five rounds."""
-    with Relay(echo) as relay, lines.connect(relay.address, relay.key) as line:
+    with Relay(echo, drop) as relay, lines.connect(relay.address, relay.key) as line:
         rounds = []
         for _ in range(5):
             times = []

@@ -23,13 +23,12 @@ import pytest
 from airflow_joblib import parallel_task
 from airflow_joblib.fan_out.host import Host
 from airflow_joblib.taskflow import surroundings
-from airflow_joblib.taskflow.logs import receiver as logs_receiver
 from airflow_joblib.taskflow.logs import records
-from airflow_joblib.taskflow.logs import sender as logs_sender
 from airflow_joblib.taskflow.logs.levels import Levels
-from airflow_joblib.taskflow.logs.receiver import Receiver
 from airflow_joblib.taskflow.logs.sender import Sender
 from airflow_joblib.taskflow.logs.worker import Logs
+from airflow_joblib.taskflow.relay import framing
+from airflow_joblib.taskflow.relay.server import Relay
 from tests.unit.helpers import PROCESSES, eventually, run_python
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Lines:
-    """Keeps what a receiver hands over."""
+    """Keeps what a relay hands over."""
 
     def __init__(self, *, delay: float = 0) -> None:
         self.delay = delay
@@ -57,8 +56,8 @@ class Lines:
 
 
 @contextmanager
-def connected(receiver: Receiver) -> Iterator[Sender]:
-    sender = Sender(receiver.address, receiver.key)
+def connected(relay: Relay) -> Iterator[Sender]:
+    sender = Sender(relay.address, relay.key)
     assert sender.connect()
     yield sender
     if sender._socket is not None:
@@ -75,8 +74,8 @@ from airflow_joblib.taskflow.logs.worker import Logs
 def in_worker(code: str, levels: Levels | None = None, *, check: bool = True) -> tuple[Lines, Any]:
     """Run *code* in a fresh process that sends its log here, with pid 0 for the task's."""
     lines = Lines()
-    with Receiver(lines) as receiver:
-        logs = Logs(receiver.address, receiver.key, 0, levels or Levels())
+    with Relay(bytes, lines) as relay:
+        logs = Logs(relay.address, relay.key, 0, levels or Levels())
         start = f"{IMPORTS}logs = {logs!r}\nlogs()\n"
         done = run_python(start + code, check=check)
     return lines, done
@@ -86,7 +85,7 @@ class TestChannel:
     def test_lines_arrive_in_order(self) -> None:
         """Lines of several threads of several workers arrive once, each thread's in order."""
         lines = Lines()
-        with Receiver(lines) as receiver, connected(receiver) as first, connected(receiver) as second:
+        with Relay(bytes, lines) as relay, connected(relay) as first, connected(relay) as second:
 
             def send(sender: Sender, name: str) -> None:
                 for number in range(500):
@@ -109,7 +108,7 @@ class TestChannel:
     def test_everything_sent_is_taken_before_the_end(self) -> None:
         """Leaving waits for what is on its way, however slow it is taken."""
         lines = Lines(delay=0.001)
-        with Receiver(lines) as receiver, connected(receiver) as sender:
+        with Relay(bytes, lines) as relay, connected(relay) as sender:
             for number in range(300):
                 sender.send(b"%d\n" % number)
         assert lines.lines == [b"%d" % number for number in range(300)]
@@ -133,7 +132,7 @@ class TestChannel:
             lengths.append(len(got or b""))
 
         before = psutil.Process().memory_info().rss
-        with Receiver(take) as receiver, connected(receiver) as sender:
+        with Relay(bytes, take) as relay, connected(relay) as sender:
             for _ in range(2000):
                 sender.send(line)
             behind = 2000 - len(lengths)
@@ -143,8 +142,8 @@ class TestChannel:
 
     def test_folder_is_private_and_goes(self) -> None:
         """Only this user reaches the socket, and nothing stays."""
-        with Receiver(Lines()) as receiver:
-            folder = Path(receiver.address).parent
+        with Relay(bytes, Lines()) as relay:
+            folder = Path(relay.address).parent
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert not folder.exists()
 
@@ -153,29 +152,29 @@ class TestChannel:
         long = tmp_path / ("long" * 20)
         long.mkdir()
         monkeypatch.setattr("tempfile.tempdir", str(long))
-        with Receiver(Lines()) as receiver, connected(receiver):
-            assert not receiver.address.startswith(str(long))
+        with Relay(bytes, Lines()) as relay, connected(relay):
+            assert not relay.address.startswith(str(long))
 
     def test_without_the_key_nobody_is_heard(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Neither a worker with another key nor garbage gets a line through; a worker's arrive all the same."""
-        monkeypatch.setattr(logs_receiver, "PATIENCE", 2)
+        monkeypatch.setattr(framing, "PATIENCE", 2)
         lines = Lines()
-        with Receiver(lines) as receiver, connected(receiver) as sender:
-            assert not Sender(receiver.address, b"another").connect()
-            with raw(receiver) as garbage:
+        with Relay(bytes, lines) as relay, connected(relay) as sender:
+            assert not Sender(relay.address, b"another").connect()
+            with raw(relay) as garbage:
                 garbage.sendall(b'{"kind": "stream"}\n' * 100)
                 assert eventually(lambda: not garbage_alive(garbage))
-            with raw(receiver) as idle:
+            with raw(relay) as idle:
                 assert eventually(lambda: not garbage_alive(idle))
             assert sender.send(b"right\n")
         assert lines.lines == [b"right"]
 
     def test_other_users_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whoever is of another user is dropped, key or not."""
-        with Receiver(Lines()) as receiver:
+        with Relay(bytes, Lines()) as relay:
             user = os.geteuid()
             monkeypatch.setattr(os, "geteuid", lambda: user + 1)
-            assert not Sender(receiver.address, receiver.key).connect()
+            assert not Sender(relay.address, relay.key).connect()
 
     def test_a_false_task_is_refused(self, tmp_path: Path) -> None:
         """A worker sends nothing to one who doesn't know the key."""
@@ -193,41 +192,64 @@ class TestChannel:
 
     def test_a_line_without_end_is_cut_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Who sends more than a line may have is dropped."""
-        monkeypatch.setattr(logs_receiver, "LONGEST", 1 << 20)
+        monkeypatch.setattr(framing, "LONGEST", 1 << 20)
         lines = Lines()
-        with Receiver(lines) as receiver, connected(receiver) as endless, connected(receiver) as other:
+        with Relay(bytes, lines) as relay, connected(relay) as endless, connected(relay) as other:
             assert eventually(lambda: not endless.send(b"x" * 100_000))
             assert other.send(b"right\n")
         assert lines.lines == [b"right"]
 
-    def test_a_bad_line_harms_no_other(self) -> None:
-        """What can't be handled is lost alone."""
-        good: list[bytes] = []
-
-        def take(_: int, line: bytes | None) -> None:
-            if line == b"bad":
-                raise ValueError(line)
-            good.append(line or b"end")
-
-        with Receiver(take) as receiver, connected(receiver) as sender:
-            sender.send(b"bad\n")
-            sender.send(b"good\n")
-        assert good == [b"good", b"end"]
-
     def test_leaving_while_the_thread_is_awake(self) -> None:
-        """A receiver that has just seen a worker go can be left at once."""
+        """A relay that has just seen a worker go can be left at once."""
         for _ in range(100):
-            with Receiver(Lines()) as receiver, connected(receiver):
+            with Relay(bytes, Lines()) as relay, connected(relay):
                 pass
-            assert not receiver._thread.is_alive()
+            assert not relay.peers
+
+    def test_leaving_while_somebody_logs_nothing(self) -> None:
+        """Who keeps a line open, and is no worker of the run, keeps nobody from leaving; what it has sent is taken."""
+        lines = Lines()
+        with Relay(bytes, lines) as relay:
+            senders = [Sender(relay.address, relay.key) for _ in range(3)]
+            assert all(sender.send(b"one\n") for sender in senders)
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+        assert lines.lines == [b"one"] * 3
+        assert sorted(number for number, line in lines.taken if line is None) == sorted({n for n, _ in lines.taken})
+        for sender in senders:
+            assert eventually(lambda sender=sender: not sender.send(b"late\n"))  # type: ignore[misc]
+
+    def test_requests_beside_a_log(self) -> None:
+        """While a line of a log is being taken, requests over the same socket are answered."""
+        held, taken = threading.Event(), threading.Event()
+
+        def take(_number: int, _line: bytes | None) -> None:
+            taken.set()
+            assert held.wait(30)
+
+        with Relay(lambda frame: framing.HEADER * b"\0" + frame, take) as relay, connected(relay) as sender:
+            assert sender.send(b"one\n")
+            assert taken.wait(30)
+            with framing.connect(relay.address, relay.key) as line:
+                line.sendall(b"\0\0\0\1x")
+                assert framing.read_frame(line) == b""
+            held.set()
+
+    def test_neither_requests_nor_a_log(self) -> None:
+        """Who has the key and means neither is hung up on."""
+        lines = Lines()
+        with Relay(bytes, lines) as relay, framing.connect(relay.address, relay.key, b"?{}\n") as line:
+            line.settimeout(30)
+            assert not garbage_alive(line)
+        assert not lines.taken
 
     def test_sending_to_a_closed_receiver(self) -> None:
         """It is told, and raises nothing."""
-        with Receiver(Lines()) as receiver:
-            sender = Sender(receiver.address, receiver.key)
+        with Relay(bytes, Lines()) as relay:
+            sender = Sender(relay.address, relay.key)
             assert sender.connect()
         assert eventually(lambda: not sender.send(b"late\n"))
-        assert not Sender(receiver.address, receiver.key).send(b"later\n")
+        assert not Sender(relay.address, relay.key).send(b"later\n")
 
     def test_interrupted_line(self) -> None:
         """A signal's handler that raises in the midst of a line costs that line only."""
@@ -246,7 +268,7 @@ class TestChannel:
 
         before = signal.signal(signal.SIGALRM, interrupt)
         try:
-            with Receiver(take) as receiver, connected(receiver) as sender:
+            with Relay(bytes, take) as relay, connected(relay) as sender:
                 sender.send(b"first\n")
                 signal.setitimer(signal.ITIMER_REAL, 1)
                 with pytest.raises(InterruptedHereError):
@@ -273,12 +295,11 @@ class TestChannel:
 
     def test_workers_hold_no_line_of_others_open(self) -> None:
         """A forked worker closes what it inherits of the task's end."""
-        with Receiver(Lines()) as receiver, connected(receiver):
-            inherited = [receiver._listener.fileno(), *receiver._connections]
+        with Relay(bytes, Lines()) as relay, connected(relay):
+            inherited = [relay._listener.fileno(), *(peer.line.fileno() for peer in relay.peers)]
             reading, writing = os.pipe()
             child = os.fork()
             if child == 0:
-                logs_receiver.close_inherited()
                 os.write(writing, json.dumps([is_open(number) for number in inherited]).encode())
                 os._exit(0)
             os.waitpid(child, 0)
@@ -287,10 +308,10 @@ class TestChannel:
 
 
 @contextmanager
-def raw(receiver: Receiver) -> Iterator[socket.socket]:
+def raw(relay: Relay) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as channel:
         channel.settimeout(60)
-        channel.connect(receiver.address)
+        channel.connect(relay.address)
         assert len(channel.recv(32)) == 32
         yield channel
 
@@ -339,8 +360,8 @@ class TestConversion:
 
     def test_too_long_a_message_is_cut(self) -> None:
         """It says so, and how long it was."""
-        line = records.encode({"message": "x" * (logs_sender.LONGEST + 10), "fields": {"a": 1}})
-        assert len(line) < logs_sender.LONGEST
+        line = records.encode({"message": "x" * (framing.LONGEST + 10), "fields": {"a": 1}})
+        assert len(line) < framing.LONGEST
         assert json.loads(line)["message"].endswith("... (16,777,226 characters in all)")
 
     def test_exceptions_are_described_as_structlog_does(self) -> None:
@@ -510,8 +531,8 @@ class TestWorker:
     def test_the_task_itself_is_no_worker(self) -> None:
         """Where a backend runs items in the task's process, that process's logging stays."""
         before = sys.stdout, list(logging.root.handlers)
-        with Receiver(Lines()) as receiver:
-            Logs(receiver.address, receiver.key, os.getpid(), Levels())()
+        with Relay(bytes, Lines()) as relay:
+            Logs(relay.address, relay.key, os.getpid(), Levels())()
         assert before == (sys.stdout, logging.root.handlers)
 
     def test_secrets_are_told_once(self) -> None:
@@ -543,8 +564,8 @@ class TestWorker:
             "os._exit(os.waitpid(child, 0)[1])\n"
         )
         lines = Lines()
-        with Receiver(lines) as receiver:
-            logs = Logs(receiver.address, receiver.key, 0, Levels())
+        with Relay(bytes, lines) as relay:
+            logs = Logs(relay.address, relay.key, 0, Levels())
             done = subprocess.run(
                 [sys.executable, "-W", "error", "-c", code.replace("{logs}", repr(logs))],
                 check=True, capture_output=True, text=True, timeout=200,
@@ -562,8 +583,8 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
     class Serving(Host):
         @contextmanager
         def services(self) -> Iterator[Logs]:
-            with Receiver(taken) as receiver:
-                yield Logs(receiver.address, receiver.key, os.getpid(), Levels())
+            with Relay(bytes, taken) as relay:
+                yield Logs(relay.address, relay.key, os.getpid(), Levels())
 
     monkeypatch.setattr(surroundings, "host", Serving)
     return taken
@@ -625,13 +646,13 @@ class TestRun:
             "from airflow_joblib import parallel_task\n"
             "from airflow_joblib.taskflow import surroundings\n"
             "from airflow_joblib.fan_out.host import Host\n"
-            "from airflow_joblib.taskflow.logs.receiver import Receiver\n"
+            "from airflow_joblib.taskflow.relay.server import Relay\n"
             f"{IMPORTS}"
             "class Serving(Host):\n"
             "    @contextmanager\n"
             "    def services(self):\n"
-            "        with Receiver(lambda number, line: time.sleep(0.002)) as receiver:\n"
-            "            yield Logs(receiver.address, receiver.key, os.getpid(), Levels())\n"
+            "        with Relay(bytes, lambda number, line: time.sleep(0.002)) as relay:\n"
+            "            yield Logs(relay.address, relay.key, os.getpid(), Levels())\n"
             "surroundings.host = Serving\n"
             f"NOTE = {str(note)!r}\n"
             "def flood(number):\n"
