@@ -243,7 +243,7 @@ class TestChannel:
             assert not garbage_alive(line)
         assert not lines.taken
 
-    def test_sending_to_a_closed_receiver(self) -> None:
+    def test_sending_to_a_closed_relay(self) -> None:
         """It is told, and raises nothing."""
         with Relay(bytes, Lines()) as relay:
             sender = Sender(relay.address, relay.key)
