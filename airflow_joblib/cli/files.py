@@ -56,7 +56,10 @@ def _found(path: Path) -> list[str]:
             return sorted(airflow_internals.list_py_file_paths(str(path), safe_mode=True))
         except RuntimeError:  # a link leads back to a folder above, where Airflow gives up
             return _found_without_loops(path)
-    return [str(path)] if airflow_internals.might_contain_dag(str(path), safe_mode=True) else []
+    try:
+        return [str(path)] if airflow_internals.might_contain_dag(str(path), safe_mode=True) else []
+    except OSError:  # a finding, once it is read
+        return [str(path)]
 
 
 def _found_without_loops(folder: Path) -> list[str]:

@@ -211,6 +211,18 @@ def test_loop_of_links(tmp_path: Path, home: Path) -> None:
     assert f"{tmp_path / 'in' / 'back'} is left out" in done.stderr
 
 
+def test_file_that_cannot_be_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A file that can't be read is a finding, and the others are checked."""
+    (tmp_path / "a.py").symlink_to("/proc/self/mem")
+    (tmp_path / "b.py").write_text("from airflow.sdk import dag\n1 +\n")
+    with pytest.raises(SystemExit) as caught:
+        main(["check", "--no-load", "--format", "json", *map(str, sorted(tmp_path.iterdir()))])
+    rows = json.loads(capfd.readouterr().out)
+    found = [(row["code"], Path(row["file"]).name) for row in rows]
+    assert (caught.value.code, found) == (1, [("AJ901", "a.py"), ("AJ901", "b.py")])
+    assert "OSError" in rows[0]["message"]
+
+
 @pytest.mark.parametrize("to", [">&-", "> /dev/full"])
 def test_no_room_for_the_answer(to: str, home: Path) -> None:
     """An answer that can't be written ends with exit code 2 and one line."""
