@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["SIZE", "call_key", "digest", "plain_module"]
+__all__ = ["SIZE", "call_key", "digest", "is_found", "plain_module"]
 
 #: Bytes of a digest.
 SIZE = 16
@@ -92,7 +92,7 @@ def _name_of(kind: Any) -> str:
     module = getattr(kind, "__module__", None) or ""
     if not isinstance(kind, type) or module.partition(".")[0] in _LEFT_TO_JOBLIB:
         raise _NotPlainError
-    if not _is_found(kind, module, kind.__qualname__):
+    if not is_found(kind, module, kind.__qualname__):
         raise _NotPlainError
     return f"{plain_module(module)}.{kind.__qualname__}"
 
@@ -149,7 +149,7 @@ def _hasher_class(*, numpy: bool) -> Any:
             """Write a function or class as its name, and a function that can't be found by it as its parts."""
             qualified = name or obj.__qualname__
             module = getattr(obj, "__module__", None) or pickle.whichmodule(obj, qualified)  # type: ignore[attr-defined]
-            if _is_found(obj, module, qualified):
+            if is_found(obj, module, qualified):
                 self.write(f"c{plain_module(module)}\n{qualified}\n".encode())
             elif type(obj) is FunctionType:
                 self.save(_parts_of_function(obj))
@@ -172,7 +172,8 @@ def _hasher_class(*, numpy: bool) -> Any:
     return Hasher
 
 
-def _is_found(obj: object, module: str, name: str) -> bool:
+def is_found(obj: object, module: str, name: str) -> bool:
+    """Return whether *obj* is what a dotted name means in a module that is loaded."""
     found: object = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)

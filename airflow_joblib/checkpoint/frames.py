@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.checkpoint.digests import SIZE, plain_module
+from airflow_joblib.checkpoint.digests import SIZE, is_found, plain_module
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -139,11 +139,7 @@ def _dumps_by_value(values: list[Any]) -> bytes:
 
 def _is_found_by_name(obj: Any) -> bool:
     """Return whether *obj* is a class or function that its module has under its name."""
-    name = getattr(type(obj), "__name__", None) in {"function", "type"} and obj.__qualname__
-    found: object = sys.modules.get(obj.__module__) if name else None
-    for part in name.split(".") if name else ():
-        found = getattr(found, part, None)
-    return found is obj
+    return type(obj).__name__ in {"function", "type"} and is_found(obj, obj.__module__, obj.__qualname__)
 
 
 class _Unpickler(pickle.Unpickler):

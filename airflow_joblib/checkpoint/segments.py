@@ -76,7 +76,7 @@ class Segments:
                 self.foreign.append(name)
         return own
 
-    def sound(self, name: str, size: int) -> None:
+    def note_intact(self, name: str, size: int) -> None:
         """Note that a file that was read is as it should be, and so may be merged with others."""
         if size < LARGEST:
             self._tiers[_tier(name)].append(name)
@@ -92,7 +92,7 @@ class Segments:
         unique = f"{os.getpid():x}-{secrets.token_hex(4)}"
         name = f"{self.key}-{tier}-{time.time_ns():016x}-{items}-{unique}.items"
         self.folder.write(name, data)
-        self.sound(name, len(data))
+        self.note_intact(name, len(data))
 
     def _merge(self, tier: int) -> None:
         """Merge files of a tier; if this ends half-way their frames are there twice, and are known by their ids."""

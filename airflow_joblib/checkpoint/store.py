@@ -99,7 +99,7 @@ class Checkpoint:
                 identities.add(frame.identity)
                 self._restore(frame)
         if not troubles:
-            self._segments.sound(name, len(data))
+            self._segments.note_intact(name, len(data))
         return troubles
 
     def _restore(self, frame: frames.Frame) -> None:

@@ -151,13 +151,10 @@ class EnginePool(Pool):
         for end in (
             lambda: self._backend.abort_everything(ensure_ready=False),
             self._backend.stop_call,
-            self._leave_joblib,
+            lambda: self._parallel.__exit__(None, None, None),
         ):
             with suppress(Exception):
                 end()
-
-    def _leave_joblib(self) -> None:
-        self._parallel.__exit__(None, None, None)
 
 
 def _dead(unfinished: Sequence[Chunk]) -> Dead:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.records import Payload
 
-__all__ = ["knows", "leave", "leave_saying", "run_chunk", "visited"]
+__all__ = ["knows", "leave", "run_chunk", "visited"]
 
 _runs: dict[str, _WorkerRun] = {}
 #: Runs that are over: a chunk of theirs that comes late finds nobody to do it for.
@@ -191,18 +191,16 @@ def knows(run: str) -> bool:
     return run in _runs
 
 
-def leave(run: str, *, failed: bool = True) -> list[str]:
-    """End a run in this process: interrupt its items, leave its resources, forget it. Return what went wrong.
+def leave(run: str, *, failed: bool = True) -> tuple[list[str], list[tuple[tuple[int, int], list[bytes]]]]:
+    """End a run in this process: interrupt its items, leave its resources, forget it.
 
     Args:
         run: Which run.
         failed: Whether it has failed, or been left by its task: its resources then get less time.
+
+    Returns:
+        What went wrong; and what its threads have logged meanwhile, where there is no channel for it.
     """
-    return leave_saying(run, failed=failed)[0]
-
-
-def leave_saying(run: str, *, failed: bool = True) -> tuple[list[str], list[tuple[tuple[int, int], list[bytes]]]]:
-    """Do the same; return as well what its threads have logged meanwhile, where there is no channel for it."""
     with _lock:
         _over.append(run)
         known = _runs.pop(run, None)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib.pickling.finding import closure_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -69,11 +71,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
     code, scope = function.__code__, function.__globals__
     yield from ((f"global {name!r}", scope[name]) for name in code.co_names if name in scope)
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield f"closure {name!r}", cell.cell_contents
-        except ValueError:  # not set yet
-            continue
+    yield from ((f"closure {name!r}", part) for name, part in closure_of(function).items())
     names = code.co_varnames[: code.co_argcount]
     defaults = function.__defaults__ or ()
     yield from (

@@ -111,7 +111,7 @@ class ByNamePickler(Pickler):
         names = [kind.__module__] if kind is not object else list(self._shared.modules)
         for module in names:
             if (name := name_in(module, obj)) is not None:
-                return _named, (module, name)
+                return _follow, (module, name, ())
         return None
 
     def _reduce_named(self, obj: Any) -> Any:
@@ -136,20 +136,13 @@ def _steps_to(obj: object, found: Any) -> tuple[str, ...] | None:
     return None
 
 
-def _named(module: str, name: str) -> Any:
-    """Return what a name means in the receiver, which had that module before the fork.
+def _follow(module: str, name: str, steps: tuple[str, ...]) -> Any:
+    """Return what steps lead to from what a name means in the receiver, which had that module before the fork.
 
     Raises:
         AttributeError: It has been set since.
     """
-    return attrgetter(name)(sys.modules[module])
-
-
-def _follow(module: str, name: str, steps: tuple[str, ...]) -> Any:
-    found = _named(module, name)
-    for step in steps:
-        found = getattr(found, step)
-    return found
+    return attrgetter(".".join([name, *steps]))(sys.modules[module])
 
 
 def _reduce_function(function: FunctionType, module: str) -> Any:

@@ -6,9 +6,13 @@ Nothing is imported for that, and no attribute of an object is read but those th
 from __future__ import annotations
 
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["find", "is_found", "name_in", "values_of"]
+if TYPE_CHECKING:
+    from types import FunctionType
+
+__all__ = ["closure_of", "find", "is_found", "name_in", "values_of"]
 
 
 def find(module: str, name: str) -> Any:
@@ -32,3 +36,12 @@ def name_in(module: str, obj: object) -> str | None:
 def values_of(module: str) -> dict[str, Any]:
     """Return the names of a module that is loaded; those of another one are none."""
     return getattr(sys.modules.get(module), "__dict__", {})
+
+
+def closure_of(function: FunctionType) -> dict[str, Any]:
+    """Return what a function's closure holds by name, without cells that are not filled yet."""
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        with suppress(ValueError):
+            found[name] = cell.cell_contents
+    return found

@@ -34,25 +34,22 @@ def _being_imported(module: ModuleType) -> bool:
     return bool(getattr(module.__spec__, "_initializing", False))
 
 
-def _nothing() -> None:
-    """Do so."""
-
-
 class _Watcher:
     """Waits for one module to be imported. Not derived from the abstract finder, whose import takes a worker longer."""
 
     def __init__(self, name: str, act: Callable[[], object]) -> None:
         self._name = name
-        self._act = act
+        self._act: Callable[[], object] | None = act
 
     def forget(self) -> None:
         """Wait no longer."""
-        self._act = _nothing
+        self._act = None
         with suppress(ValueError):  # it has come
             sys.meta_path.remove(self)
 
     def _come(self) -> None:
-        self._act()
+        if self._act is not None:
+            self._act()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None

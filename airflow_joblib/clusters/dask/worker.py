@@ -199,7 +199,8 @@ async def leave(run: str, *, failed: bool = True) -> list[str]:
     with _lock:
         _chunks.pop(run, None)
     try:
-        return await asyncio.to_thread(clusters_worker.leave, run, failed=failed)
+        failures, _ = await asyncio.to_thread(clusters_worker.leave, run, failed=failed)
+        return failures
     finally:
         if not clusters_worker.visited():
             for worker in list(Worker._instances):  # noqa: SLF001

@@ -151,7 +151,7 @@ class _Ray(Engine):
         """Stop what runs, and have resources left; the pool then ends its actors' processes, and all goes with them."""
         if not (resources or failed) or self.why_gone():
             return []
-        failures = self._backend.call_all(
+        answers = self._backend.call_all(
             functools.partial(clusters_worker.leave, failed=failed), self._run, timeout=_GRACE if failed else None
         )
-        return [text for texts in failures for text in (["a worker ended"] if texts is None else texts)]
+        return [text for answer in answers for text in (["a worker ended"] if answer is None else answer[0])]

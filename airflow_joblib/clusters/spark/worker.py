@@ -81,7 +81,7 @@ def leave(
     """End a run in this process. Return what went wrong, and what its threads have logged."""
     if run == _spared:
         _thaw()
-    return [worker.leave_saying(run, failed=failed)]
+    return [worker.leave(run, failed=failed)]
 
 
 def software_here(_: object) -> dict[str, str | None]:

@@ -17,6 +17,7 @@ import cloudpickle
 from airflow_joblib.pickling.by_value import instance_dict
 from airflow_joblib.pickling.culprits.containers import Child, of_items, of_sequence, of_set, short
 from airflow_joblib.pickling.culprits.objects import of_object
+from airflow_joblib.pickling.finding import closure_of
 from airflow_joblib.pickling.named import is_dispatcher
 from airflow_joblib.pickling.own_modules.dependencies import current_dependencies
 from airflow_joblib.pickling.own_modules.modules_of import submodules
@@ -53,7 +54,7 @@ def _of_function(function: types.FunctionType) -> Iterator[Child]:
         yield from (Child("", kind) for kind in function.registry)  # type: ignore[attr-defined]
         return
     attributes, state = reduced[2]
-    yield from _of_closure(function)
+    yield from _named("closure", closure_of(function))
     yield from _named("global", state.get("__globals__", {}))
     yield from _of_defaults(function)
     yield from _named("attribute", attributes)
@@ -64,14 +65,6 @@ def _of_function(function: types.FunctionType) -> Iterator[Child]:
         yield Child(f"import {module.__name__}", module)
     for module, names in named_by(function, state.get("__globals__", {})) if needs is None else ():
         yield from _named(f"module {module.__name__} → attribute", {name: vars(module)[name] for name in names})
-
-
-def _of_closure(function: types.FunctionType) -> Iterator[Child]:
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
-        try:
-            yield Child(f"closure {name!r}", cell.cell_contents)
-        except ValueError:  # a cell that is not filled yet
-            continue
 
 
 def _of_defaults(function: types.FunctionType) -> Iterator[Child]:

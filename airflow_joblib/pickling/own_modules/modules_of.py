@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from types import CellType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.pickling.by_value import is_own
+from airflow_joblib.pickling.finding import closure_of
 from airflow_joblib.system.internals import gone
 
 if TYPE_CHECKING:
@@ -33,15 +34,8 @@ def submodules(state: Mapping[str, Any]) -> Iterable[ModuleType]:
 def held_by(function: FunctionType, state: Mapping[str, Any]) -> list[ModuleType]:
     """Return the modules among a function's globals, in its closure and under those."""
     values = [*state.get("__globals__", {}).values(), *submodules(state)]
-    values += [_contents(cell) for cell in function.__closure__ or ()]
+    values += closure_of(function).values()
     return [value for value in values if type(value) is ModuleType]
-
-
-def _contents(cell: CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is not filled yet
-        return None
 
 
 def from_elsewhere(value: object) -> bool:

@@ -11,13 +11,13 @@
 from __future__ import annotations
 
 import sys
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
 from airflow_joblib.pickling.by_value import importable, left_behind
-from airflow_joblib.pickling.finding import is_found, values_of
+from airflow_joblib.pickling.finding import closure_of, is_found, values_of
 from airflow_joblib.pickling.own_modules import worker_modules
 from airflow_joblib.pickling.own_modules.asked_names import asks_for_all, words_in, words_of
 from airflow_joblib.pickling.own_modules.bytecode import absolute_name, imports_of, names_of
@@ -220,7 +220,7 @@ def _ordered(values: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, 
 
 def named_by(function: FunctionType, used: Mapping[str, Any]) -> list[tuple[ModuleType, list[str]]]:
     """Return the modules by value that a function has as objects or imports, and what it names of each."""
-    held = {id(each): each for each in (*used.values(), *_contents(function)) if type(each) is ModuleType}
+    held = {id(each): each for each in (*used.values(), *closure_of(function).values()) if type(each) is ModuleType}
     names = names_of(function.__code__)
     for each in imports_of(function.__code__):
         module = sys.modules.get(absolute_name(each, function.__globals__) or "")
@@ -228,15 +228,3 @@ def named_by(function: FunctionType, used: Mapping[str, Any]) -> list[tuple[Modu
             held[id(module)] = module
     found = [each for each in held.values() if sys.modules.get(each.__name__) is each and goes_by_value(each.__name__)]
     return [(each, [name for name in list(vars(each)) if name in names and name[:2] != "__"]) for each in found]
-
-
-def _contents(function: FunctionType) -> Iterator[object]:
-    for cell in function.__closure__ or ():
-        yield _content(cell)
-
-
-def _content(cell: CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is not filled yet
-        return None

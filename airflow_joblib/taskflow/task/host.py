@@ -98,7 +98,7 @@ class Task(Host):
 
     def hides(self, name: str) -> bool:
         """Return whether Airflow takes what goes by *name* for a secret."""
-        return masks.hides(name)
+        return bool(airflow_internals.should_hide_value_for_key(name))
 
     def mask(self, text: str) -> str:
         """Return a text with the secrets masked that the task knows."""
@@ -106,7 +106,7 @@ class Task(Host):
 
     def keep_secret(self, secret: str) -> None:
         """Have a text masked from now on in all that the task logs and publishes."""
-        masks.keep_secret(secret)
+        airflow_internals.mask_secret(secret)
 
     def shows_notes(self) -> bool:
         """Return whether an item of another fan-out takes the exception: a task's log and UI show no notes."""
