@@ -48,7 +48,7 @@ class LokyPool(ProcessPool):
     _silent = False
 
     def __init__(self, payload: Payload, n_jobs: int, backend_options: Mapping[str, Any]) -> None:
-        self._private = False
+        self._isolated = False
         self._late: list[Any] = []
         self._closing: threading.Thread | None = None
         super().__init__(payload, "loky", n_jobs, backend_options)
@@ -72,7 +72,7 @@ class LokyPool(ProcessPool):
     def _start(self) -> None:
         trackers.tracker()  # else joblib would start it, with all of the environment for others to see
         super()._start()
-        self._private = start.isolate_workers(joblib_internals.executor(self._backend))
+        self._isolated = start.isolate_workers(joblib_internals.executor(self._backend))
 
     def _check_names(self) -> None:
         try:
@@ -86,7 +86,7 @@ class LokyPool(ProcessPool):
 
     def _submit(self, ticket: int, task: Callable[[], Any], chunk: Chunk | None = None) -> None:
         try:
-            with nullcontext() if self._private else safe_path():
+            with nullcontext() if self._isolated else safe_path():
                 super()._submit(ticket, task, chunk)
         except BrokenExecutor:
             raise self._lost() from None
