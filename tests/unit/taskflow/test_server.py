@@ -279,6 +279,8 @@ class TestEnd:
 
     def test_nothing_is_left(self) -> None:
         """Socket, folder, threads and descriptors are gone, and every peer is hung up on."""
+        with Relay(echo, drop):  # the first of a process starts joblib's tracker, which stays
+            pass
         threads, descriptors = threading.active_count(), open_descriptors()
         with Relay(echo, drop) as relay:
             folder = Path(relay.address).parent
@@ -307,6 +309,36 @@ class TestEnd:
             time.sleep(0.1)
         assert threading.active_count() <= before
         assert hung_up(line)
+        line.close()
+
+    def test_no_thread_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A peer for whom no thread can be started waits until one can, and is served."""
+        start, failed = threading.Thread.start, []
+
+        def start_later(thread: threading.Thread) -> None:
+            if len(failed) < 3:
+                failed.append(thread)
+                raise RuntimeError("can't start new thread")
+            start(thread)
+
+        with Relay(echo, drop) as relay:
+            monkeypatch.setattr(threading.Thread, "start", start_later)
+            with lines.connect(relay.address, relay.key) as line:
+                assert ask(line, HELLO) == b"answer to hello"
+            assert len(failed) == 3
+
+    def test_leaving_with_no_thread_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A peer that still waits for a thread is hung up on at the end."""
+
+        def fail(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with Relay(echo, drop) as relay:
+            monkeypatch.setattr(threading.Thread, "start", fail)
+            line = plain(relay)
+            time.sleep(0.1)
+        assert hung_up(line)
+        assert not relay.peers
         line.close()
 
     def test_request_under_way(self) -> None:
