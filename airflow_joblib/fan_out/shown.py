@@ -14,11 +14,13 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib.fan_out.generated_reprs import parts_of
 from airflow_joblib.pickling.refusals import dotted_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from airflow_joblib.fan_out.generated_reprs import Part
     from airflow_joblib.fan_out.host import Host
 
 __all__ = ["Shown"]
@@ -33,6 +35,8 @@ _LONGEST_PART = 100
 _MASKED_END = 1 << 16
 #: What an item holds that is looked through for secrets, and how deep.
 _MOST_LOOKED_AT, _DEEPEST = 1000, 8
+#: Fields of an object that are shown at either end, as many as have room; and how much deeper each lies.
+_MOST_FIELDS, _DEPTH = 20, 2
 _HIDDEN = "***"
 #: Secrets that the host learns of, each of which costs it a pattern of all; texts made here are masked anyway.
 _MOST_REPORTED = 100
@@ -139,6 +143,7 @@ class _Repr(reprlib.Repr):
 
     def __init__(self, shown: Shown) -> None:
         super().__init__()
+        self._inside: set[int] = set()
         self.maxstring = self.maxother = _LONGEST_PART
         self._shown = shown
 
@@ -164,8 +169,12 @@ class _Repr(reprlib.Repr):
         ]
         return "{" + ", ".join([*pieces, "..."] if len(x) > self.maxdict else pieces) + "}"
 
-    def _value(self, key: object, value: object, level: int) -> str:
-        return repr(_HIDDEN) if self._shown.hides(key) else self.repr1(value, level)
+    def _value(self, key: object, value: object, level: int, shows: Callable[[Any], object] | None = None) -> str:
+        if self._shown.hides(key):
+            return repr(_HIDDEN)
+        return (
+            self.repr1(value, level) if shows is None else _ends(self._shown.masked(str(shows(value))), self.maxother)
+        )
 
     def repr_instance(self, x: object, level: int) -> str:
         """Show an object in its own words."""
@@ -173,7 +182,18 @@ class _Repr(reprlib.Repr):
             return self.repr_str(str(x), level)
         if isinstance(x, bytes | bytearray) and type(x).__repr__ in (bytes.__repr__, bytearray.__repr__):
             return self.repr_bytes(x, level)
-        return _ends(self._shown.masked(repr(x)), self.maxother)
+        text = repr(x) if (found := parts_of(x)) is None else self._of_parts(x, *found, level)
+        return _ends(self._shown.masked(text), self.maxother)
+
+    def _of_parts(self, x: object, name: str, parts: Sequence[Part], level: int) -> str:
+        """Show an object as its own words do, but for what is long or deep in it."""
+        if level <= 0 or id(x) in self._inside:
+            return "..."
+        self._inside.add(id(x))
+        few = parts if len(parts) <= 2 * _MOST_FIELDS else [*parts[:_MOST_FIELDS], *parts[-_MOST_FIELDS:]]
+        pieces = [f"{field}={self._value(field, value, level - _DEPTH, shows)}" for field, value, shows in few]
+        self._inside.discard(id(x))
+        return f"{name}({', '.join(pieces)})"
 
 
 def _texts(secret: object) -> tuple[str, ...]:

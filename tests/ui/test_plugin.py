@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from airflow import plugins_manager
+from airflow.api_fastapi.core_api.datamodels.task_instances import TaskInstanceResponse
+
 import airflow_joblib.ui
+from airflow_joblib.taskflow.dag.operator import ParallelOperator
 
 BUNDLE = Path(airflow_joblib.ui.__file__).parent / "dist" / "main.umd.cjs"
 _PRINTS = """
@@ -46,6 +50,18 @@ def test_the_tab(tmp_path: Path) -> None:
     assert tab["applies_to"] == {"operator_name": ["@task.parallel", "ParallelOperator"]}
     assert found["fastapi_apps"] == ["/airflow-joblib"]
     assert not [name for name in found["loaded"] if str(name).split(".")[0] in ("fastapi", "starlette", "joblib")]
+
+
+def test_whose_tab(tmp_path: Path) -> None:
+    """The tab is limited by a field that the REST API gives of a task instance, to what our operator has there."""
+    (tab,) = plugin(tmp_path)["react_apps"]
+    assert isinstance(tab, dict)
+    assert tab["applies_to"].keys() <= TaskInstanceResponse.model_fields.keys()
+    assert ParallelOperator.custom_operator_name in tab["applies_to"]["operator_name"]
+    # Airflow 3.4 and later look at it themselves; those before leave it alone.
+    check = getattr(plugins_manager, "_validate_applies_to", lambda *_: True)
+    assert check("airflow_joblib", given := dict(tab), "react_app")
+    assert given == tab
 
 
 def test_turned_off(tmp_path: Path) -> None:

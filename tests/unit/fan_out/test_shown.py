@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+import tracemalloc
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import attrs
 import pytest
 
 from airflow_joblib.fan_out.host import Host
@@ -88,6 +90,35 @@ class Pair(NamedTuple):
     password: str
 
 
+@dataclass
+class Scan:
+    name: str
+    pages: Any
+    checked: bool = True
+    cache: Any = field(default=None, repr=False)
+
+
+@attrs.define
+class Sheet:
+    name: str
+    pages: Any
+    checked: bool = True
+    _size: Any = attrs.field(default=3, repr=lambda size: f"<{size}>")
+
+
+class Page(NamedTuple):
+    name: str
+    pages: Any
+    checked: bool = True
+
+
+class Spoken(Scan):
+    """A dataclass with words of its own."""
+
+    def __repr__(self) -> str:
+        return f"scan {self.name}"
+
+
 @pytest.mark.parametrize(
     "item",
     [
@@ -101,6 +132,9 @@ class Pair(NamedTuple):
         Login("bob", 424242),
         Own("swordfish-9"),
         Pair("bob", "swordfish-9"),
+        Pair(f"{'x' * 99}{SECRET}", "swordfish-9"),
+        Scan("a" * 90 + SECRET, [SECRET]),
+        Sheet("a", 3, size=f"{'x' * 40}{SECRET}"),
         [Login("bob", {"x": "swordfish-9"})],
         "z" * 200_000 + SECRET,
         SECRET + "z" * 200_000,
@@ -112,6 +146,46 @@ def test_no_part_of_a_secret_is_shown(item: object, shown: Shown) -> None:
     text = shown.item(item)
     assert "***" in text
     assert not any(part in text for part in ("hunter", "unter2", "swordfish", "424242"))
+
+
+@pytest.mark.parametrize("kind", [Scan, Sheet, Page])
+def test_generated_repr(kind: Any, shown: Shown) -> None:
+    """An object whose class has been given its ``repr`` is shown as by that one, which is never built whole."""
+    for item in (kind("a", [1, "b"]), kind("a", kind("b", None)), [kind("a", {"b": 1.5})]):
+        assert shown.item(item) == repr(item)
+    short, long = kind("a", "x" * 300), kind("a", "x" * 50_000_000)
+    tracemalloc.start()
+    try:
+        text = shown.item(long)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert text == shown.item(short)
+    assert text == f"{repr(short)[:48]}...{repr(short)[-49:]}"
+
+
+@pytest.mark.parametrize("kind", [Scan, Sheet, Page])
+def test_few_parts_are_asked(kind: Any, shown: Shown) -> None:
+    """However many parts an object's fields have, and whatever holds itself, a few of them are shown."""
+    asked: list[None] = []
+
+    class Part:
+        def __repr__(self) -> str:
+            asked.append(None)
+            return "part"
+
+    pages: list[Any] = [Part()] * 1_000_000
+    assert shown.item(kind(pages, kind(pages, kind(pages, kind(pages, None))))).startswith(
+        f"{kind.__name__}(name=[part"
+    )
+    assert len(asked) <= 100
+    pages[0] = item = kind("a", pages)
+    assert "[..., part, part" in shown.item(item)
+
+
+def test_words_of_its_own(shown: Shown) -> None:
+    """An object that has words of its own is shown by them, whatever its class is derived from."""
+    assert shown.item([Spoken("a", 3)]) == "[scan a]"
 
 
 def test_message_of_an_item_with_a_secret(shown: Shown) -> None:
