@@ -85,6 +85,11 @@ function numberOrNull(value: unknown): number | null {
   return typeof value === "number" && Number.isFinite(value) ? value : null;
 }
 
+function numbers<Name extends string>(value: unknown, names: readonly Name[]): Readonly<Record<Name, number>> {
+  const found = fields(value);
+  return Object.fromEntries(names.map((name) => [name, number(found[name])])) as Record<Name, number>;
+}
+
 function text(value: unknown): string {
   if (typeof value === "string") return value;
   return value === null || value === undefined ? "" : JSON.stringify(value);
@@ -118,7 +123,6 @@ export function parse(value: unknown): Parsed {
 function asRun(value: unknown): Run {
   const run = fields(value);
   const durations = fields(run.durations);
-  const time = fields(run.time);
   return {
     function: text(run.function),
     backend: text(run.backend),
@@ -134,25 +138,15 @@ function asRun(value: unknown): Run {
     durations: { edges: list(durations.edges).map(number), counts: list(durations.counts).map(number) },
     slowest: list(run.slowest).map(asSlowItem),
     failures: asFailures(run.failures),
-    time: {
-      start: number(time.start),
-      running: number(time.running),
-      sending: number(time.sending),
-      end: number(time.end),
-    },
+    time: numbers(run.time, ["start", "running", "sending", "end"]),
     advice: textOrNull(run.advice),
   };
 }
 
 function asCounts(value: unknown): Counts {
-  const items = fields(value);
   return {
-    total: numberOrNull(items.total),
-    done: number(items.done),
-    failed: number(items.failed),
-    skipped: number(items.skipped),
-    earlier: number(items.earlier),
-    retried: number(items.retried),
+    total: numberOrNull(fields(value).total),
+    ...numbers(value, ["done", "failed", "skipped", "earlier", "retried"]),
   };
 }
 

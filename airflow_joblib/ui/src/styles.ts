@@ -61,6 +61,8 @@ export const STYLES = `
 .airflow-joblib :focus-visible { outline: 2px solid var(--aj-focus); outline-offset: 2px; }
 .airflow-joblib .aj-notice { max-width: 640px; padding: 24px 8px; }
 .airflow-joblib .aj-notice button { margin-top: 12px; }
+.airflow-joblib .aj-notice p { overflow-wrap: anywhere; }
+.airflow-joblib .aj-notice p a { white-space: nowrap; }
 .airflow-joblib .aj-instances { list-style: none; margin: 12px 0 0; padding: 0; }
 .airflow-joblib .aj-banner {
   border: 1px solid var(--aj-start); border-radius: 6px; padding: 8px 12px; margin: 0 0 12px; background: var(--aj-subtle);

@@ -7,6 +7,7 @@ import { type Earlier, earlier } from "../earlier";
 import { count, rate, seconds, when } from "../format";
 import { finished, wall } from "../record";
 import { Section } from "./section";
+import { Head } from "./table";
 
 export function EarlierRuns({ place }: { readonly place: Place }): React.JSX.Element {
   const [found, setFound] = React.useState<readonly Earlier[] | "loading" | null>(null);
@@ -33,16 +34,7 @@ function Rows({ found, place }: { readonly found: readonly Earlier[]; readonly p
   if (found.length === 0) return <p className="aj-muted">The last runs before this one have no record of this task.</p>;
   return (
     <table>
-      <thead>
-        <tr>
-          <th scope="col">Run</th>
-          <th scope="col">State</th>
-          <th scope="col">Items</th>
-          <th scope="col">Failed</th>
-          <th scope="col">Took</th>
-          <th scope="col">Rate</th>
-        </tr>
-      </thead>
+      <Head titles={["Run", "State", "Items", "Failed", "Took", "Rate"]} />
       <tbody>
         {found.map(({ runId, when: at, run }) => (
           <tr key={runId}>

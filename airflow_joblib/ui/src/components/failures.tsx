@@ -8,6 +8,7 @@ import { fileName, search, toCsv, toJson, types } from "../failures";
 import { count, plural } from "../format";
 import { type Failure, type Run, asFailures } from "../record";
 import { Section } from "./section";
+import { Head } from "./table";
 
 /** Rows that are drawn; a search finds the others. */
 const DRAWN = 300;
@@ -139,19 +140,7 @@ const Rows = React.memo(function Rows({ failures }: { readonly failures: readonl
     <>
       <div aria-label="Failures" className="aj-scroll" role="region" tabIndex={0}>
         <table className="aj-failures">
-          <thead>
-            <tr>
-              <th className="aj-number" scope="col">
-                Item
-              </th>
-              <th scope="col">Label</th>
-              <th scope="col">Error</th>
-              <th scope="col">Message</th>
-              <th className="aj-number" scope="col">
-                Tries
-              </th>
-            </tr>
-          </thead>
+          <Head numbers={["Item", "Tries"]} titles={["Item", "Label", "Error", "Message", "Tries"]} />
           <tbody>
             {failures.slice(0, DRAWN).map((failure) => (
               <tr key={failure.index}>

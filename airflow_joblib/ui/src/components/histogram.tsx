@@ -5,6 +5,7 @@ import { count, percent, seconds } from "../format";
 import { bars, quantile } from "../histogram";
 import type { Run } from "../record";
 import { Section } from "./section";
+import { AsTable } from "./table";
 
 const HEIGHT = 120;
 
@@ -44,28 +45,15 @@ export const Histogram = React.memo(function Histogram({ run }: { readonly run: 
           ))}
         </div>
       </div>
-      <details>
-        <summary>As a table</summary>
-        <table>
-          <caption className="aj-hidden">Items by the seconds they took</caption>
-          <thead>
-            <tr>
-              <th scope="col">Seconds</th>
-              <th scope="col">Items</th>
-              <th scope="col">Share</th>
-            </tr>
-          </thead>
-          <tbody>
-            {all.map((bar) => (
-              <tr key={bar.from}>
-                <th scope="row">{bar.label}</th>
-                <td>{count(bar.count)}</td>
-                <td>{percent(bar.count, total)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </details>
+      <AsTable caption="Items by the seconds they took" titles={["Seconds", "Items", "Share"]}>
+        {all.map((bar) => (
+          <tr key={bar.from}>
+            <th scope="row">{bar.label}</th>
+            <td>{count(bar.count)}</td>
+            <td>{percent(bar.count, total)}</td>
+          </tr>
+        ))}
+      </AsTable>
     </Section>
   );
 });

@@ -3,6 +3,7 @@ import * as React from "react";
 import { count, seconds } from "../format";
 import type { Run } from "../record";
 import { Section } from "./section";
+import { Head } from "./table";
 
 const SHOWN = 8;
 
@@ -14,17 +15,7 @@ export const Slowest = React.memo(function Slowest({ run }: { readonly run: Run 
   return (
     <Section title="Slowest items">
       <table className="aj-slowest">
-        <thead>
-          <tr>
-            <th className="aj-number" scope="col">
-              Item
-            </th>
-            <th scope="col">Label</th>
-            <th className="aj-number" scope="col">
-              Took
-            </th>
-          </tr>
-        </thead>
+        <Head numbers={["Item", "Took"]} titles={["Item", "Label", "Took"]} />
         <tbody>
           {shown.map((item) => (
             <tr key={item.index}>

@@ -3,10 +3,11 @@
 import { scaleLinear } from "d3-scale";
 import * as React from "react";
 
-import { count, percent, plural, seconds } from "../format";
+import { count, percent, seconds } from "../format";
 import { type Run, type Span, wall } from "../record";
 import { type Described, type Lane, type Place, describe, extent, labels, lanes, moved, summary, ticks } from "../timeline";
 import { Section } from "./section";
+import { AsTable } from "./table";
 
 type Scale = (value: number) => number;
 
@@ -58,7 +59,7 @@ export const Timeline = React.memo(function Timeline({ run }: { readonly run: Ru
       <p aria-live="polite" className="aj-hidden">
         {said === undefined ? "" : `${said.title}: ${said.lines.join(", ")}`}
       </p>
-      <AsTable all={all} until={until} />
+      <Figures all={all} until={until} />
     </Section>
   );
 });
@@ -165,36 +166,19 @@ function Tip({ at, said }: { readonly at: number; readonly said: Described }): R
   );
 }
 
-function AsTable({ all, until }: { readonly all: readonly Lane[]; readonly until: number }): React.JSX.Element {
+function Figures({ all, until }: { readonly all: readonly Lane[]; readonly until: number }): React.JSX.Element {
   return (
-    <details>
-      <summary>As a table</summary>
-      <table>
-        <caption className="aj-hidden">What each worker did</caption>
-        <thead>
-          <tr>
-            <th scope="col">Worker</th>
-            <th scope="col">Items</th>
-            <th scope="col">Failed</th>
-            <th scope="col">Busy</th>
-            <th scope="col">Idle</th>
-            <th scope="col">First item after</th>
-          </tr>
-        </thead>
-        <tbody>
-          {all.map((lane) => (
-            <tr key={lane.worker}>
-              <th scope="row">{lane.worker}</th>
-              <td>{count(lane.items)}</td>
-              <td>{count(lane.failed)}</td>
-              <td>{seconds(lane.busy)}</td>
-              <td>{seconds(Math.max(0, until - lane.busy))}</td>
-              <td>{seconds(lane.spans[0]?.[1] ?? 0)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-      <p className="aj-muted">{plural(all.length, "worker")} ran items.</p>
-    </details>
+    <AsTable caption="What each worker did" titles={["Worker", "Items", "Failed", "Busy", "Idle", "First item after"]}>
+      {all.map((lane) => (
+        <tr key={lane.worker}>
+          <th scope="row">{lane.worker}</th>
+          <td>{count(lane.items)}</td>
+          <td>{count(lane.failed)}</td>
+          <td>{seconds(lane.busy)}</td>
+          <td>{seconds(Math.max(0, until - lane.busy))}</td>
+          <td>{seconds(lane.spans[0]?.[1] ?? 0)}</td>
+        </tr>
+      ))}
+    </AsTable>
   );
 }
