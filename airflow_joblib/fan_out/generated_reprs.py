@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Part", "parts_of"]
 
 #: Name of a field, its value, and what makes its text where the class has that named; None for any other.
 Part = tuple[str, object, "Callable[[Any], object] | None"]
+#: Fields at either end that are shown, as many as have room.
+_MOST = 10
 
 
 def parts_of(value: Any) -> tuple[str, list[Part]] | None:
@@ -21,20 +24,25 @@ def parts_of(value: Any) -> tuple[str, list[Part]] | None:
         AttributeError: The object has lost a field.
     """
     kind = type(value)
-    shows = getattr(kind, "__repr__", None)
-    whole = getattr(shows, "__wrapped__", None)  # dataclasses guard it against objects that hold themselves
-    if "__create_fn__" in getattr(whole, "__qualname__", "") and dataclasses.is_dataclass(kind):
-        return kind.__qualname__, [
-            (field.name, getattr(value, field.name), None) for field in dataclasses.fields(kind) if field.repr
-        ]
-    if getattr(getattr(shows, "__code__", None), "co_filename", "").startswith("<attrs generated"):
-        fields: Any = getattr(kind, "__attrs_attrs__", ())
-        named = [(each.name, getattr(value, each.name), _own(each.repr)) for each in fields if each.repr]
-        return kind.__qualname__.rpartition(">.")[-1], named
-    if getattr(shows, "__module__", "") == "collections" and issubclass(kind, tuple):
-        of_tuple: Any = getattr(kind, "_fields", ())
-        return kind.__name__, [(name, part, None) for name, part in zip(of_tuple, value, strict=True)]
+    shows: Any = kind.__repr__
+    if type(shows) is not FunctionType:
+        return None
+    whole: Any = getattr(shows, "__wrapped__", None)  # dataclasses guard it against objects that hold themselves
+    if type(whole) is FunctionType and "__create_fn__" in whole.__qualname__ and dataclasses.is_dataclass(kind):
+        shown = [field.name for field in dataclasses.fields(kind) if field.repr]
+        return kind.__qualname__, [(name, getattr(value, name), None) for name in _ends(shown)]
+    if shows.__code__.co_filename.startswith("<attrs generated"):
+        fields: Any = [field for field in getattr(kind, "__attrs_attrs__", ()) if field.repr]
+        parts = [(each.name, getattr(value, each.name), _own(each.repr)) for each in _ends(fields)]
+        return kind.__qualname__.rpartition(">.")[-1], parts
+    if shows.__module__ == "collections" and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        named = list(zip(kind._fields, value, strict=True))
+        return kind.__name__, [(name, part, None) for name, part in _ends(named)]
     return None
+
+
+def _ends(fields: Sequence[Any]) -> list[Any]:
+    return [*fields] if len(fields) <= 2 * _MOST else [*fields[:_MOST], *fields[-_MOST:]]
 
 
 def _own(shows: Any) -> Callable[[Any], object] | None:

@@ -35,8 +35,8 @@ _LONGEST_PART = 100
 _MASKED_END = 1 << 16
 #: What an item holds that is looked through for secrets, and how deep.
 _MOST_LOOKED_AT, _DEEPEST = 1000, 8
-#: Fields of an object that are shown at either end, as many as have room; and how much deeper each lies.
-_MOST_FIELDS, _DEPTH = 20, 2
+#: Levels that a field lies below its object, so that few are gone through.
+_DEPTH = 2
 _HIDDEN = "***"
 #: Secrets that the host learns of, each of which costs it a pattern of all; texts made here are masked anyway.
 _MOST_REPORTED = 100
@@ -190,8 +190,7 @@ class _Repr(reprlib.Repr):
         if level <= 0 or id(x) in self._inside:
             return "..."
         self._inside.add(id(x))
-        few = parts if len(parts) <= 2 * _MOST_FIELDS else [*parts[:_MOST_FIELDS], *parts[-_MOST_FIELDS:]]
-        pieces = [f"{field}={self._value(field, value, level - _DEPTH, shows)}" for field, value, shows in few]
+        pieces = [f"{field}={self._value(field, value, level - _DEPTH, shows)}" for field, value, shows in parts]
         self._inside.discard(id(x))
         return f"{name}({', '.join(pieces)})"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import tracemalloc
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
@@ -183,9 +184,55 @@ def test_few_parts_are_asked(kind: Any, shown: Shown) -> None:
     assert "[..., part, part" in shown.item(item)
 
 
-def test_words_of_its_own(shown: Shown) -> None:
+def test_many_fields(shown: Shown) -> None:
+    """Of an object with very many fields those are looked at that have room."""
+    looked: list[str] = []
+
+    class Looked:
+        def __getattribute__(self, name: str) -> Any:
+            if name.startswith("field"):
+                looked.append(name)
+            return super().__getattribute__(name)
+
+    names = [f"field{number}" for number in range(3000)]
+    item = make_dataclass("Wide", names, bases=(Looked,))(*names)
+    text = shown.item([item])
+    assert text.startswith("[Wide(field0='field0', field1=")
+    assert text.endswith("field2999='field2999')]")
+    assert looked.count("field5") == 1
+    assert "field1500" not in looked
+
+
+class Wrapped:
+    """What a class that is none of those may have."""
+
+    @functools.wraps(Scan.__repr__)
+    def __repr__(self) -> str:
+        return "wrapped"
+
+
+class Called:
+    """Has in the place of a method something that can be called."""
+
+    class Words:
+        """Words of which nobody knows more."""
+
+        __wrapped__ = 3
+
+        def __call__(self) -> str:
+            return "called"
+
+    __repr__ = Words()  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [(Spoken("a", 3), "scan a"), (Wrapped(), "wrapped"), (Called(), "called")],
+    ids=["own", "wrapped", "called"],
+)
+def test_words_of_its_own(item: object, text: str, shown: Shown) -> None:
     """An object that has words of its own is shown by them, whatever its class is derived from."""
-    assert shown.item([Spoken("a", 3)]) == "[scan a]"
+    assert shown.item([item]) == f"[{text}]"
 
 
 def test_message_of_an_item_with_a_secret(shown: Shown) -> None:
