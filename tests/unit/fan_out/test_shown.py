@@ -207,7 +207,7 @@ class Wrapped:
     """What a class that is none of those may have."""
 
     @functools.wraps(Scan.__repr__)
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         return "wrapped"
 
 
@@ -222,7 +222,7 @@ class Called:
         def __call__(self) -> str:
             return "called"
 
-    __repr__ = Words()  # type: ignore[assignment]
+    __repr__ = Words()
 
 
 @pytest.mark.parametrize(
