@@ -35,8 +35,9 @@ def parts_of(value: Any) -> tuple[str, list[Part]] | None:
         fields: Any = [field for field in getattr(kind, "__attrs_attrs__", ()) if field.repr]
         parts = [(each.name, getattr(value, each.name), _own(each.repr)) for each in _ends(fields)]
         return kind.__qualname__.rpartition(">.")[-1], parts
-    if shows.__module__ == "collections" and issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        named = list(zip(kind._fields, value, strict=True))
+    names: Any = getattr(kind, "_fields", None)
+    if shows.__module__ == "collections" and issubclass(kind, tuple) and names is not None:
+        named = list(zip(names, value, strict=True))
         return kind.__name__, [(name, part, None) for name, part in _ends(named)]
     return None
 
