@@ -313,7 +313,8 @@ class TestEnd:
 
     def test_no_thread_is_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A peer for whom no thread can be started waits until one can, and is served."""
-        start, failed = threading.Thread.start, []
+        start = threading.Thread.start
+        failed: list[threading.Thread] = []
 
         def start_later(thread: threading.Thread) -> None:
             if len(failed) < 3:
