@@ -70,6 +70,15 @@ def test_secrets_of_items(
     assert "swordfish" not in airflow.log(run.dag_id, run.run_id, f"log_in_{backend}")
 
 
+def test_secrets_in_xcom(run: DagRunResult, airflow: AirflowInstance) -> None:
+    """Nor in the XCom ``failures`` or in the record, where the item and its message are."""
+    (failure,) = airflow.xcom(run.dag_id, run.run_id, "tolerant", key="failures")
+    record = airflow.xcom(run.dag_id, run.run_id, "tolerant", key="fan_out")
+    assert failure["item"] == "{'n': 2, 'password': '***'}"
+    assert failure["message"].startswith("no such login: {'n': 2, 'password': '***")
+    assert "swordfish" not in f"{failure} {record}"
+
+
 def test_tolerated(run: DagRunResult, errors: Callable[[str], list[Event]], airflow: AirflowInstance) -> None:
     """The first failures have a record each; then one line names the XCom, and nothing is at error level any more."""
     assert run.task("many").state == "success"

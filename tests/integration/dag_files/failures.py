@@ -63,6 +63,7 @@ def numbers(item: int) -> float:
 with DAG("failures", schedule=None) as dag:
     for backend in BACKENDS:
         parallel_task(n_jobs=2, backend=backend, task_id=f"log_in_{backend}")(log_in)(LOGINS)
+    parallel_task(n_jobs=2, max_failures=3, task_id="tolerant")(log_in)(LOGINS)
     many(range(20))
     beyond(range(50))
     orders(range(4))

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from airflow.sdk import DAG, Variable, task
+from airflow.sdk.log import mask_secret
 
 from airflow_joblib import parallel_task
 
@@ -13,6 +14,8 @@ from airflow_joblib import parallel_task
 @parallel_task(n_jobs=2, label=lambda item: f"order {item['id']} hunter2-of-record", max_failures=3)
 def goes_on(item: dict[str, int], gate: str) -> int:
     """Wait at the gate with one item in ten; fail on two."""
+    if item["id"] == 0:
+        mask_secret("hunter2-of-record")
     if item["id"] in {3, 5}:
         raise LookupError(f"no order {item['id']}: {Variable.get('of_environment')}")
     if item["id"] % 10 == 9:

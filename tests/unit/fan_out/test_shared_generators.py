@@ -69,6 +69,7 @@ def test_warning(backend: str, caplog: pytest.LogCaptureFixture) -> None:
     shared = random.Random(1)
     task(lambda _: shared.random(), backend=backend)(range(4))
     assert ("closure 'shared' is a generator of random numbers" in caplog.text) == (backend in PROCESSES)
+    assert ("numpy.random.SeedSequence(seed).spawn(n)" in caplog.text) == (backend in PROCESSES)
 
 
 def test_large_arguments_cost_nothing() -> None:

@@ -247,14 +247,15 @@ class TestLeftovers:
             os.close(file)
 
 
-def test_killed_group(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_killed_group(backend: str, tmp_path: Path) -> None:
     """A kill of a task's whole process group leaves no process, no file and no folder of the run."""
-    code = """
+    code = f"""
 import os, signal, sys
 from airflow_joblib import parallel_task
 from airflow_joblib.taskflow.relay.server import Relay
 
-@parallel_task(n_jobs=2, backend="loky")
+@parallel_task(n_jobs=2, backend={backend!r})
 def work(item, table):
     if item == 3:
         os.killpg(0, signal.SIGKILL)

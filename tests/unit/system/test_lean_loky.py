@@ -102,6 +102,33 @@ def test_nested_processes() -> None:
     assert "[1, 2]" in run_python(code).stdout
 
 
+SUBMODULE = """
+import importlib, tempfile
+from joblib import Memory
+from airflow_joblib import parallel_task
+
+@parallel_task(n_jobs=2, backend="loky", batch_size=1)
+def look_up(name):  # a worker has nothing of joblib until it asks for it
+    return importlib.import_module(name).__name__
+
+@parallel_task(n_jobs=2, backend="loky", batch_size=1)
+def cached(item):
+    return absolute(item)
+
+if __name__ == "__main__":
+    absolute = Memory(tempfile.mkdtemp(), verbose=0).cache(abs)
+    for name in {names!r}:
+        assert look_up.map([name, name]) == [name, name], name
+    print(cached.map([-1, 2, -1, 2]))
+"""
+
+
+def test_submodules_of_joblib() -> None:
+    """An item may import any part of joblib first, and use a function that ``joblib.Memory`` caches."""
+    names = ["joblib.memory", "joblib.hashing", "joblib.numpy_pickle", "joblib.func_inspect", "joblib.externals.loky"]
+    assert run_python(SUBMODULE.format(names=names)).stdout == "[1, 2, 1, 2]\n"
+
+
 def test_tracker_cleans_up() -> None:
     """What loky holds outside of its processes is gone after the task was killed."""
     code = """
