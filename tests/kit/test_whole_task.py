@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -165,3 +166,25 @@ def test_second_try(
     assert times.count("2") == 2
     assert all(times.count(item) == 1 for item in ran - {"2"})
     assert not [file for file in (tmp_path / "checkpoints").rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("unfit", [math.nan, b"bytes"])
+def test_unfit_result_is_not_kept(
+    unfit: object, airflow_task: AirflowTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fits no XCom fails the task and is not kept: once the function is mended a retry runs that item again."""
+    monkeypatch.setenv("AIRFLOW__JOBLIB__CHECKPOINT_PATH", str(tmp_path / "checkpoints"))
+    results: dict[int, object] = {0: 0, 1: unfit}
+    ran: list[int] = []
+
+    def look_up(n: int) -> object:
+        ran.append(n)
+        return results[n]
+
+    kept = parallel_task(n_jobs=1, batch_size=1, checkpoint=True)(look_up)
+    with airflow_task(), pytest.raises(TypeError, match="The result of item 1 can't be in an XCom"):
+        kept.map([0, 1])
+    results[1] = 1
+    with airflow_task(context={"try_number": 2}):
+        assert kept.map([0, 1]) == [0, 1]
+    assert ran == [0, 1, 1]
