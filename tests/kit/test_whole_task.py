@@ -168,23 +168,28 @@ def test_second_try(
     assert not [file for file in (tmp_path / "checkpoints").rglob("*") if file.is_file()]
 
 
+#: What :func:`look_up` returns, and for which items it was called.
+FOUND: dict[int, object] = {}
+CALLED: list[int] = []
+
+
+def look_up(n: int) -> object:
+    CALLED.append(n)
+    return FOUND[n]
+
+
 @pytest.mark.parametrize("unfit", [math.nan, b"bytes"])
 def test_unfit_result_is_not_kept(
     unfit: object, airflow_task: AirflowTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What fits no XCom fails the task and is not kept: once the function is mended a retry runs that item again."""
     monkeypatch.setenv("AIRFLOW__JOBLIB__CHECKPOINT_PATH", str(tmp_path / "checkpoints"))
-    results: dict[int, object] = {0: 0, 1: unfit}
-    ran: list[int] = []
-
-    def look_up(n: int) -> object:
-        ran.append(n)
-        return results[n]
-
+    CALLED.clear()
+    FOUND.update({0: 0, 1: unfit})
     kept = parallel_task(n_jobs=1, batch_size=1, checkpoint=True)(look_up)
     with airflow_task(), pytest.raises(TypeError, match="The result of item 1 can't be in an XCom"):
         kept.map([0, 1])
-    results[1] = 1
+    FOUND[1] = 1
     with airflow_task(context={"try_number": 2}):
         assert kept.map([0, 1]) == [0, 1]
-    assert ran == [0, 1, 1]
+    assert CALLED == [0, 1, 1]
