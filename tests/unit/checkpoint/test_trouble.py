@@ -180,7 +180,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     """After SIGKILL at any moment everything flushed is there, right and once; an incomplete file is not loaded."""
     folder = LocalFolder(tmp_path / "kept")
     flushed: set[int] = set()
-    for attempt in range(20):
+    for attempt in range(10):
         command = [sys.executable, "-c", KILLED, str(tmp_path / "kept"), KEY]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -188,7 +188,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
             assert int(next(lines).split()[1]) >= len(flushed)
             if attempt % 5:  # else before the first flush
                 flushed |= items_of(next(lines))
-                threading.Timer(0.002 * attempt, process.kill).start()
+                threading.Timer(0.004 * attempt, process.kill).start()
             else:
                 process.kill()
             flushed |= {item for line in lines for item in items_of(line)}

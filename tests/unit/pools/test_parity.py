@@ -46,51 +46,57 @@ print(json.dumps([len(module.ALL), wrong]))
     assert number >= least
 
 
-@pytest.mark.parametrize(
-    ("value", "comes_back"),
-    [
-        ("module.Base", "got is module.Base"),
-        ("module.UNSET", "got is module.UNSET"),
-        ("module.MISSING", "got is module.MISSING"),
-        ("module.Planet.WORLD", "got is module.Planet.EARTH"),
-        ("module.double", "got is module.double"),
-        ("module.wrapped", "got is module.wrapped"),
-        ("module.wrapped.__wrapped__", "got is module.wrapped.__wrapped__"),
-        ("module.cached", "got is module.cached"),
-        ("module.Base(3)", "type(got) is module.Base and got.id == 3"),
-        ("module.Point(1, 2)", "type(got) is module.Point"),
-        ("module", "got is module"),
-        ("module.Tree.still", "got is module.Tree.still"),
-        ("local()", "type(got) is local"),
-        ("local", "got is local"),
-        ("lambda: module.double(held)", "got() == 10 and got.__globals__ is globals()"),
-        ("[module.UNSET, {'k': module.Base}]", "got[0] is module.UNSET and got[1]['k'] is module.Base"),
-        ("module.decimal.Decimal('1.5')", "got == module.decimal.Decimal('1.5')"),
-    ],
-)
-def test_results_and_lazy_items_keep_their_identity(value: str, comes_back: str) -> None:
+#: What an item returns, or is, and how it is known to be itself again.
+COMES_BACK = {
+    "module.Base": "got is module.Base",
+    "module.UNSET": "got is module.UNSET",
+    "module.MISSING": "got is module.MISSING",
+    "module.Planet.WORLD": "got is module.Planet.EARTH",
+    "module.double": "got is module.double",
+    "module.wrapped": "got is module.wrapped",
+    "module.wrapped.__wrapped__": "got is module.wrapped.__wrapped__",
+    "module.cached": "got is module.cached",
+    "module.Base(3)": "type(got) is module.Base and got.id == 3",
+    "module.Point(1, 2)": "type(got) is module.Point",
+    "module": "got is module",
+    "module.Tree.still": "got is module.Tree.still",
+    "local()": "type(got) is local",
+    "local": "got is local",
+    "lambda: module.double(held)": "got() == 10 and got.__globals__ is globals()",
+    "[module.UNSET, {'k': module.Base}]": "got[0] is module.UNSET and got[1]['k'] is module.Base",
+    "module.decimal.Decimal('1.5')": "got == module.decimal.Decimal('1.5')",
+}
+#: Both ways of a value, for as long as it is itself; run one after another by one process, whose start takes longest.
+BOTH_WAYS = """
+def give(n):
+    local  # so that the class is known before the fork
+    return VALUE
+def draw():
+    yield from range(20)
+    yield VALUE
+got = parallel_task(n_jobs=2, backend="auto", batch_size=1)(give).map([1, 2])[1]
+found.append(["VALUE", "result", COMES_BACK])
+if "local" not in "VALUE":
+    (got,) = parallel_task(n_jobs=2, backend="auto", batch_size=1)(take).map(draw())[20]
+    found.append(["VALUE", "item", COMES_BACK])
+"""
+
+
+def test_results_and_lazy_items_keep_their_identity() -> None:
     """What both processes have travels by name, as a result and as an item that is drawn late: it is itself again."""
+    each = [BOTH_WAYS.replace("VALUE", value).replace("COMES_BACK", how) for value, how in COMES_BACK.items()]
     code = f"""{load(FILE)}
 held = 5
 def make():
     class Local: ...
     return Local
 local = make()
-def give(n):
-    local  # so that the class is known before the fork
-    return {value}
 def take(item):
     return item if isinstance(item, int) else [item]
-def draw():
-    yield from range(20)
-    yield {value}
-kinds = []
-got = parallel_task(n_jobs=2, backend="auto", batch_size=1)(give).map([1, 2])[1]
-kinds.append({comes_back})
-(got,) = parallel_task(n_jobs=2, backend="auto", batch_size=1)(take).map(draw())[20]
-if "local" not in {value!r}: kinds.append({comes_back})
-print(json.dumps(kinds))
+found = []
+{"".join(each)}
+print(json.dumps(found))
 """
-    kinds = json.loads(run_python(code).stdout)
-    assert kinds
-    assert all(kinds)
+    found = json.loads(run_python(code).stdout)
+    assert len(found) == 2 * len(COMES_BACK) - sum("local" in value for value in COMES_BACK)
+    assert [each for each in found if not each[2]] == []
