@@ -85,7 +85,7 @@ def test_worker_killed(source: Source, tmp_path: Path, killed: int) -> None:
     with While(tmp_path, kill):
         results = module.work(range(8), folder=str(tmp_path), secret=SECRET)
     assert [item for item, _ in results] == list(range(8))
-    assert len(workers_of(tmp_path)) > 2
+    assert len(workers_of(tmp_path)) > killed
 
 
 @engines
