@@ -42,8 +42,8 @@ def fail_on_three(item: int) -> int:
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this process no worker again, whatever a test made of it."""
     monkeypatch.setattr(worker, "_state", worker._State())
-    monkeypatch.setattr(reports, "known", known := set[type]())
-    monkeypatch.setattr(worker, "known", known)
+    monkeypatch.setattr(reports, "task_classes", known := set[type]())
+    monkeypatch.setattr(worker, "task_classes", known)
 
 
 @pytest.fixture
