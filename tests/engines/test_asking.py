@@ -197,7 +197,7 @@ def test_a_request_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
         with ThreadPoolExecutor(1) as threads:
             channel = dask_channel._Channel(worker, "key", answer, threads)
             for _ in range(3):
-                channel.rung((0.0, {"channel": "key", "address": "tcp://worker"}))
+                channel.notified((0.0, {"channel": "key", "address": "tcp://worker"}))
                 await asyncio.gather(*channel._tasks)
                 await asyncio.gather(*channel._tasks)
 
