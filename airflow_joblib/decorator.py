@@ -60,6 +60,7 @@ def parallel_task(
     item_timeout: float | timedelta | None = None,
     max_failures: float = 0,
     checkpoint: bool | str | os.PathLike[str] = False,
+    rate_limit: float | str | None = None,
     label: Callable[[Any], str] | None = None,
     **task_options: Any,
 ) -> _Decorating: ...
@@ -91,6 +92,8 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
         max_failures: Items that may fail for good before the task fails: a count, or a fraction below 1. Their results
             are None. Default: the first failure ends the run.
         checkpoint: True, or where: finished items are kept, and a retried or cleared task runs only the others.
+        rate_limit: Items that may start in a span of time, over all workers of the run, each retry counted: a number a
+            second, or a text such as ``"10/s"``, ``"100/min"``, ``"5000/h"``. Default: any number.
         label: Function of the item that returns a short text, which names it in logs, notes and failures. It runs in
             the task's process, for items that are shown. Default: the item's ``repr``, cut short.
         **options: As above, and options of the Airflow task as for ``@task``: ``task_id``, ``retries``, ``pool``...

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_joblib.fan_out.host import Host
     from airflow_joblib.options.options import Options
     from airflow_joblib.pools.base import Workers
+    from airflow_joblib.pools.processes import ProcessPool
     from airflow_joblib.pools.template import Template
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.chunk import Packer
@@ -105,6 +106,7 @@ class WorkerPools:
             rules: What they go by.
             head: The first items, which forked workers inherit.
         """
+        rules = rules._replace(workers=workers)
         if self._packer is None:
             from airflow_joblib.pools.threads import ThreadPool
 
@@ -146,13 +148,13 @@ class WorkerPools:
             if not local:
                 from airflow_joblib.pools.processes import ProcessPool
 
-                yield lambda: ProcessPool(payload, self.backend, workers, options)
+                yield _with_one_rate(lambda: ProcessPool(payload, self.backend, workers, options), rules)
                 return
             from airflow_joblib.pools.loky import LokyPool
 
             method = multiprocessing.get_start_method(allow_none=True)
             payload = payload._replace(filters=warning_filters.snapshot(), start_method=method)
-            yield lambda: LokyPool(payload, workers, options)
+            yield _with_one_rate(lambda: LokyPool(payload, workers, options), rules)
 
     @contextmanager
     def _template(self, threads: native_threads.Bound | None, head: Sequence[Any]) -> Iterator[Template | None]:
@@ -184,3 +186,24 @@ class WorkerPools:
         with self._host.services() as prepare, sent as (call, classes):
             payload = Payload(call, classes, prepare, os.getpid(), local=True, rules=rules, threads=threads)
             yield lambda: ForkedPool(template, payload, workers, options)
+
+
+def _with_one_rate(make: Callable[[], ProcessPool], rules: Rules) -> MakePool:
+    """Return what makes a pool, the next of which goes on with the rate where the last one was."""
+    if rules.rate is None:
+        return make
+    from airflow_joblib.worker.rate_limit import carried_on
+
+    rate, full = rules.rate, 0
+
+    @contextmanager
+    def made() -> Iterator[Workers]:
+        nonlocal full
+        with make() as pool:
+            pool.next_start = carried_on(full, rate)
+            try:
+                yield pool
+            finally:
+                full = pool.next_start
+
+    return made

@@ -39,7 +39,7 @@ def rules_for(options: Options) -> Rules:
         seconds = _CHECKPOINT_SLICE
     else:
         seconds = _SLICE if options.batch_size == "auto" else float("inf")
-    return Rules(strict, seconds, options.item_timeout)
+    return Rules(strict, seconds, options.item_timeout, options.rate_limit)
 
 
 def rules_for_dispatches(rules: Rules, options: Options, seconds: float) -> Rules:

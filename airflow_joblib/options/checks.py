@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import re
 from datetime import timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_joblib.exceptions import InvalidOptionError
 
@@ -23,6 +24,7 @@ __all__ = [
     "check_max_failures",
     "check_n_jobs",
     "check_over",
+    "items_a_second",
     "mapping",
     "seconds",
 ]
@@ -40,6 +42,41 @@ def seconds(name: str, value: object, *, least: float = math.ulp(0.0)) -> float:
         msg = f"{name} must be a number of seconds {bound} or a timedelta, not {value!r}."
         raise InvalidOptionError(msg)
     return float(amount)
+
+
+#: Seconds of each span of time that a rate may be given for, by its names.
+_SPANS: Final = {
+    **dict.fromkeys(("s", "sec", "second"), 1),
+    **dict.fromkeys(("m", "min", "minute"), 60),
+    **dict.fromkeys(("h", "hour"), 3600),
+    **dict.fromkeys(("d", "day"), 86400),
+}
+_RATE: Final = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s*/\s*([a-z]+)\s*")
+#: Bounds of a rate: the intervals of all that wait have to fit 64 bits, in nanoseconds.
+_SLOWEST, _FASTEST = 1 / 86400, 1e6
+
+
+def items_a_second(value: object) -> float:
+    """Return a rate, given as a number or as a text such as ``"100/min"``, in items a second.
+
+    Raises:
+        InvalidOptionError: It is no rate, or one that no run could keep.
+    """
+    amount = _rate_of(value) if isinstance(value, str) else value
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not _SLOWEST <= amount <= _FASTEST:
+        msg = (
+            f'rate_limit must be a number of items a second, or a text such as "10/s", "100/min", "5000/h" or "200/day"'
+            f", of at least 1/day and at most 1,000,000/s, not {value!r}."
+        )
+        raise InvalidOptionError(msg)
+    return float(amount)
+
+
+def _rate_of(text: str) -> float | None:
+    found = _RATE.fullmatch(text)
+    if found is None or found[2] not in _SPANS:
+        return None
+    return float(found[1]) / _SPANS[found[2]]
 
 
 def _is_count(value: object) -> bool:

@@ -22,6 +22,7 @@ from airflow_joblib.options.checks import (
     check_max_failures,
     check_n_jobs,
     check_over,
+    items_a_second,
     mapping,
     seconds,
 )
@@ -119,6 +120,7 @@ class Options:
         item_timeout: Seconds that one try of one item may take, or None.
         max_failures: Items that may fail for good: a count, or a fraction below 1.
         checkpoint: Whether, or where, finished items are kept for another try.
+        rate_limit: Items that may start in a second, over all workers; None for any number.
         label: Returns a short text that names an item; None for the item's repr.
     """
 
@@ -133,6 +135,7 @@ class Options:
     item_timeout: float | None = None
     max_failures: float = 0
     checkpoint: bool | str = False
+    rate_limit: float | None = None
     label: Callable[[Any], str] | None = None
 
     def __post_init__(self) -> None:
@@ -155,6 +158,8 @@ class Options:
             self._set(item_timeout=seconds("item_timeout", self.item_timeout))
         check_max_failures(self.max_failures)
         check_checkpoint(self.checkpoint)
+        if self.rate_limit is not None:
+            self._set(rate_limit=items_a_second(self.rate_limit))
         check_label(self.label)
 
     def _set(self, **values: object) -> None:

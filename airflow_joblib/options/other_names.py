@@ -16,6 +16,7 @@ _SHOWN = "It isn't needed: progress is shown in the log, in a terminal and in a 
 _ORDERED = "It isn't needed: the results are a list in the order of the items."
 _BY_NEED = "It isn't needed: items are drawn and sent as workers become free."
 _NAMED = "Use label, a function of the item that returns a short text."
+_RATE = 'Use rate_limit, the items that may start in a span of time: 10 a second, or "100/min".'
 _PARAMETER = "Use over, the name of the parameter that takes the item."
 
 _TABLE = {
@@ -33,6 +34,9 @@ _TABLE = {
     _ORDERED: "return_as ordered preserve_order return_generator",
     _BY_NEED: "pre_dispatch prefetch buffersize n_jobs_ahead max_tasks_per_child maxtasksperchild",
     _NAMED: "item_name_function task_run_name map_index_name item_label label_function name_of",
+    _RATE: """
+        rate rate_limits max_rate max_per_second max_per_minute per_second per_minute throttle throttling qps max_qps
+        rps max_rps requests_per_second requests_per_minute calls_per_second items_per_second""",
     _PARAMETER: "item_name items_name map_over iterate_over",
 }
 

@@ -21,6 +21,7 @@ from airflow_joblib.pools import joblib_internals
 from airflow_joblib.system import clock
 from airflow_joblib.system.process_start import running_clock
 from airflow_joblib.system.time_limits import WATCH
+from airflow_joblib.worker.rate_limit import rate_limit
 from airflow_joblib.worker.worker import Worker, close_after_failure
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class ThisThread:
     """The thread of the run as its only worker. A context manager."""
 
     def __init__(self, call: Call, rules: Rules) -> None:
-        self._worker = Worker(call, rules)
+        self._worker = Worker(call, rules, rate=rate_limit(rules))
         self._chunk: Any = None
 
     def __enter__(self) -> Self:

@@ -75,6 +75,16 @@ class ProcessPool(Pool):
         """Whether fewer than two chunks a worker are under way, and no worker is about to be ended."""
         return super().has_room and not self._watch.overdue
 
+    @property
+    def next_start(self) -> int:
+        """How far the workers have used up the rate."""
+        return self._status_board.next_start
+
+    @next_start.setter
+    def next_start(self, at: int) -> None:
+        """Go on from where the workers of another pool were."""
+        self._status_board.next_start = at
+
     def _submit(self, ticket: int, task: Callable[[], Any], chunk: Chunk | None = None) -> None:
         super()._submit(ticket, task, chunk)
         self._meet_workers()

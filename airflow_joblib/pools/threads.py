@@ -11,6 +11,7 @@ from airflow_joblib.pools.base import Pool
 from airflow_joblib.system.thread_context import CallerContext
 from airflow_joblib.system.time_limits import GRACE
 from airflow_joblib.wire.records import Rules
+from airflow_joblib.worker.rate_limit import OwnCell, rate_limit
 from airflow_joblib.worker.worker import Worker, close_after_failure, mark_thread
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class ThreadPool(Pool):
         self._local = threading.local()
         self._halted = threading.Event()
         self._context = CallerContext()
+        self._rate_cell = OwnCell()
 
     def _task(self, chunk: Chunk) -> Callable[[], Report]:
         return functools.partial(self._context.run, self._run, chunk)
@@ -54,7 +56,8 @@ class ThreadPool(Pool):
 
     def _worker(self) -> Worker:
         if not hasattr(self._local, "worker"):
-            self._local.worker = Worker(self._call, self._rules, catch=BaseException, halt=self._halted.set)
+            rate = rate_limit(self._rules, self._rate_cell)
+            self._local.worker = Worker(self._call, self._rules, catch=BaseException, halt=self._halted.set, rate=rate)
         return self._local.worker  # type: ignore[no-any-return]
 
     def _stop(self, failed: type[BaseException] | None) -> None:

@@ -20,12 +20,15 @@ class ThreadTimes:
         self._cpu = time.thread_time()
         self._switches = _switches()
 
-    def since(self) -> tuple[float, float, float]:
+    def since(self, without: float = 0.0) -> tuple[float, float, float]:
         """Return the seconds since then, those of processor time, and those waited of its own accord.
 
         A thread that was mostly interrupted waited for a processor, which it would not have done alone.
+
+        Args:
+            without: Seconds that it waited as well, and that are to count for nothing.
         """
-        seconds, cpu = clock.now() - self._began, time.thread_time() - self._cpu
+        seconds, cpu = clock.now() - self._began - without, time.thread_time() - self._cpu
         own, forced = (now - before for now, before in zip(_switches(), self._switches, strict=True))
         return seconds, cpu, max(0.0, seconds - cpu) if own >= forced else 0.0
 

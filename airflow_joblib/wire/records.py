@@ -29,11 +29,15 @@ class Rules(NamedTuple):
         strict: Whether the first failure ends the run, so that no further item starts.
         seconds: After so long a worker hands back what it has, and the rest of the chunk unstarted.
         timeout: Seconds that one try of one item may take; None for any.
+        rate: Items that may start in a second, in all workers together; None for any number.
+        workers: How many workers have part in that.
     """
 
     strict: bool = True
     seconds: float = float("inf")
     timeout: float | None = None
+    rate: float | None = None
+    workers: int = 1
 
 
 class Payload(NamedTuple):
@@ -106,9 +110,11 @@ class Report:
         skipped: Positions in the input of those that were skipped, with the first such exception.
         skip: That exception.
         began: When the worker took the chunk up, by the machine's monotonic clock in seconds.
-        seconds: Time that the chunk took in the worker.
+        seconds: Time that the chunk took in the worker, without what it waited for the rate.
         cpu: Processor time of it.
         waited: Time of it that the items waited by themselves, not for a processor.
+        rate_waited: Seconds that it waited until items might start by the rate.
+        rate_waited_first: Those of them before its first item.
         thread: The worker's thread.
         slowest: Position in the input of its slowest item.
         slowest_seconds: Time that one took.
@@ -131,6 +137,8 @@ class Report:
     seconds: float = 0.0
     cpu: float = 0.0
     waited: float = 0.0
+    rate_waited: float = 0.0
+    rate_waited_first: float = 0.0
     thread: int = 0
     slowest: int = -1
     slowest_seconds: float = 0.0
@@ -140,6 +148,11 @@ class Report:
     loaded: str = ""
     unreadable: bool = False
     log_lines: list[bytes] = field(default_factory=list)
+
+    @property
+    def ended(self) -> float:
+        """When the worker had done with it, by the same clock as *began*."""
+        return self.began + self.seconds + self.rate_waited
 
 
 def load_report(result: bytes, chunk: Chunk) -> Report:

@@ -2,7 +2,7 @@
 
 One row a worker, in memory shared with the task; to write a number there costs a worker some 30 ns an item::
 
-    head   claimed rows │ halt
+    head   claimed rows │ halt │ from when on the next item may start by the rate, in ns of the monotonic clock
     row    pid │ index + 1 of the item, 0 for none, negative for a whole chunk │ since, in ns of the monotonic clock
            │ what it does about its resources
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
+import weakref
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -25,7 +27,7 @@ __all__ = ["INDEX", "RESOURCES", "SINCE", "Held", "Running", "Slot", "StatusBoar
 _WIDTH = 4
 #: Rows; one is claimed by every worker process that starts, over the whole life of a pool.
 _ROWS = 4096
-_CLAIMED, _HALT = 0, 1
+_CLAIMED, _HALT, _NEXT_START = 0, 1, 2
 _PID = 0
 #: Places in a row.
 INDEX, SINCE, RESOURCES = 1, 2, 3
@@ -112,6 +114,16 @@ class StatusBoard:
     def _rows(self) -> range:
         return range(_WIDTH, _WIDTH * (min(self._cells[_CLAIMED], _ROWS) + 1), _WIDTH)
 
+    @property
+    def next_start(self) -> int:
+        """How far the rate is used up (:mod:`airflow_joblib.worker.rate_limit`)."""
+        return self._cells[_NEXT_START]
+
+    @next_start.setter
+    def next_start(self, at: int) -> None:
+        """Let workers go on where those of an earlier board were; to be set before they begin."""
+        self._cells[_NEXT_START] = at
+
     def halt(self, *, on: bool = True) -> None:
         """Ask every worker to start no further item and to hand back what it has; or, with *on* False, no longer."""
         self._cells[_HALT] = on
@@ -122,12 +134,17 @@ class Slot:
 
     Attributes:
         row: Four integers, to be written in place.
+        shared: Whether the task and other workers see it.
     """
 
     def __init__(self, path: str = "") -> None:
         """Claim a row of the board at *path*; without one, or where it can't be reached, a row that nobody reads."""
         self._head = memoryview(bytearray(8 * _WIDTH)).cast("q")
         self.row = memoryview(bytearray(8 * _WIDTH)).cast("q")
+        self.shared = False
+        self._path = path
+        self._lock = threading.Lock()
+        self._file = -1
         if path:
             self._claim(path)
         self.row[_PID] = os.getpid()
@@ -139,13 +156,35 @@ class Slot:
             return
         file = opened(path, os.O_RDWR)
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX)
+            fcntl.lockf(file, fcntl.LOCK_EX, 8, 8 * _CLAIMED)
             number = cells[_CLAIMED] = cells[_CLAIMED] + 1
         finally:
             os.close(file)  # which lets go of the lock
+        self.shared = True
         self._head = cells[:_WIDTH]
         if number <= _ROWS:
             self.row = cells[_WIDTH * number : _WIDTH * (number + 1)]
+
+    @contextmanager
+    def next_start(self) -> Iterator[memoryview]:
+        """Give the cell of the board that has the next start, which no other worker reads or writes meanwhile.
+
+        The lock is the process's, and ends with it, however that comes about. Closing any descriptor of the board would
+        end it as well, so one is kept.
+        """
+        with self._lock:
+            if self.shared and self._file < 0:
+                self._file = opened(self._path, os.O_RDWR)
+                weakref.finalize(self, os.close, self._file)
+            try:
+                self._lock_start(fcntl.LOCK_EX)
+                yield self._head[_NEXT_START : _NEXT_START + 1]
+            finally:
+                self._lock_start(fcntl.LOCK_UN)
+
+    def _lock_start(self, how: int) -> None:
+        if self._file >= 0:
+            fcntl.lockf(self._file, how, 8, 8 * _NEXT_START)
 
     @contextmanager
     def with_chunk(self, first: int) -> Iterator[None]:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.records import Report
 
-__all__ = ["run_items"]
+__all__ = ["LOOK", "run_items"]
 
 #: Seconds between two looks around; to look costs more than a small item.
-_LOOK = 0.001
+LOOK = 0.001
 #: The same before the first look.
 _FIRST_LOOK = 0.0001
 
@@ -32,6 +32,7 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
     catch: type[BaseException],
     failed: Callable[[BaseException, int, float], bool],
     ended: Callable[[], bool],
+    every: float = LOOK,
 ) -> None:
     """Run the items of one chunk, and keep their results in its report.
 
@@ -44,23 +45,21 @@ def run_items(  # noqa: PLR0913 - what a chunk's items need
         timed: Whether it is shown as well since when.
         catch: What counts as an item's failure.
         failed: Takes note of a failure and of how long the try took; returns whether the next item may start.
-        ended: Returns whether no further item may start. Called once a millisecond, and less often where an item takes
-            longer.
+        ended: Returns whether no further item may start. What it waits counts for no item.
+        every: Seconds between two calls of that, more where an item takes longer; 0 for one before each item.
 
     Raises:
         BaseException: What came between two items, such as a signal, or is no item's failure.
     """
     clock, since, keep = for_loops(), now_ns, report.values.append
     bar = min(report.slowest_seconds, QUICK)  # one comparison for an item that is neither the slowest nor slow
-    now = clock()
-    if ended():
-        return
-    look = now + _FIRST_LOOK
+    now = look = clock()
     for index, item in zip(indices, items, strict=True):
         if now >= look:
             if ended():
                 return
-            look = now + _LOOK
+            now = clock()
+            look = now + (every if report.values else min(every, _FIRST_LOOK))
         if timed:
             row[SINCE] = since()
         row[INDEX] = index + 1

@@ -31,6 +31,7 @@ from airflow_joblib.wire.status_board import RESOURCES, Held, Slot
 from airflow_joblib.worker import signals
 from airflow_joblib.worker.end_with_task import Starter, end_with_task
 from airflow_joblib.worker.loading import Loading
+from airflow_joblib.worker.rate_limit import OwnCell, rate_limit
 from airflow_joblib.worker.reports import pack, task_classes, unread
 from airflow_joblib.worker.worker import Worker, from_user, inside_thread
 
@@ -204,9 +205,9 @@ def _report(load: Callable[[], list[Any]], indices: Sequence[int]) -> Report:
             assert _state.payload is not None  # noqa: S101 - start() ran first
             with _state.loading.measured():
                 call = _receive()
-            _state.worker = Worker(
-                call, _state.payload.rules, catch=BaseException, slot=_state.slot, halt=_state.slot.halt
-            )
+            slot, rules = _state.slot, _state.payload.rules
+            rate = rate_limit(rules, slot.next_start if slot.shared else None)
+            _state.worker = Worker(call, rules, catch=BaseException, slot=slot, halt=slot.halt, rate=rate)
     except BaseException as error:  # an error of unpickling must name itself, not break the pool
         if _state.asked_to_leave:
             raise
@@ -247,5 +248,12 @@ def run_chunk_anywhere(payload: Payload, data: bytes, indices: Sequence[int]) ->
 
 def _worker_of_thread(payload: Payload) -> Worker:
     if getattr(_local, "payload", None) != payload:
-        _local.payload, _local.worker = payload, Worker(receive(payload.call), payload.rules, catch=BaseException)
+        rate = rate_limit(payload.rules, _cell_of_threads(payload.run))
+        _local.worker = Worker(receive(payload.call), payload.rules, catch=BaseException, rate=rate)
+        _local.payload = payload
     return _local.worker  # type: ignore[no-any-return]
+
+
+@functools.lru_cache(maxsize=8)
+def _cell_of_threads(run: str) -> OwnCell:  # noqa: ARG001 - those of one run share it
+    return OwnCell()

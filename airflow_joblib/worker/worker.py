@@ -26,13 +26,14 @@ from airflow_joblib.wire.durations import QUICK, counted
 from airflow_joblib.wire.records import ItemError, Report, Rules
 from airflow_joblib.wire.status_board import INDEX, RESOURCES, Held, Slot
 from airflow_joblib.worker import time_limit
-from airflow_joblib.worker.item_loop import run_items
+from airflow_joblib.worker.item_loop import LOOK, run_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.records import Verdict
+    from airflow_joblib.worker.rate_limit import RateLimit
 
 __all__ = [
     "Worker",
@@ -101,9 +102,10 @@ class Worker:
         catch: What counts as an item's failure; anything else leaves :meth:`run`.
         slot: Where it notes which item it runs.
         halt: Called when no further item of the run may start, here or in another worker.
+        rate: When items may start; None for at any time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a worker needs
         self,
         call: Call,
         rules: Rules = Rules(),  # noqa: B008 - immutable
@@ -111,6 +113,7 @@ class Worker:
         catch: type[BaseException] = Exception,
         slot: Slot | None = None,
         halt: Callable[[], object] = bool,
+        rate: RateLimit | None = None,
     ) -> None:
         self._call = call
         self._rules = rules
@@ -118,6 +121,7 @@ class Worker:
         self._row = (slot or Slot()).row
         self._timed = rules.timeout is not None
         self._halt = halt
+        self._rate = rate
         self._function: Callable[[Any], Any] | None = None
         self._refused: ItemError | None = None
         self._stack = ExitStack()
@@ -140,7 +144,7 @@ class Worker:
         finally:
             self._row[INDEX] = 0
             _local.running = around
-        report.seconds, report.cpu, report.waited = times.since()
+        report.seconds, report.cpu, report.waited = times.since(report.rate_waited)
         report.durations, report.slow = counted(report.slow, len(report.values))
         return report
 
@@ -154,13 +158,37 @@ class Worker:
             return (bool(report.values) and clock.now() > until) or halted()
 
         failed = functools.partial(self._failed, report)
-        row, timed, catch = self._row, self._timed, self._catch
+        row, timed, catch, look, every = self._row, self._timed, self._catch, ended, LOOK
+        if self._rate is not None:
+            look, every = functools.partial(self._wait_for_rate, self._rate, report, ended), 0.0
         try:
-            run_items(self._function, items, indices, report, row, timed=timed, catch=catch, failed=failed, ended=ended)
+            run_items(
+                self._function,
+                items,
+                indices,
+                report,
+                row,
+                timed=timed,
+                catch=catch,
+                failed=failed,
+                ended=look,
+                every=every,
+            )
         except catch as error:  # a signal between two items
             done = len(report.values)
             if done < len(items):
                 self._failed(report, error, indices[done])
+
+    def _wait_for_rate(self, rate: RateLimit, report: Report, ended: Callable[[], bool]) -> bool:
+        """Wait until the next item may start, as no item's time; returns whether none may any more."""
+        self._row[INDEX] = 0
+        before = rate.waited
+        try:
+            return not rate.wait(ended)
+        finally:
+            report.rate_waited += rate.waited - before
+            if not report.values:
+                report.rate_waited_first = report.rate_waited
 
     def _failed(self, report: Report, error: BaseException, index: int, seconds: float = 0.0) -> bool:
         """Take note of an item that raised, and return whether the next one may start."""

@@ -48,6 +48,7 @@ def over(folder: str, name: str) -> int:
     item_timeout=None,
     max_failures=0,
     checkpoint=False,
+    rate_limit="100/min",
     label=str,
     execution_timeout=timedelta(minutes=5),
 )

@@ -62,6 +62,9 @@ VALID: list[dict[str, Any]] = [
     {"max_failures": 0},
     {"max_failures": 0.0},
     {"checkpoint": False},
+    {"rate_limit": None},
+    {"rate_limit": 10},
+    {"rate_limit": "100/min"},
     {"label": None},
     {"label": str},
     {"label": lambda item: item.name},
@@ -128,6 +131,18 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"max_failures": 1.0}, r"max_failures must be a count"),
     ({"max_failures": True}, r"max_failures must be a count"),
     ({"checkpoint": 3}, r"checkpoint must be True, False or a path, not 3"),
+    *(
+        ({"rate_limit": value}, r'rate_limit must be a number of items a second, or a text such as "10/s"')
+        for value in (0, -1, True, float("nan"), float("inf"), 1e9, 1e-6, "", "10", "/s", "10/", "10/fortnight", "-3/s")
+    ),
+    *(
+        ({"rate_limit": value}, r"rate_limit must be .* \"100/min\"")
+        for value in ("0/s", "1e3/s", "ten/s", "0.5/day", [3])
+    ),
+    *(
+        ({name: 2}, rf"no option '{name}' here\. Use rate_limit")
+        for name in ("qps", "max_per_second", "throttle", "rate")
+    ),
     ({"label": "name"}, r"label must be a function that takes an item and returns a short text, not 'name'"),
     ({"item_label": str}, r"no option 'item_label' here\. Use label"),
     ({"n_job": 3}, r"There is no option 'n_job'\. Did you mean 'n_jobs'\?"),
@@ -249,6 +264,24 @@ def test_durations() -> None:
     options = Options(**loose)
     assert (options.item_retry_delay, options.item_timeout) == (60.0, 3.0)
     assert Options(item_retry_delay=0).item_retry_delay == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (10, 10.0),
+        (0.5, 0.5),
+        ("10/s", 10.0),
+        ("90/min", 1.5),
+        ("90/m", 1.5),
+        ("5_400 / hour", 1.5),
+        ("2.5/sec", 2.5),
+        ("1/day", 1 / 86400),
+    ],
+)
+def test_rates(given: Any, expected: float) -> None:
+    """A rate is a number a second, or a number in a span of time, and becomes one a second."""
+    assert Options(rate_limit=given).rate_limit == pytest.approx(expected)
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
