@@ -41,7 +41,7 @@ def parallel_task(
 
 # With these two a call takes other parameters than the function, beyond any type: its arguments stay unchecked.
 @overload
-def parallel_task(*, over: str, **options: Any) -> _DecoratingAny: ...
+def parallel_task(*, over: str | tuple[str, ...], **options: Any) -> _DecoratingAny: ...
 
 
 @overload
@@ -80,7 +80,10 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
         backend_options: Mapping handed to ``joblib.parallel_config``, as ``{"inner_max_num_threads": 1}``. For a
             cluster: where it is, as ``{"address": "tls://host:8786"}`` or ``{"conn_id": "dask_default"}``; without
             either a local one is started for the run.
-        over: Name of the parameter that takes the item. Default: the first one.
+        over: Name of the parameter that takes the item. Default: the first one. With a tuple of names, as
+            ``("record_id", "value")``, each item is a tuple, a list or a row of that length, or a mapping with these
+            keys, and is spread over those parameters; in a call the items stand in the place of the first of them, or
+            are given by the name ``items``.
         batch_size: Items per dispatch, or ``"auto"``: large chunks first, single items at the end.
         per_worker: Mapping of parameter name to a function that returns a context manager or a plain value, entered
             once per worker and left when the run ends, after a failed item too and then without its exception: what

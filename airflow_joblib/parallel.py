@@ -24,7 +24,7 @@ from airflow_joblib.wire.call import function_name
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from airflow_joblib.fan_out.host import Host
     from airflow_joblib.fan_out.record.outcome import Run
@@ -37,6 +37,10 @@ Item = TypeVar("Item")
 Result_co = TypeVar("Result_co", covariant=True)
 Params = ParamSpec("Params")
 
+#: What others call a map over items of several parameters.
+_OF_SEVERAL = frozenset(
+    {"starmap", "star_map", "starmap_async", "map_star", "map_unordered", "zip", "zip_map", "map_zip"}
+)
 #: Stands for items that are not the first argument.
 _BY_NAME: Any = object()
 
@@ -72,7 +76,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         self.options = options or Options()
         self.task_options = dict(task_options or {})
         self._function = function
-        self._signature = ItemSignature(function, self.options.over, self.options.per_worker)
+        self._signature: ItemSignature = ItemSignature(function, self.options.over, self.options.per_worker)
         shown: Any = function
         while isinstance(shown, functools.partial):  # whose own docstring is that of functools.partial
             shown = shown.func
@@ -93,8 +97,13 @@ class ParallelTask(Generic[Item, Params, Result_co]):
 
     @property
     def item(self) -> str:
-        """Name of the parameter that takes the item."""
+        """Name of the parameter of a call that takes the items."""
         return self._signature.item
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """Names of the parameters that each item is spread over; none where one parameter takes it whole."""
+        return self._signature.over
 
     @overload
     def __call__(self, items: Upstream, *args: Params.args, **kwargs: Params.kwargs) -> XComArg: ...
@@ -172,7 +181,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         host = surroundings.host()
         kwargs = host.completed(self.__signature__, functools.partial(self.given, args, kwargs), kwargs)
         items, call = self._signature.bind(args, kwargs)
-        items = check_items(materialized(items), self.item)
+        items = check_items(materialized(items), self.item, hint=self.hint(), over=self.over)
         return call, items, every_run.in_force(self.options), surroundings.defaults(), host
 
     def fork_early(self) -> None:
@@ -231,6 +240,22 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         """
         return self._signature.given(args, kwargs)
 
+    def wrong(self, what: str, given: Collection[str] = ()) -> TypeError:
+        """Return the error of a call whose arguments don't fit, with what it takes."""
+        return self._signature.wrong(what, given)
+
+    def hint(self, given: Collection[str] = ()) -> str:
+        """Return what a call that may be meant for items of several parameters is to be told; else an empty text."""
+        return self._signature.hint(given)
+
+    def check_pairs(self, given: Mapping[str, Any]) -> None:
+        """Refuse two lists that are to be gone through together.
+
+        Raises:
+            TypeError: They are.
+        """
+        self._signature.check_pairs(given)
+
     def uses_processes(self) -> bool:
         """Return whether its workers are processes, so that everything has to be pickled."""
         return backend_named(self.options.backend or surroundings.defaults().backend).processes
@@ -244,6 +269,17 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         from airflow_joblib.pickling import check_function
 
         check_function(self.function, self.options.per_worker)
+
+    def __getattr__(self, name: str) -> Any:
+        """Say where to find what other libraries have for items of several parameters.
+
+        Raises:
+            AttributeError: There is no such attribute.
+        """
+        msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+        if name in _OF_SEVERAL and "_signature" in vars(self):
+            msg += f". Use .map(items) for items of several parameters as well.{self.hint()}"
+        raise AttributeError(msg)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Bind a decorated method to its object, as the function itself would be; a partial, say, doesn't bind."""

@@ -13,10 +13,12 @@ from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.exceptions import InvalidOptionError
+from airflow_joblib.options.over import ITEMS, call_parameters, over_hint, paired, unfilled
 from airflow_joblib.wire.call import Call, function_name, parameters_by_name
+from airflow_joblib.wire.spread_call import spread_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 __all__ = ["ItemSignature"]
 
@@ -29,40 +31,53 @@ class ItemSignature:
 
     Attributes:
         full: The function's own signature.
-        public: The same without the parameters that a worker's resources fill in.
-        item: Name of the parameter that takes the item.
+        public: That of a call: without the parameters that a worker's resources fill in, and with *items* in the place
+            of those that an item is spread over.
+        item: Name of the parameter of a call that takes the items.
+        over: Names of the parameters that an item is spread over; empty where one takes it whole.
     """
 
-    def __init__(self, function: Callable[..., Any], over: str | None, factories: Mapping[str, Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], over: str | tuple[str, ...] | None, factories: Mapping[str, Any]
+    ) -> None:
         """Raise TypeError for a function that can't handle items, InvalidOptionError for names it does not have."""
         _check_plain(function)
         self.function = function
         self.full = _signature(function)
-        self.item = self._item_name(over)
+        self.over = over if isinstance(over, tuple) else ()
+        one = None if isinstance(over, tuple) else over
+        self._takes = tuple(self._item_name(name) for name in self.over or (one,))
+        self.item = ITEMS if self.over else self._takes[0]
         self.factories = factories
         for name, factory in factories.items():
             self._check_resource(name)
             self._check_factory(name, factory)
         kept = [entry for name, entry in self.full.parameters.items() if name not in factories]
+        if self.over:
+            kept = call_parameters(self.full.parameters, self.over, factories, self._shown())
         self.public = self.full.replace(parameters=kept, return_annotation=Signature.empty)
+
+    def _shown(self) -> str:
+        return f"{function_name(self.function)}{self.full}"
 
     def _item_name(self, over: str | None) -> str:
         parameters = self.full.parameters
         if over is not None and over not in parameters:
-            msg = f"over={over!r} names no parameter of {function_name(self.function)}{self.full}."
+            named = f"over={over!r} names" if not self.over else f"{over!r} in over={self.over!r} is"
+            msg = f"{named} no parameter of {self._shown()}."
             raise InvalidOptionError(msg)
         name = over or next(iter(parameters), None)
         variable = {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
         if name is None or parameters[name].kind in variable:
             msg = (
-                f"{function_name(self.function)}{self.full} has no parameter of its own that could take the item. "
+                f"{self._shown()} has no parameter of its own that could take the item. "
                 "Let its first parameter take one item, or name another one with over=."
             )
             raise TypeError(msg)
         return name
 
     def _check_resource(self, name: str) -> None:
-        shown = f"{function_name(self.function)}{self.full}"
+        shown = self._shown()
         entry = self.full.parameters.get(name)
         if entry is None or entry.kind not in _NAMED:
             msg = f"per_worker[{name!r}] is no parameter that {shown} takes by name. Add it, or mend the name."
@@ -71,7 +86,7 @@ class ItemSignature:
         if starred and entry.kind is not Parameter.KEYWORD_ONLY:
             msg = f"per_worker[{name!r}] stands before the starred parameter of {shown}. Make it keyword-only."
             raise InvalidOptionError(msg)
-        if name == self.item:
+        if name in self._takes:
             msg = f"per_worker[{name!r}] and the items are two sources for the same parameter of {shown}. Keep one."
             raise InvalidOptionError(msg)
 
@@ -90,7 +105,7 @@ class ItemSignature:
                 "as with asyncio.run(...)."
             )
             raise InvalidOptionError(msg)
-        shared = set(self.full.parameters) - {self.item} - set(self.factories)
+        shared = set(self.full.parameters) - {*self._takes} - set(self.factories)
         needed = {key for key, entry in parameters_by_name(factory).items() if entry.default is Parameter.empty}
         if unknown := sorted(needed - shared):
             msg = (
@@ -109,7 +124,8 @@ class ItemSignature:
         missing = [name for name, entry in self.public.parameters.items() if name not in given and _required(entry)]
         if self.item not in given or missing:
             what = f"missing a required argument: {(missing or [self.item])[0]!r}"
-            raise self._wrong(what)
+            raise self.wrong(what, given)
+        self.check_pairs(given)
         items, given[self.item] = given[self.item], _ITEM
         return items, self._call(given)
 
@@ -121,19 +137,50 @@ class ItemSignature:
         """
         if twice := sorted(set(kwargs) & set(self.factories)):
             what = f"got {twice[0]!r} from two sources: the call and per_worker. Keep one"
-            raise self._wrong(what)
+            raise self.wrong(what)
+        if filled := sorted(set(kwargs) & {*self.over} - {self.item}):
+            what = f"got {filled[0]!r}, which each item has a value for. Pass the items as {ITEMS!r}"
+            raise self.wrong(what)
         try:
             return dict(self.public.bind_partial(*args, **kwargs).arguments)
         except TypeError as error:
-            raise self._wrong(str(error)) from None
+            raise self.wrong(str(error)) from None
 
-    def _wrong(self, what: str) -> TypeError:
+    def wrong(self, what: str, given: Collection[str] = ()) -> TypeError:
+        """Return the error of a call whose arguments don't fit, with what it takes.
+
+        Args:
+            what: Why they don't.
+            given: Names of the parameters that it fills in.
+        """
         return TypeError(
             f"{function_name(self.function)}() {what}. It takes {self.public}, the items for {self.item!r}."
+            f"{self.hint(given)}"
         )
+
+    def hint(self, given: Collection[str] = ()) -> str:
+        """Return the sentence about ``over`` for a call that may be meant so; empty where it can't be."""
+        return "" if self.over else over_hint(unfilled(self.public.parameters, self.item, given))
+
+    def check_pairs(self, given: Mapping[str, Any]) -> None:
+        """Refuse two lists that are to be gone through together: every item would get the whole of the second.
+
+        Raises:
+            TypeError: An argument is a list as long as the items, and its parameter is annotated as a single value.
+        """
+        names = [] if self.over else paired(self.public.parameters, self.item, given)
+        if names:
+            msg = (
+                f"{function_name(self.function)}() got a {type(given[names[0]]).__name__} for {names[0]!r}, as long as "
+                f"that of the items, and its parameter takes a single value: every item would get all of it."
+                f"{over_hint([self.item, *names])}"
+            )
+            raise TypeError(msg)
 
     def _call(self, given: Mapping[str, Any]) -> Call:
         """Pass by name whatever can be, since a resource may stand between two arguments."""
+        if self.over:
+            return spread_call(self.function, self.full.parameters, self.over, self.factories, given)
         entries = self.full.parameters
         leads = next(iter(entries)) == self.item
         starred = any(entries[name].kind is Parameter.VAR_POSITIONAL for name in given)

@@ -1,8 +1,9 @@
-"""Update a database: six hundred orders booked by parallel workers, each over a connection of its own.
+"""Update a database: six hundred orders booked by parallel workers, each over a connection of its own, and priced.
 
 Shows ``per_worker``: `connect` is entered once in every worker; its connection serves all items there, and is closed
-when the run ends. The way to the database is asked for in the task, once. Many orders hit the same few products,
-so two workers often want the same row; the last task fails if one update was lost, or an order was booked twice.
+when the run ends. And ``over``: each item of `update_record` is a pair, which two of its parameters take. The way to
+the database is asked for in the task, once. Many orders hit the same few products, so two workers often want the same
+row; the last task fails if one update was lost, or an order was booked twice.
 
 SQLite in AIRFLOW_HOME out of the box; PostgreSQL when Airflow has a connection with the id ``shop_db``.
 """
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CONNECTION_ID = "shop_db"
 STOCK = {"apples": 2000, "bread": 1000, "cheese": 500, "dates": 300}
+PRICES = {"apples": 25, "bread": 310, "cheese": 480, "dates": 95}
 DEMAND = ("apples", "bread", "apples", "cheese", "apples", "bread", "dates")
 ORDERS = 600
 
@@ -89,7 +91,9 @@ def stock_up() -> None:
                 connection,
                 "CREATE TABLE IF NOT EXISTS shop_booking (order_id INTEGER PRIMARY KEY, product TEXT, units INTEGER)",
             )
+            execute(connection, "CREATE TABLE IF NOT EXISTS shop_invoice (order_id INTEGER PRIMARY KEY, cents INTEGER)")
             execute(connection, "DELETE FROM shop_booking")
+            execute(connection, "DELETE FROM shop_invoice")
             execute(connection, "DELETE FROM shop_stock")
             for product, units in STOCK.items():
                 execute(connection, "INSERT INTO shop_stock VALUES (?, ?)", product, units)
@@ -122,10 +126,28 @@ def book_all(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return book.map(orders, url=database_url())
 
 
+@parallel_task(over=("record_id", "value"), per_worker={"conn": connect})
+def update_record(record_id: int, value: int, conn: Any, url: str) -> int:  # noqa: ARG001 - `connect` takes it
+    """Set what one order costs. To do it again changes nothing."""
+    statement = "INSERT INTO shop_invoice VALUES (?, ?) ON CONFLICT (order_id) DO UPDATE SET cents = excluded.cents"
+    with conn:
+        execute(conn, statement, record_id, value)
+    return value
+
+
+@task(task_id="update_record")
+def update_records(orders: list[dict[str, Any]], results: list[dict[str, Any]]) -> int:
+    """Set what each booked order costs, in parallel: the items are pairs of an order's id and its price."""
+    booked = [order for order, result in zip(orders, results, strict=True) if result["booked"]]
+    pairs = [(order["id"], order["units"] * PRICES[order["product"]]) for order in booked]
+    return sum(update_record.map(pairs, url=database_url()))
+
+
 @task
-def check(orders: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Compare what is in the database with what the workers said, to the last unit."""
+def check(orders: list[dict[str, Any]], results: list[dict[str, Any]], cents: int) -> dict[str, Any]:
+    """Compare what is in the database with what the workers said, to the last unit and cent."""
     with connect(database_url()) as connection, connection:
+        invoices = dict(execute(connection, "SELECT order_id, cents FROM shop_invoice").fetchall())
         left = dict(execute(connection, "SELECT product, units FROM shop_stock").fetchall())
         booked = dict(execute(connection, "SELECT order_id, units FROM shop_booking").fetchall())
     expected = dict(STOCK)
@@ -137,16 +159,19 @@ def check(orders: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[s
     if left != expected:
         message = f"Updates were lost: {left} are left where {expected} should be."
         raise ValueError(message)
-    return {"booked": len(booked), "refused": len(orders) - len(booked), "left": left}
+    if invoices.keys() != booked.keys() or sum(invoices.values()) != cents:
+        message = f"The invoices come to {sum(invoices.values())} cents where the workers set {cents}."
+        raise ValueError(message)
+    return {"booked": len(booked), "refused": len(orders) - len(booked), "left": left, "cents": cents}
 
 
 @dag(schedule=None, max_active_runs=1, tags=["airflow-joblib", "example"], doc_md=__doc__)
 def update_database() -> None:
-    """Fill the shelves, book in parallel, check the books."""
+    """Fill the shelves, book in parallel, set prices in parallel, check the books."""
     orders = collect_orders()
     results = book_all(orders)
     stock_up() >> results
-    check(orders, results)
+    check(orders, results, update_records(orders, results))
 
 
 update_database()

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError
+from airflow_joblib.fan_out.over_notes import hint_for
 from airflow_joblib.fan_out.shown import Shown
 from airflow_joblib.pickling.refusals import dotted_name
 from airflow_joblib.wire.call import function_name
@@ -43,6 +44,7 @@ class Failures:
     Attributes:
         shown: Shows items and messages, secrets masked.
         records: One mapping each, as the XCom ``failures`` has it, in the order they failed.
+        items: Number of items, as far as they were drawn.
         ended: The same of the failure that ended the run, where none was to be tolerated.
     """
 
@@ -54,6 +56,7 @@ class Failures:
         self.shown = Shown(host, label)
         self._first: list[BaseException] = []
         self.records: list[dict[str, Any]] = []
+        self.items = 0
         self.ended: dict[str, Any] | None = None
 
     def add(self, failure: ItemError, item: object, tries: int, worker: int) -> None:
@@ -95,7 +98,8 @@ class Failures:
         if failure.trace is not None:
             put_together(error, failure.trace)
         with suppress(Exception):  # an exception may refuse a note, as a frozen dataclass does
-            error.add_note(_note(failure, self._name, text, tries, worker) + self._place(failure, item))
+            note = _note(failure, self._name, text, tries, worker)
+            error.add_note(note + self._place(failure, item) + hint_for(self._call, error, item, self.items))
         return error
 
     def _place(self, failure: ItemError, item: object) -> str:

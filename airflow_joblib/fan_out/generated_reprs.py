@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Part", "parts_of"]
+__all__ = ["Part", "parts_of", "row_of"]
 
 #: Name of a field, its value, and what makes its text where the class has that named; None for any other.
 Part = tuple[str, object, "Callable[[Any], object] | None"]
@@ -40,6 +40,12 @@ def parts_of(value: Any) -> tuple[str, list[Part]] | None:
         named = list(zip(names, value, strict=True))
         return kind.__name__, [(name, part, None) for name, part in _ends(named)]
     return None
+
+
+def row_of(value: Any) -> dict[str, Any] | None:
+    """Return a row of SQLite by its columns, since its own ``repr`` shows none; None for anything else."""
+    kind = type(value)
+    return dict(value) if (kind.__module__, kind.__name__) == ("sqlite3", "Row") else None
 
 
 def _ends(fields: Sequence[Any]) -> list[Any]:

@@ -5,10 +5,16 @@ Tables are known by the names in their type's MRO, so that no library of tables 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+import itertools
+from collections import deque
+from collections.abc import Iterable, Mapping, MappingView, Sized
+from collections.abc import Set as AbstractSet
 from typing import Any
 
-__all__ = ["check_items"]
+from airflow_joblib.wire.spread import values_of, why_unfit
+
+__all__ = ["check_items", "holds_items", "spreadable"]
 
 _OF_PANDAS = 'frame.to_dict("records") or list(frame.itertuples())'
 
@@ -37,17 +43,53 @@ _ROWS = {
 }
 
 
-def check_items(items: object, name: str) -> Iterable[Any]:
+def check_items(items: object, name: str, *, hint: str = "", over: tuple[str, ...] = ()) -> Iterable[Any]:
     """Return *items* if they can be taken one by one.
 
+    Args:
+        items: The items.
+        name: Name of the parameter that takes them.
+        hint: What to say besides where they can't.
+        over: Names of the parameters that each item is spread over. Items of a lazy iterator are looked at as they are
+            drawn.
+
     Raises:
-        TypeError: They are None, a string, bytes, a mapping, a table that goes by column, or not iterable at all.
+        TypeError: They are None, a string, bytes, a mapping, a table that goes by column, or not iterable at all; or
+            one of them can't be spread over the parameters.
     """
     advice = _advice(items)
     if advice is not None:
-        msg = f"The items for {name!r} can't be {_described(items)}. {advice}"
+        msg = f"The items for {name!r} can't be {_described(items)}. {advice}{hint}"
         raise TypeError(msg)
-    return items  # type: ignore[return-value]
+    return spreadable(items, over) if over else items  # type: ignore[arg-type, return-value]
+
+
+def spreadable(items: Iterable[Any], over: tuple[str, ...]) -> Iterable[Any]:
+    """Return items each of which can be spread over parameters.
+
+    Raises:
+        TypeError: One can't. Of a lazy iterator each is looked at as it is drawn.
+    """
+    checked = map(functools.partial(_check_one, over), itertools.count(), items)
+    if not (isinstance(items, Sized) and holds_items(items)):
+        return checked
+    deque(checked, maxlen=0)
+    return items
+
+
+def _check_one(over: tuple[str, ...], index: int, item: Any) -> Any:
+    kind = type(item)
+    if (kind is not tuple and kind is not list) or len(item) != len(over):
+        try:
+            values_of(item, over)
+        except TypeError:
+            raise TypeError(why_unfit(f"Item {index}", item, over)) from None
+    return item
+
+
+def holds_items(items: object) -> bool:
+    """Return whether a sized input holds its items; a progress bar or a data loader makes them one by one."""
+    return hasattr(type(items), "__getitem__") or isinstance(items, AbstractSet | MappingView)
 
 
 def _described(items: object) -> str:

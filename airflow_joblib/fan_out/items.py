@@ -7,10 +7,10 @@ worker starts; the bytes are kept and sent. A lazy iterator is cut, checked and 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, MappingView, Sized
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib.fan_out.input_checks import holds_items
 from airflow_joblib.wire.chunk import ItemChunk
 
 if TYPE_CHECKING:
@@ -26,16 +26,11 @@ def draw(items: Iterable[Any], ahead: int) -> tuple[Sequence[Any], Iterator[Any]
     """Return the items as a sequence, with what is left of a lazy iterator that gives more than *ahead*."""
     if isinstance(items, range):
         return items, None  # of which any part can be sent as its two ends
-    if isinstance(items, Sized) and _holds_them(items):
+    if isinstance(items, Sized) and holds_items(items):
         return list(items), None
     rest = iter(items)
     head = list(itertools.islice(rest, ahead))
     return head, rest if len(head) == ahead else None
-
-
-def _holds_them(items: object) -> bool:
-    """Return whether a sized input holds its items; a progress bar or a data loader makes them one by one."""
-    return hasattr(type(items), "__getitem__") or isinstance(items, AbstractSet | MappingView)
 
 
 def cut(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_joblib.wire.call import function_name
+from airflow_joblib.wire.spread import without_cursor
 from airflow_joblib.worker.process import inside_worker
 from airflow_joblib.worker.worker import first_time
 
@@ -85,6 +86,8 @@ class RunCheckpoint:
     def take(self, index: int, item: object) -> Finished | None:
         """Return what an earlier try has kept of an item of this content, None for nothing."""
         assert self._checkpoint is not None  # noqa: S101 - `any` ensures it
+        if self._call.over:
+            item = without_cursor(item, self._call.over)
         digests = self._checkpoint.digests([item])
         if digests is None:
             return None

@@ -103,7 +103,7 @@ class _FanOut:
         backend = options.backend or defaults.backend
         traits = backend_named(backend)
         budget = 0 if traits.forks else defaults.memory_budget << 20  # what is inherited need not be kept
-        self.packer = Packer(budget) if traits.processes else None
+        self.packer = Packer(budget, call.over) if traits.processes else None
         self.pools = WorkerPools(call, options, host, backend, self.packer)
         n_jobs = options.n_jobs if options.n_jobs is not None else defaults.n_jobs
         self.worker_count = WorkerCount(self.name, n_jobs, backend, options)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.fan_out.generated_reprs import parts_of
+from airflow_joblib.fan_out.generated_reprs import parts_of, row_of
 from airflow_joblib.pickling.refusals import dotted_name
 
 if TYPE_CHECKING:
@@ -182,6 +182,8 @@ class _Repr(reprlib.Repr):
             return self.repr_str(str(x), level)
         if isinstance(x, bytes | bytearray) and type(x).__repr__ in (bytes.__repr__, bytearray.__repr__):
             return self.repr_bytes(x, level)
+        if (row := row_of(x)) is not None:
+            return self.repr_dict(row, level)
         text = repr(x) if (found := parts_of(x)) is None else self._of_parts(x, *found, level)
         return _ends(self._shown.masked(text), self.maxother)
 
@@ -239,6 +241,8 @@ def _named(value: object) -> Iterable[tuple[object, object]]:
         return zip(fields, value, strict=False)
     if isinstance(value, list | tuple | set | frozenset):
         return ((None, part) for part in value)
+    if (row := row_of(value)) is not None:
+        return row.items()
     slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
     return [*getattr(value, "__dict__", {}).items(), *((name, getattr(value, name, None)) for name in slots)]
 

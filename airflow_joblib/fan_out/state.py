@@ -93,6 +93,7 @@ class RunState:
         """Take up the next items of the input; gives the positions, and the items, of those that are to run."""
         first = len(self.results)
         self.results.extend([None] * len(items))
+        self.failures.items = len(self.results)
         indices = range(first, first + len(items))
         if not self.checkpoint.any:
             return indices, items

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_joblib.exceptions import InvalidOptionError
+from airflow_joblib.options.over import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,9 +24,9 @@ __all__ = [
     "check_label",
     "check_max_failures",
     "check_n_jobs",
-    "check_over",
     "items_a_second",
     "mapping",
+    "parameter_names",
     "seconds",
 ]
 
@@ -102,11 +103,24 @@ def check_batch_size(value: object) -> None:
     raise InvalidOptionError(msg)
 
 
-def check_over(value: object) -> None:
-    """Refuse what can't be the name of a parameter."""
-    if value is not None and not (isinstance(value, str) and value.isidentifier()):
-        msg = f"over must be the name of the parameter that takes the item, not {value!r}."
-        raise InvalidOptionError(msg)
+def parameter_names(value: Any) -> str | tuple[str, ...] | None:
+    """Return the name of the parameter that takes an item, or a tuple of the names of several.
+
+    Raises:
+        InvalidOptionError: It is neither, or has a name twice.
+    """
+    if value is None or (isinstance(value, str) and value.isidentifier()):
+        return value
+    names = tuple(value) if isinstance(value, tuple | list) else ()
+    if names and all(isinstance(name, str) and name.isidentifier() for name in names) and len({*names}) == len(names):
+        return names
+    parts = re.findall(r"\w+", value) if isinstance(value, str) else []
+    example = parts if len(parts) > 1 and all(map(str.isidentifier, parts)) else ("record_id", "value")
+    msg = (
+        "over must be the name of the parameter that takes the item, or a tuple with the names of those that it is "
+        f"spread over, each once, not {value!r}. Write it as over={quoted(example)}."
+    )
+    raise InvalidOptionError(msg)
 
 
 def mapping(name: str, value: Any) -> Mapping[str, Any]:

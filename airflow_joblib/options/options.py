@@ -21,9 +21,9 @@ from airflow_joblib.options.checks import (
     check_label,
     check_max_failures,
     check_n_jobs,
-    check_over,
     items_a_second,
     mapping,
+    parameter_names,
     seconds,
 )
 from airflow_joblib.options.other_names import OTHER_NAMES
@@ -112,7 +112,7 @@ class Options:
         backend: ``auto``, ``multiprocessing``, ``loky``, ``threading``, ``sequential``, ``dask``, ``ray``, ``spark`` or
             a name registered with joblib.
         backend_options: Keyword arguments for ``joblib.parallel_config``, or where a cluster is.
-        over: Name of the parameter that takes the item; None for the first.
+        over: Name of the parameter that takes the item, or names of those that it is spread over; None for the first.
         batch_size: Items per dispatch, or ``"auto"``.
         per_worker: Parameter name to a function that makes the resource, as a context manager or a plain value.
         item_retries: Tries after the first for one item.
@@ -127,7 +127,7 @@ class Options:
     n_jobs: int | None = None
     backend: str | None = None
     backend_options: Mapping[str, Any] = field(default_factory=dict)
-    over: str | None = None
+    over: str | tuple[str, ...] | None = None
     batch_size: int | Literal["auto"] = "auto"
     per_worker: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     item_retries: int = 0
@@ -148,7 +148,7 @@ class Options:
         if self.backend is not None:
             check_backend(self.backend, "backend")
         check_batch_size(self.batch_size)
-        check_over(self.over)
+        self._set(over=parameter_names(self.over))
         self._set(backend_options=mapping("backend_options", self.backend_options))
         self._set(per_worker=mapping("per_worker", self.per_worker))
         check_factories(self.per_worker)

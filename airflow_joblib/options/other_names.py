@@ -18,6 +18,7 @@ _BY_NEED = "It isn't needed: items are drawn and sent as workers become free."
 _NAMED = "Use label, a function of the item that returns a short text."
 _RATE = 'Use rate_limit, the items that may start in a span of time: 10 a second, or "100/min".'
 _PARAMETER = "Use over, the name of the parameter that takes the item."
+_SEVERAL = 'Use over for items of several parameters, as in over=("record_id", "value"), and pass tuples as the items.'
 
 _TABLE = {
     _WORKERS: """
@@ -38,6 +39,7 @@ _TABLE = {
         rate rate_limits max_rate max_per_second max_per_minute per_second per_minute throttle throttling qps max_qps
         rps max_rps requests_per_second requests_per_minute calls_per_second items_per_second""",
     _PARAMETER: "item_name items_name map_over iterate_over",
+    _SEVERAL: "starmap star unpack unpack_items spread splat zip zipped item_names",
 }
 
 #: Name of an option of another library to what to use here.

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
+from airflow_joblib.wire.spread import values_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -35,6 +37,8 @@ class Call:
         shared: Arguments by name, the same for all items.
         factories: Parameter name to the function that makes a worker's resource.
         labels: Names of the positional arguments, those before the item first.
+        over: Names of the parameters that an item is spread over; empty where one takes it whole.
+        places: Where each of them stands among the positional arguments; -1 for one that is passed by name.
     """
 
     function: Callable[..., Any]
@@ -44,6 +48,8 @@ class Call:
     shared: Mapping[str, Any] = field(default_factory=dict)
     factories: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
 
     def arguments(self) -> dict[str, Any]:
         """Return every argument that the items share, by name."""
@@ -53,6 +59,8 @@ class Call:
         """Return the function of one item, given the worker's resources."""
         named = {**self.shared, **resources}
         function = functools.partial(self.function, **named) if named else self.function
+        if self.over:
+            return self._of_spread_item(function)
         if self.name is not None:
             before, name = self.before, self.name
             return lambda item: function(*before, **{name: item})
@@ -60,6 +68,21 @@ class Call:
             before, after = self.before, self.after
             return lambda item: function(*before, item, *after)
         return function
+
+    def _of_spread_item(self, function: Callable[..., Any]) -> Callable[[Any], Any]:
+        names, before = self.over, self.before
+        if not before and self.places == tuple(range(len(names))):
+            return lambda item: function(*values_of(item, names))
+        positional = sorted((place, part) for part, place in enumerate(self.places) if place >= 0)
+        by_name = [(name, part) for part, name in enumerate(names) if self.places[part] < 0]
+
+        def of_item(item: Any) -> Any:
+            values, args = values_of(item, names), [*before]
+            for place, part in positional:
+                args.insert(place, values[part])
+            return function(*args, **{name: values[part] for name, part in by_name})
+
+        return of_item
 
     def factory_arguments(self, factory: Callable[..., Any]) -> dict[str, Any]:
         """Return the shared arguments that a resource's factory takes by name."""

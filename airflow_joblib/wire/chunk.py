@@ -11,6 +11,7 @@ from airflow_joblib.exceptions import NotPicklableError
 from airflow_joblib.pickling import explain_items
 from airflow_joblib.pickling.by_name import dumps_by_name
 from airflow_joblib.pickling.pickler import checked, dumps
+from airflow_joblib.wire.spread import without_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,13 +110,15 @@ class Packer:
 
     Args:
         budget: Bytes of pickles to keep; with 0 known items are checked, and not copied for that.
+        over: Names of the parameters that an item is spread over: a row of a cursor is sent as its values.
 
     Attributes:
         shared: What workers have that were forked from this process, which is sent by name; None for others.
         classes: Classes that travel by value, met in items; workers must be sent them with the call.
     """
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, over: Sequence[str] = ()) -> None:
+        self._over = over
         self.shared: Inherited | None = None
         self.classes: set[type] = set()
         self.culprits: list[Culprit] = []
@@ -149,13 +152,14 @@ class Packer:
         raise NotPicklableError(explain_items(chunk.items, chunk.indices))
 
     def _dumps(self, chunk: ItemChunk) -> bytes:
+        items = [without_cursor(item, self._over) for item in chunk.items] if self._over else chunk.items
         if not self._keep and self._collect:
-            data = checked(chunk.items, self.classes, collect=True)
+            data = checked(items, self.classes, collect=True)
         elif self.shared is not None:
-            data = dumps_by_name(chunk.items, self.shared, verify=True)
+            data = dumps_by_name(items, self.shared, verify=True)
         else:
-            data = dumps(chunk.items, self.classes, collect=self._collect, verify=True)
-        self.item_bytes = max(self.item_bytes, len(data) / len(chunk.items))
+            data = dumps(items, self.classes, collect=self._collect, verify=True)
+        self.item_bytes = max(self.item_bytes, len(data) / len(items))
         return data
 
     def fit(self, size: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sqlite3
 import threading
 import time
@@ -36,6 +37,71 @@ def scale(item: str, width: int = 200) -> dict[str, int]:
 def dag() -> Any:
     with DAG("test", schedule=None) as made:
         yield made
+
+
+@parallel_task(n_jobs=2, over=("record_id", "value"), per_worker={"conn": dict})
+def update(record_id: int, value: str, table: str = "t", *, conn: Any = None) -> str:
+    return f"{table} {record_id}={value}"
+
+
+@parallel_task(n_jobs=2)
+def alone(record_id: int, value: str) -> str:
+    return f"{record_id}={value}"
+
+
+PAIRS = [(1, "a"), (2, "b")]
+LED: dict[str, Any] = {
+    "tuples": lambda task_: task_(PAIRS),
+    "upstream": lambda task_: task_(list_items()),
+    "upstream, zipped": lambda task_: task_(list_items().zip(list_items())),
+    "zip": lambda task_: task_(zip([1, 2], ["a", "b"], strict=True)),
+    "two lists": lambda task_: task_([1, 2], ["a", "b"]),
+    "items by name": lambda task_: task_(items=PAIRS),
+    "a mapping of lists": lambda task_: task_({"record_id": [1, 2], "value": ["a", "b"]}),
+    "expand over two lists": lambda task_: task_.expand(record_id=[1, 2], value=["a", "b"]),
+    "expand over items": lambda task_: task_.expand(items=PAIRS),
+    "expand over pairs": lambda task_: task_.expand(record_id=["a", "b"]),
+    "expand_kwargs": lambda task_: task_.expand_kwargs([{"record_id": 1, "value": "a"}]),
+    "partial": lambda task_: task_.partial(items=PAIRS),
+}
+
+
+class TestOver:
+    """Items of several parameters while a DAG is being defined."""
+
+    def test_forms(self, dag: DAG) -> None:
+        """The items are the argument ``items``: of a call, of ``expand``, of ``expand_kwargs``, literal or upstream."""
+        update(PAIRS, table="x")
+        update(items=list_items())
+        update([(1, list_items())])
+        update.partial(table="x").expand(items=[PAIRS, list_items()])
+        update.expand_kwargs([{"items": PAIRS, "table": "x"}])
+        assert dag.task_dict["update__1"].upstream_task_ids == {"list_items"}
+        assert isinstance(dag.task_dict["update__3"], MappedOperator)
+
+    @pytest.mark.parametrize("item", [(1,), "ab", {"record_id": 1}])
+    def test_items_that_do_not_fit(self, dag: DAG, item: Any) -> None:
+        """Literal items that can't be spread are an error as the file is parsed."""
+        forms: list[Any] = [lambda: update([(1, "a"), item]), lambda: update.expand(items=[[(1, "a"), item]])]
+        for form in forms:
+            with pytest.raises(TypeError, match="Item 1 can't be spread over 'record_id' and 'value'"):
+                form()
+
+    @pytest.mark.parametrize("spelling", LED)
+    def test_who_is_led_there(self, dag: DAG, spelling: str) -> None:
+        """Who calls a function of several parameters without ``over`` gets an error that names it literally."""
+        with pytest.raises(TypeError, match=re.escape('over=("record_id", "value")')):
+            LED[spelling](alone)
+
+    def test_no_items(self, dag: DAG) -> None:
+        """A call without items is an error as the file is parsed, though an earlier parameter has a default."""
+
+        @parallel_task(over=("record_id", "value"))
+        def late(table: str = "t", record_id: int = 0, value: int = 0) -> int:
+            return record_id
+
+        with pytest.raises(TypeError, match="missing a required argument: 'items'"):
+            late(table="x")  # type: ignore[call-overload]
 
 
 class TestCall:

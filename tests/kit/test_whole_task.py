@@ -30,6 +30,33 @@ def task_of(function: Any, *args: Any, **options: Any) -> Any:
         return parallel_task(n_jobs=2, **options)(function)(*args)
 
 
+def test_items_of_several_parameters(airflow_task: AirflowTask) -> None:
+    """Items that are spread over parameters come from a task upstream, and the XComs see them as they were given."""
+
+    def update(record_id: int, value: str) -> str:
+        return f"{record_id}={value:s}"
+
+    with DAG("of_test", schedule=None):
+        pairs = task(task_id="pairs")(lambda: None)()
+        made: Any = parallel_task(n_jobs=2, over=("record_id", "value"), max_failures=1)(update)(items=pairs)
+    with airflow_task() as run:
+        items = [[1, "a"], {"record_id": 2, "value": 3}]
+        assert run.execute(made.operator, upstream={"pairs": items}) == ["1=a", None]
+    assert [failure["item"] for failure in run.xcoms["failures"]] == ["{'record_id': 2, 'value': 3}"]
+
+
+def test_lists_of_a_mapped_instance(airflow_task: AirflowTask) -> None:
+    """What an instance of a mapped task is given in the place of items names ``over``, where it may be meant so."""
+
+    def update(record_id: int, value: str) -> str:
+        return f"{record_id}={value}"
+
+    ids = task(task_id="ids")(lambda: None)()
+    made = task_of(update, ids, "a")
+    with airflow_task() as run, pytest.raises(TypeError, match=r'over=\("record_id", "value"\)'):
+        run.execute(made.operator, upstream={"ids": 1})
+
+
 def test_templates_and_xcoms(airflow_task: AirflowTask, shop: ModuleType) -> None:
     """A template of the call is rendered with the context, and what a task upstream has returned are the items."""
     with airflow_task(context={"params": {"currency": "CHF"}}) as run:

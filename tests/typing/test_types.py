@@ -40,6 +40,11 @@ def over(folder: str, name: str) -> int:
     return len(folder + name)
 
 
+@parallel_task(over=("record_id", "value"), n_jobs=2)
+def spread(record_id: int, value: str, unit: str = "mm") -> bytes:
+    return f"{record_id}{value}{unit}".encode()
+
+
 @parallel_task(
     per_worker={"conn": lambda: None},
     backend_options={"inner_max_num_threads": 1},
@@ -78,6 +83,11 @@ def calls(upstream: XComArg, numbers: Iterator[int]) -> None:
     del record
     assert_type(over("folder", ["a", "b"]), list[int])
     assert_type(with_resource([1]), list[dict[str, int]])
+    assert_type(spread([(1, "a")], unit="m"), list[bytes])
+    assert_type(spread(items=[(1, "a")]), list[bytes])
+    assert_type(spread(upstream), "XComArg")
+    assert_type(spread.run(items=[{"record_id": 1, "value": "a"}]).results, list[bytes])
+    assert_type(spread.over, tuple[str, ...])
 
 
 def functions() -> None:
@@ -103,6 +113,7 @@ def mapped(chunks: XComArg) -> None:
     assert_type(called.expand(path=chunks), "XComArg")
     assert_type(called.expand_kwargs(chunks), "XComArg")
     called.partial(width=3).expand(path=chunks)
+    spread.partial(unit="m").expand(items=chunks)
 
 
 def chunks(upstream: XComArg) -> None:

@@ -9,7 +9,7 @@ from airflow_joblib.exceptions import Culprit, NotPicklableError
 from airflow_joblib.fan_out.input_checks import check_items
 from airflow_joblib.options.error_collector import errors_collected, report_task
 from airflow_joblib.taskflow.airflow_internals import task_decorator_factory
-from airflow_joblib.taskflow.dag.mapped import Mapped
+from airflow_joblib.taskflow.dag.mapped import Mapped, is_resolved_later
 from airflow_joblib.taskflow.dag.operator import ParallelOperator
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def mapped_task(parallel: Parallel) -> Mapped:
     Raises:
         NotPicklableError: The function, or something it refers to, can't reach a worker process.
     """
-    return Mapped(airflow_task(parallel), parallel.__name__, parallel.item)
+    return Mapped(airflow_task(parallel), parallel)
 
 
 def make_task(parallel: Parallel, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> XComArg:
@@ -79,27 +79,33 @@ def make_task(parallel: Parallel, args: tuple[Any, ...], kwargs: Mapping[str, An
         NotPicklableError: The function, or something it refers to, can't reach a worker process.
     """
     given = parallel.given(args, kwargs)
-    if parallel.item in given:
-        _check_literal(given[parallel.item], parallel.item)
+    if parallel.item not in given:
+        what = f"missing a required argument: {parallel.item!r}"
+        raise parallel.wrong(what, given)
+    _check_literal(given[parallel.item], parallel, given)
+    parallel.check_pairs(given)
     task = airflow_task(parallel, given)
     try:
         return task(*args, **kwargs)  # type: ignore[no-any-return]
     except TypeError as error:
         if not str(error).startswith("missing a required argument"):
             raise
-        msg = f"{parallel.__name__}() {error}. It takes {parallel.__signature__}, the items for {parallel.item!r}."
-        raise TypeError(msg) from None
+        raise parallel.wrong(str(error), given) from None
 
 
-def _check_literal(items: Any, name: str) -> None:
-    if hasattr(type(items), "resolve"):  # an XComArg, or what else Airflow resolves when the task runs
+def _check_literal(items: Any, parallel: Parallel, given: Collection[str]) -> None:
+    if is_resolved_later(items):
         return
-    if isinstance(check_items(items, name), Iterator):
+    hint = parallel.hint(given)
+    if isinstance(check_items(items, parallel.item, hint=hint), Iterator):
         msg = (
-            f"The items for {name!r} can't be a {type(items).__name__} while a DAG is being defined: it is gone after "
-            "one use, and a task may run more than once. Pass a list, or return it from a task upstream."
+            f"The items for {parallel.item!r} can't be a {type(items).__name__} while a DAG is being defined: it is "
+            f"gone after one use, and a task may run more than once. Pass a list, or return it from a task upstream."
+            f"{hint}"
         )
         raise TypeError(msg)
+    if not any(map(is_resolved_later, items)):
+        check_items(items, parallel.item, over=parallel.over)
 
 
 def _refuse_staying(parallel: Parallel, given: Collection[str]) -> None:

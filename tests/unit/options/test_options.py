@@ -45,6 +45,7 @@ VALID: list[dict[str, Any]] = [
     {"backend_options": {"inner_max_num_threads": 1}},
     {"over": None},
     {"over": "shared"},
+    {"over": ("item", "shared")},
     {"batch_size": "auto"},
     {"batch_size": 1},
     {"batch_size": 10_000},
@@ -218,13 +219,14 @@ def test_seconds(value: object, expected: float) -> None:
     assert seconds("item_timeout", value) == expected
 
 
+_names = st.from_regex(r"\A[a-z_][a-z0-9_]*\Z")
 records = st.fixed_dictionaries(
     {},
     optional={
         "n_jobs": st.none() | st.integers().filter(bool),
         "backend": st.sampled_from([None, "loky", "multiprocessing", "threading", "sequential"]),
         "backend_options": st.dictionaries(st.text(), st.integers() | st.text()),
-        "over": st.none() | st.from_regex(r"\A[a-z_][a-z0-9_]*\Z"),
+        "over": st.none() | _names | st.lists(_names, min_size=1, unique=True).map(tuple),
         "batch_size": st.just("auto") | st.integers(min_value=1),
         "per_worker": st.dictionaries(st.text(), st.sampled_from([dict, list, int, handle])),
     },
