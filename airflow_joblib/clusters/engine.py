@@ -112,6 +112,7 @@ class Engine(ABC):
         keeps_others: Whether the end of a worker fails what that one ran, and nothing else.
         parting: What workers' threads logged as they left a run, each with its unique id.
         dispatch_seconds: Work that is worth a dispatch; 0 for what holds of processes on one machine.
+        own_workers: Whether a run has workers of its own; else its items run on whichever of all slots is free.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Engine(ABC):
     single: bool = False
     keeps_others: bool = False
     dispatch_seconds: float = 0.0
+    own_workers: bool = False
     parting: Sequence[tuple[Any, Sequence[bytes]]] = ()
 
     @abstractmethod

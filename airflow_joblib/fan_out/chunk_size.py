@@ -24,6 +24,8 @@ _MOST_UNKNOWN = 1000
 _PARTS, _PARTS_ON_CLUSTER = 8, 32
 #: The most items of such a part for a cluster, so that what is joined of them is near to what is wanted.
 _MOST_ON_CLUSTER = 250
+#: Seconds in which the items of a chunk may start by the rate: while a worker waits for that, no other has them.
+_OF_RATE = 0.005
 
 
 class Sizes:
@@ -33,11 +35,17 @@ class Sizes:
         batch_size: Items per dispatch.
         slice_seconds: Work after which a worker hands back the rest of a chunk.
         dispatch_seconds: Work that is worth a dispatch to a cluster; 0 where the workers are on this machine.
+        rate: Items that may start in a second; None for any number.
     """
 
     def __init__(
-        self, batch_size: int | Literal["auto"], slice_seconds: float = float("inf"), dispatch_seconds: float = 0.0
+        self,
+        batch_size: int | Literal["auto"],
+        slice_seconds: float = float("inf"),
+        dispatch_seconds: float = 0.0,
+        rate: float | None = None,
     ) -> None:
+        self._rate = rate
         self._slice_seconds = slice_seconds
         self._dispatch_seconds = dispatch_seconds
         self._fixed = None if batch_size == "auto" else batch_size
@@ -58,12 +66,18 @@ class Sizes:
         if self._fixed:
             return self._fixed
         if self._dispatch_seconds:
-            return max(1, min(left // (_PARTS_ON_CLUSTER * workers), _MOST_ON_CLUSTER))
-        return max(1, left // (_PARTS * workers))
+            return max(1, self._paced(min(left // (_PARTS_ON_CLUSTER * workers), _MOST_ON_CLUSTER), workers))
+        return max(1, self._paced(left // (_PARTS * workers), workers))
 
-    def next(self) -> int:
+    def next(self, workers: int = 1) -> int:
         """Return the number of items for the next chunk of a lazy iterator."""
-        return self._fixed or self._size
+        return self._fixed or self._paced(self._size, workers)
+
+    def _paced(self, size: int, workers: int) -> int:
+        """Return *size*, or no more than a worker's share of what may start soon."""
+        if self._rate is None:
+            return size
+        return min(size, max(1, int(self._rate * max(_OF_RATE, self._dispatch_seconds) / workers)))
 
     def worth(self, left: int | None, workers: int) -> int:
         """Return how many items are worth a dispatch; chunks of fewer are joined.
@@ -73,12 +87,12 @@ class Sizes:
         if self._fixed:
             return 1
         if self._dispatch_seconds:
-            return self._worth_on_cluster(1 if left is None else left, workers)
+            return self._paced(self._worth_on_cluster(1 if left is None else left, workers), workers)
         if not self._each:
             return 1
         least = int((_LEAST_OF_QUICK if self._each < _QUICK else _LEAST_SECONDS) / self._each)
         share = least if left is None else max(left // workers, int(_LEAST_SECONDS / self._each))
-        return max(1, min(least, share))
+        return self._paced(max(1, min(least, share)), workers)
 
     def _worth_on_cluster(self, left: int, workers: int) -> int:
         """For a cluster, where a dispatch is dear: half of a worker's share of what is left, within two bounds.
@@ -112,4 +126,5 @@ class Sizes:
         each = max(seconds / ran, 1e-9)
         # A machine that stood still for a moment must not take a chunk of quick items to pieces of one each.
         least, most = -(-left // (8 * workers)), -(-left // (2 * workers))
-        return max(least, min(int(self._slice_seconds / 2 / each), most), int(self._dispatch_seconds / each))
+        wanted = max(least, min(int(self._slice_seconds / 2 / each), most), int(self._dispatch_seconds / each))
+        return self._paced(wanted, workers)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from airflow_joblib.system import clock
 
 if TYPE_CHECKING:
     from tqdm import tqdm as Bar  # noqa: N812 - the base of all of tqdm's bars
+
+    from airflow_joblib.fan_out.run_stats import Times
 
 __all__ = ["Progress"]
 
@@ -17,6 +19,8 @@ log = logging.getLogger("airflow_joblib")
 
 #: Seconds between two lines in the log.
 BEAT = 10.0
+#: Seconds of waiting for the rate from which on they are worth a word.
+_WAITED: Final = 0.1
 
 
 class Items(Protocol):
@@ -27,6 +31,7 @@ class Items(Protocol):
     earlier: int
     skipped: int
     retried: int
+    rate_limit: float | None
 
     @property
     def wait(self) -> float:
@@ -83,25 +88,27 @@ class Progress:
             return f"{done:,} items done{bad}, {rate:,.1f} a second"
         if not rate:
             return f"{done:,} of {total:,} items done{bad}"
-        left = max((total - done - failed) / rate, wait)
+        rate_limit = self._items.rate_limit
+        left = max((total - done - failed) / (rate if rate_limit is None else min(rate, rate_limit)), wait)
         text = f"{done:,} of {total:,} items done{bad}, {rate:,.1f} a second, {max(1.0, left):,.0f} s left"
         return f"{text}, {wait:,.0f} s of it until the last retry" if wait >= 1 else text
 
-    def finish(self, workers: int, seconds: float, one_by_one: float) -> None:
+    def finish(self, workers: int, seconds: float, times: Times) -> None:
         """Sum the run up in the log, in one line.
 
         Args:
             workers: How many ran.
             seconds: How long the run took.
-            one_by_one: Seconds that a plain loop would have taken.
+            times: Where its time went.
         """
         items = self._items
         plural = "worker" if workers == 1 else "workers"
         parts = (("by an earlier try", items.earlier), ("skipped", items.skipped), ("failed", items.failed))
         parted = ", ".join(f"{number:,} {what}" for what, number in parts if number)
         done = f"{items.done + items.failed:,} items{f' ({parted})' if parted else ''}"
-        faster = f", {one_by_one / seconds:.1f} times as fast as one by one" if workers > 1 and seconds else ""
-        log.info("%s: %s on %d %s in %.2f s%s", self._name, done, workers, plural, seconds, faster)
+        rate = f" ({times.rate:.2f} s of it waiting for the rate)" if times.rate >= _WAITED else ""
+        faster = f", {times.one_by_one / seconds:.1f} times as fast as one by one" if workers > 1 and seconds else ""
+        log.info("%s: %s on %d %s in %.2f s%s%s", self._name, done, workers, plural, seconds, rate, faster)
 
 
 def _watched() -> bool:

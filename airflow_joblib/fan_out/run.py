@@ -112,7 +112,7 @@ class _FanOut:
         self.state = RunState(call, options, host, self.checkpoint)
         self.recorder: Recorder
         self.rules = rules_for(options)
-        self.sizes = Sizes(options.batch_size, self.rules.seconds)
+        self.sizes = Sizes(options.batch_size, self.rules.seconds, rate=options.rate_limit)
 
     def start(self, items: Iterable[Any], check: Callable[[], None]) -> list[Any]:
         """Draw the first items, and run if there are any.
@@ -155,7 +155,8 @@ class _FanOut:
         try:
             with self.pools.connected(workers) as engine:
                 self.rules = rules_for_dispatches(self.rules, self.options, engine.dispatch_seconds)
-                self.sizes = Sizes(self.options.batch_size, self.rules.seconds, engine.dispatch_seconds)
+                size, rate = self.options.batch_size, self.options.rate_limit
+                self.sizes = Sizes(size, self.rules.seconds, engine.dispatch_seconds, rate)
                 return self._run(head, rest, self.worker_count.on_cluster(engine.slots), check)
         except FewerWorkersError as fewer:
             if workers > 1:
@@ -197,7 +198,7 @@ class _FanOut:
     def _recorded(self, items: Sequence[Any] | None, workers: int = 0) -> LiveRecord:
         """Return the record of this run, which begins now."""
         names = ItemNames(self.state.failures.shown, items)
-        stats = RunStats(self.name, clock.now())
+        stats = RunStats(self.name, clock.now(), self.options.rate_limit)
         self.recorder = Recorder(self.state, stats, names, workers, self.pools.backend)
         self.recorder.local = not self.pools.traits.cluster
         return LiveRecord(self.recorder, self.host, shown=self.shown)
@@ -258,7 +259,7 @@ class _FanOut:
     def _sum_up(self, stats: RunStats, progress: Progress, workers: int, wall: float, results: list[Any]) -> None:
         """Log what the run came to."""
         times = stats.times(workers, wall)
-        progress.finish(workers, wall, times.one_by_one)
+        progress.finish(workers, wall, times)
         stats.log_breakdown(workers, times, self.host.size_of(self.call, results))
         if workers > 1 and self.state.undisturbed:  # what waits and restarts took is nobody's to save
             stats.warn(self.pools.backend, times)

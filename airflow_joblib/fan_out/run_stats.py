@@ -34,12 +34,13 @@ class Times(NamedTuple):
     Attributes:
         wall: From the first worker's start to the last result.
         one_by_one: What the items would have taken in a plain loop: what they took in the workers, without what they
-            waited there for a processor, or for a turn at running Python code.
+            waited there for a processor, or for a turn at running Python code; and no less than the rate takes.
         start: Until the first item ran.
         running: Items.
         end: Idle at the end, while another worker still ran items.
         retrying: Idle until an item that had failed was due for its next try.
         sending: All the rest: sending, receiving, waiting for the next chunk.
+        rate: Waiting until the next item may start by the rate.
     """
 
     wall: float
@@ -49,6 +50,7 @@ class Times(NamedTuple):
     end: float
     retrying: float
     sending: float
+    rate: float = 0.0
 
 
 class RunStats:
@@ -57,9 +59,13 @@ class RunStats:
     Args:
         name: The function's name.
         began: When the run began, by the monotonic clock.
+        rate: Items that may start in a second; None for any number.
     """
 
-    def __init__(self, name: str, began: float) -> None:
+    def __init__(self, name: str, began: float, rate: float | None = None) -> None:
+        self._rate = rate
+        self._rate_waited = 0.0
+        self._tries = 0
         self._name = name
         self._began = began
         self._first = float("inf")
@@ -77,10 +83,12 @@ class RunStats:
         worker = report.worker, report.thread
         if report.worker:  # not of an item whose result can't be loaded
             self._first = min(self._first, report.began)
-            self._ends[worker] = report.began + report.seconds
+            self._ends[worker] = report.ended
         self._seconds += report.seconds
         self._cpu += report.cpu
         self._waited += report.waited
+        self._rate_waited += report.rate_waited
+        self._tries += len(report.values)
         self._loading = max(self._loading, (report.loading, report.loaded))
         self._add_slowest(report)
 
@@ -107,16 +115,21 @@ class RunStats:
         idle = sum(last - end for end in self._ends.values())
         end = (idle + (workers - len(self._ends)) * max(0.0, wall - start)) / workers if workers > 1 else 0.0
         running = self._seconds / workers
-        rest = max(0.0, wall - start - running)
+        rate = min(self._rate_waited / workers, max(0.0, wall - start - running))
+        rest = max(0.0, wall - start - running - rate)
         retrying = min(rest, self._retrying(workers))
         end = min(max(0.0, end), rest - retrying)
-        return Times(wall, self._one_by_one(wall), start, running, end, retrying, rest - retrying - end)
+        return Times(wall, self._one_by_one(wall), start, running, end, retrying, rest - retrying - end, rate)
 
     def _retrying(self, workers: int) -> float:
         idle = sum(seconds * max(0, workers - under_way) for seconds, under_way in self._for_retries)
         return idle / workers
 
     def _one_by_one(self, wall: float) -> float:
+        by_rate = 0.0 if self._rate is None else (self._tries - 1) / self._rate
+        return max(by_rate, self._unhindered(wall))
+
+    def _unhindered(self, wall: float) -> float:
         threads = len({process for process, _ in self._ends}) == 1
         if threads and self._cpu > _TURNS * wall:  # what they waited, they waited for each other
             return self._cpu
@@ -138,12 +151,15 @@ class RunStats:
         """Return where the time went, as a text."""
         busy = 100 * times.running / times.wall if times.wall else 100.0
         text = f"the workers were busy for {busy:.0f} % of the time"
+        rate = f"waiting for the rate {times.rate:.2f} s" if times.rate >= _SLOW else ""
         if workers > 1:
             retrying = f"waiting for retries {times.retrying:.2f} s, " if times.retrying >= _SLOW else ""
             text += (
                 f" (start {times.start:.2f} s, running {times.running:.2f} s, sending {times.sending:.2f} s, "
-                f"{retrying}waiting at the end {times.end:.2f} s)"
+                f"{retrying}{rate and rate + ', '}waiting at the end {times.end:.2f} s)"
             )
+        elif rate:
+            text += f" ({rate})"
         seconds, index = self._slowest
         if seconds >= _SLOW:
             text += f"; the slowest item, {index}, took {seconds:.2f} s"

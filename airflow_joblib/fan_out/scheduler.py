@@ -85,7 +85,7 @@ class Scheduler:
         while chunks:
             yield chunks.pop()
         while rest is not None:
-            items = list(itertools.islice(rest, self._sizes.fit(self._sizes.next(), self._packer)))
+            items = list(itertools.islice(rest, self._sizes.fit(self._sizes.next(self.workers), self._packer)))
             if not items:
                 self._state.total = len(self._state.results)
                 return

@@ -45,6 +45,7 @@ class RunState:
         skipped: Items that were skipped.
         retried: Tries after the first, of all items together, that failures have led to.
         failures: Items that failed for good.
+        rate_limit: Items that may start in a second; None for any number.
         retries: Items that wait for another try.
         checkpoint: Where finished items come from and go to.
     """
@@ -54,6 +55,7 @@ class RunState:
         self._host = host
         self.checkpoint = checkpoint
         self._limit = options.item_timeout or 0.0
+        self.rate_limit = options.rate_limit
         self._most_tries = 1 + options.item_retries
         self._tolerant = bool(options.max_failures)
         self._tries: dict[int, int] = {}

@@ -129,6 +129,8 @@ class WorkerPools:
         from airflow_joblib.clusters.pool import EnginePool
 
         resources = bool(self._call.factories)
+        if not engine.own_workers:  # each slot has its part of a rate
+            rules = rules._replace(workers=max(workers, engine.slots))
         engine.check(self._dependencies.needed, self._dependencies.perhaps)
         cluster_services = self._host.cluster_services(engine.name, engine.request_channel)
         with cluster_services as services, self.pickled.sent(packer.classes) as (call, classes):

@@ -33,12 +33,16 @@ _CLUSTERS_GO_ON = (
 
 
 def rules_for(options: Options) -> Rules:
-    """Return the rules of a run. A chunk whose size the user set is run to its end, unless there is a checkpoint."""
+    """Return the rules of a run.
+
+    A chunk whose size the user set is run to its end, unless there is a checkpoint, or a rate, which may take long.
+    """
     strict = not options.max_failures and not options.item_retries
     if options.checkpoint is not False:
         seconds = _CHECKPOINT_SLICE
     else:
-        seconds = _SLICE if options.batch_size == "auto" else float("inf")
+        whole = options.batch_size != "auto" and options.rate_limit is None
+        seconds = float("inf") if whole else _SLICE
     return Rules(strict, seconds, options.item_timeout, options.rate_limit)
 
 

@@ -33,8 +33,8 @@ __all__ = ["OwnCell", "RateLimit", "carried_on", "rate_limit"]
 
 #: Seconds of the rate that can be started at once where nobody has started anything for a while: at least one item.
 _BURST: Final = 0.05
-#: Seconds that a start may come too late and still be used, if an interval is not long against that. What `_BURST` and
-#: this allow is a tenth of a second's refill, or one item.
+#: Seconds that a start may come too late and still be used, or a tenth of the interval where that is longer. What
+#: `_BURST` and this allow together is a tenth of a second's refill, and one item.
 _LATE: Final = 0.05
 #: Seconds between two looks of a worker that waits at whether it still has to.
 _LOOK: Final = 0.05
@@ -67,7 +67,7 @@ class RateLimit:
 
     def __init__(self, rate: float, cell: Cell | None = None) -> None:
         self._interval, self._burst = _nanoseconds(rate)
-        self._late = max(_LATE, self._interval / 2e9)
+        self._late = max(_LATE, self._interval / 10e9)
         self._cell = cell or OwnCell()
         self._kept: list[float] = []
         self.waited = 0.0

@@ -79,6 +79,7 @@ def _in_time(pending: Mapping[Any, str]) -> list[Any]:
 class _Ray(Engine):
     name = "ray"
     single = True
+    own_workers = True
     dispatch_seconds = 0.02
 
     def __init__(self, address: str | None) -> None:

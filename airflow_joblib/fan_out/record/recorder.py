@@ -16,7 +16,7 @@ import math
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_joblib.fan_out.host import Figures
 from airflow_joblib.fan_out.record.fitting import entries_of
@@ -39,6 +39,8 @@ State = Literal["running", "success", "failed"]
 
 #: Failures that the record has.
 FAILURES = 100
+#: Where the time went: the parts that the record has.
+_TIMES: Final = ("start", "running", "sending", "rate", "end")
 #: Of the histogram, with an end to its last place.
 _EDGES = (*EDGES, 1e9)
 
@@ -90,9 +92,9 @@ class Recorder:
                 self._timeline.add_untimed(report.first, tries, failed)
                 self._durations[0] += tries
             return
-        start = (report.began if self.local else clock.now() - report.seconds) - self._began
-        start = max(0.0, start)
-        entry = Entry(start, start + report.seconds, report.first, tries, failed)
+        seconds = report.seconds + report.rate_waited - report.rate_waited_first  # from its first item on
+        start = max(0.0, (report.ended if self.local else clock.now()) - seconds - self._began)
+        entry = Entry(start, start + seconds, report.first, tries, failed)
         with self.lock:
             self._timeline.add((report.worker, report.thread), entry)
             self._durations.update(report.durations)
@@ -152,7 +154,7 @@ class Recorder:
                     for index, seconds in slowest
                 ],
                 "failures": self.failures()[:FAILURES],
-                "time": {name: round(getattr(times, name), 3) for name in ("start", "running", "sending", "end")},
+                "time": {name: round(getattr(times, name), 3) for name in _TIMES},
             }
 
     def counts(self) -> dict[str, int | None]:
@@ -196,7 +198,8 @@ class Recorder:
         if self._state.total is None or not rate:
             return None
         left = self._state.total - self._state.done - self._failed
-        return round(max(left / rate, self._state.wait), 1)
+        limit = self._state.rate_limit
+        return round(max(left / (rate if limit is None else min(rate, limit)), self._state.wait), 1)
 
 
 def _seconds(entry: tuple[int, float]) -> float:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 
 from airflow_joblib.clusters import worker
 from airflow_joblib.pickling import dumps
-from airflow_joblib.wire.records import Payload
+from airflow_joblib.system import clock
+from airflow_joblib.wire.call import Call
+from airflow_joblib.wire.records import Payload, Rules
 from airflow_joblib.worker import reports
 
 
 class Item:
     """A class that items refer to by key."""
+
+
+def when(_: object) -> float:
+    return clock.now()
 
 
 def test_call_that_does_not_load() -> None:
@@ -21,3 +28,14 @@ def test_call_that_does_not_load() -> None:
     assert [type(failure.error) for failure in report.failures] == [pickle.UnpicklingError]
     assert Item not in reports.task_classes
     assert not worker.visited()
+
+
+def test_part_of_a_rate() -> None:
+    """Each slot of a cluster starts its part of the items that may start in a second."""
+    payload = Payload(dumps(Call(when)), dumps([]), rules=Rules(rate=40, workers=4))
+    try:
+        report = pickle.loads(worker.run_chunk("a run", payload, dumps([1, 2, 3, 4]), range(4)))
+    finally:
+        worker.leave("a run")
+    assert all(later - start > 0.05 for start, later in pairwise(report.values))
+    assert report.rate_waited > 0.15

@@ -41,6 +41,22 @@ class TestSizes:
         assert sizes.next() == 2
 
 
+def test_rate() -> None:
+    """No chunk has more items than may soon start in one worker, however quick they are; a given number holds."""
+    sizes, fixed = Sizes("auto", 0.5, rate=2000), Sizes(70, 0.5, rate=2000)
+    for one in (sizes, fixed):
+        for _ in range(20):
+            one.learn(1000, 0.0001)
+    assert (sizes.part(100_000, 2), sizes.next(2), sizes.worth(100_000, 2), sizes.rest(1000, 10, 1e-4, 2)) == (
+        5,
+        5,
+        5,
+        5,
+    )
+    assert (fixed.part(100_000, 2), fixed.next(2), fixed.rest(1000, 10, 1e-4, 2)) == (70, 70, 1000)
+    assert Sizes("auto", rate=1 / 60).part(100_000, 2) == 1
+
+
 def test_least() -> None:
     """As many items as make some milliseconds of work are worth a dispatch, unless a number was asked for."""
     sizes, fixed = Sizes("auto"), Sizes(7)

@@ -13,6 +13,7 @@ import pytest
 from airflow_joblib import parallel_task
 from airflow_joblib.fan_out import progress
 from airflow_joblib.fan_out.progress import Progress
+from airflow_joblib.fan_out.run_stats import Times
 from airflow_joblib.system import clock
 from tests.unit.helpers import eventually
 
@@ -33,6 +34,7 @@ class Items:
         self.skipped = self.retried = 0
         self.failed = failed
         self.wait = 0.0
+        self.rate_limit: float | None = None
 
 
 def test_beat(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +84,7 @@ def test_summary(workers: int, shown_as: str, faster: str, lines: pytest.LogCapt
     items = Items(1000)
     items.done = 1000
     with Progress("resize", items) as shown:
-        shown.finish(workers, 2.5, 5.0)
+        shown.finish(workers, 2.5, Times(2.5, 5.0, 0.0, 2.5, 0.0, 0.0, 0.0))
     assert lines.messages == [f"resize: 1,000 items on {shown_as} in 2.50 s{faster}"]
 
 

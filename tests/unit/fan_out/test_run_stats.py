@@ -44,6 +44,20 @@ def test_waits_for_a_retry_are_no_sending() -> None:
     assert "waiting for retries 20.00 s" in stats.breakdown(2, times)
 
 
+def test_waits_for_the_rate() -> None:
+    """They are neither sending nor running, and a plain loop that keeps the rate has them as well."""
+    stats = RunStats("f", 0.0, rate=2.0)
+    for place in range(10):
+        stats.add(report(1 + place % 2, 0.5 * place, 0.1, cpu=0.1, rate_waited=0.8))
+    times = stats.times(2, 5.5)
+    assert times.rate == pytest.approx(4.0)
+    assert times.running == pytest.approx(0.5)
+    assert times.one_by_one == pytest.approx(4.5)
+    assert sum(times[2:]) == pytest.approx(5.5)
+    assert "waiting for the rate 4.00 s" in stats.breakdown(2, times)
+    assert stats.breakdown(1, times).endswith("(waiting for the rate 4.00 s)")
+
+
 def test_waits_beside_running_items() -> None:
     """Where one of two workers runs an item, only the other one has waited."""
     stats = RunStats("f", 0.0)
@@ -88,6 +102,7 @@ class Items:
     done = 99
     earlier = skipped = failed = retried = 0
     wait = 20.0
+    rate_limit: float | None = None
 
 
 def test_time_left_counts_waits(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +111,17 @@ def test_time_left_counts_waits(lines: pytest.LogCaptureFixture, monkeypatch: py
     with Progress("f", Items()) as shown:
         shown.update()
     assert lines.messages[0].endswith(", 20 s left, 20 s of it until the last retry")
+
+
+def test_time_left_counts_the_rate(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left takes at least as long as the rate makes it, however quick the first items were."""
+    monkeypatch.setattr(progress, "BEAT", 0.0)
+    monkeypatch.setattr(Items, "wait", 0.0)
+    monkeypatch.setattr(Items, "rate_limit", 0.1)
+    monkeypatch.setattr(Items, "total", 105)
+    with Progress("f", Items()) as shown:
+        shown.update()
+    assert lines.messages[0].endswith(" 60 s left")
 
 
 def test_time_left_is_never_none(lines: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
