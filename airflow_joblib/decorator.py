@@ -11,7 +11,7 @@ from airflow_joblib.parallel import ParallelTask
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from datetime import timedelta
 
 __all__ = ["parallel_task"]
@@ -25,12 +25,31 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class _Decorating(Protocol):
+        @overload
+        def __call__(
+            self, function: Callable[Concatenate[Item, Params], Coroutine[Any, Any, Result_co]], /
+        ) -> ParallelTask[Item, Params, Result_co]: ...
+
+        @overload
         def __call__(
             self, function: Callable[Concatenate[Item, Params], Result_co], /
         ) -> ParallelTask[Item, Params, Result_co]: ...
 
     class _DecoratingAny(Protocol):
+        @overload
+        def __call__(
+            self, function: Callable[..., Coroutine[Any, Any, Result_co]], /
+        ) -> ParallelTask[Any, ..., Result_co]: ...
+
+        @overload
         def __call__(self, function: Callable[..., Result_co], /) -> ParallelTask[Any, ..., Result_co]: ...
+
+
+# An asynchronous function first: to a type checker it is also one that returns a coroutine.
+@overload
+def parallel_task(
+    function: Callable[Concatenate[Item, Params], Coroutine[Any, Any, Result_co]], /
+) -> ParallelTask[Item, Params, Result_co]: ...
 
 
 @overload
@@ -62,6 +81,7 @@ def parallel_task(
     checkpoint: bool | str | os.PathLike[str] = False,
     rate_limit: float | str | None = None,
     label: Callable[[Any], str] | None = None,
+    concurrency: int | None = None,
     **task_options: Any,
 ) -> _Decorating: ...
 
@@ -99,6 +119,8 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
             second, or a text such as ``"10/s"``, ``"100/min"``, ``"5000/h"``. Default: any number.
         label: Function of the item that returns a short text, which names it in logs, notes and failures. It runs in
             the task's process, for items that are shown. Default: the item's ``repr``, cut short.
+        concurrency: Items of an ``async def`` that one worker runs at the same time on its event loop. Default: 32. A
+            plain function takes none: its items run one at a time in each worker.
         **options: As above, and options of the Airflow task as for ``@task``: ``task_id``, ``retries``, ``pool``...
 
     Returns:
@@ -106,8 +128,8 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
 
     Raises:
         InvalidOptionError: An option has a value it can't have, or is misspelt.
-        TypeError: What is decorated can't handle one item: it is asynchronous, a generator function, a class, or has
-            no parameter for the item.
+        TypeError: What is decorated can't handle one item: it is a generator function, a class, or has no parameter
+            for the item.
     """
     own, task_options = split_options(options)
     decorate = functools.partial(_decorate, options=Options(**own), task_options=task_options)

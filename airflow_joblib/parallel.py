@@ -70,13 +70,14 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         """Check that *function* can handle items with these options.
 
         Raises:
-            TypeError: The function is asynchronous, a generator function or takes no item.
+            TypeError: The function is a generator function or takes no item.
             InvalidOptionError: ``over`` or ``per_worker`` names a parameter that the function does not have.
         """
         self.options = options or Options()
         self.task_options = dict(task_options or {})
         self._function = function
         self._signature: ItemSignature = ItemSignature(function, self.options.over, self.options.per_worker)
+        self._signature.check_concurrency(self.options.concurrency)
         shown: Any = function
         while isinstance(shown, functools.partial):  # whose own docstring is that of functools.partial
             shown = shown.func

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from dataclasses import replace
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
@@ -35,13 +36,14 @@ class ItemSignature:
             of those that an item is spread over.
         item: Name of the parameter of a call that takes the items.
         over: Names of the parameters that an item is spread over; empty where one takes it whole.
+        asynchronous: Whether it is an ``async def``, whose items run together on an event loop.
     """
 
     def __init__(
         self, function: Callable[..., Any], over: str | tuple[str, ...] | None, factories: Mapping[str, Any]
     ) -> None:
         """Raise TypeError for a function that can't handle items, InvalidOptionError for names it does not have."""
-        _check_plain(function)
+        self.asynchronous = _check_kind(function)
         self.function = function
         self.full = _signature(function)
         self.over = over if isinstance(over, tuple) else ()
@@ -98,7 +100,7 @@ class ItemSignature:
                 "contextlib's contextmanager."
             )
             raise InvalidOptionError(msg)
-        if _is_asynchronous(factory):
+        if not self.asynchronous and _is_asynchronous(factory):
             msg = (
                 f"per_worker[{name!r}] makes an asynchronous context manager, which {function_name(self.function)}, a "
                 "plain function, can't enter. Use contextlib's contextmanager, or open the resource in the function, "
@@ -111,6 +113,16 @@ class ItemSignature:
             msg = (
                 f"per_worker[{name!r}] requires {', '.join(map(repr, unknown))}, but a resource's function can only "
                 f"take arguments that all items share: {', '.join(sorted(shared)) or 'there are none'}."
+            )
+            raise InvalidOptionError(msg)
+
+    def check_concurrency(self, concurrency: int | None) -> None:
+        """Raise InvalidOptionError for a plain function with a number of items that are to run at the same time."""
+        if concurrency is not None and not self.asynchronous:
+            msg = (
+                f"concurrency is for functions that are async, and {function_name(self.function)} is a plain one, of "
+                "which a worker runs one item at a time. For items that wait use backend='threading' with more n_jobs, "
+                "or make it an async function."
             )
             raise InvalidOptionError(msg)
 
@@ -127,7 +139,7 @@ class ItemSignature:
             raise self.wrong(what, given)
         self.check_pairs(given)
         items, given[self.item] = given[self.item], _ITEM
-        return items, self._call(given)
+        return items, replace(self._call(given), asynchronous=self.asynchronous)
 
     def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call by the parameter that takes them; some may be missing.
@@ -228,22 +240,19 @@ def _signature(function: Callable[..., Any]) -> Signature:
         raise TypeError(msg) from None
 
 
-def _check_plain(function: Callable[..., Any]) -> None:
+def _check_kind(function: Callable[..., Any]) -> bool:
+    """Refuse a function whose call makes a generator; return whether it is asynchronous."""
     plain: Any = function
     while isinstance(plain, functools.partial):
         plain = plain.func
     call = plain if inspect.isroutine(plain) else _call_method(plain)
-    kinds = {
-        "an async function": inspect.iscoroutinefunction(call),
-        "a generator function": inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call),
-    }
-    for kind, found in kinds.items():
-        if found:
-            msg = (
-                f"{function_name(function)} is {kind}, whose call runs nothing. Decorate a plain function that "
-                "handles one item and returns its result."
-            )
-            raise TypeError(msg)
+    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+        msg = (
+            f"{function_name(function)} is a generator function, whose call runs nothing. Decorate a function, plain "
+            "or async, that handles one item and returns its result."
+        )
+        raise TypeError(msg)
+    return inspect.iscoroutinefunction(call)
 
 
 def _call_method(instance: object) -> object:

@@ -26,8 +26,9 @@ from airflow_joblib.wire.chunk import load_items
 from airflow_joblib.wire.records import ItemError, Report
 from airflow_joblib.wire.shared_pickle import receive
 from airflow_joblib.worker import reports
+from airflow_joblib.worker.made import make_worker
 from airflow_joblib.worker.rate_limit import rate_limit
-from airflow_joblib.worker.worker import Worker, mark_thread
+from airflow_joblib.worker.worker import mark_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,7 +100,8 @@ class _Lane:
         self._session = run.session
         self._ident = 0
         self._busy = False
-        self._worker = Worker(run.call, run.rules, catch=BaseException, halt=run.halted.set, rate=rate_limit(run.rules))
+        rate = rate_limit(run.rules)
+        self._worker = make_worker(run.call, run.rules, catch=BaseException, halt=run.halted.set, rate=rate)
         self._thread = OwnThread("airflow-joblib items", self._begin, RunOverError)
 
     def _begin(self) -> None:

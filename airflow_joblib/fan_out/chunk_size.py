@@ -27,6 +27,9 @@ _MOST_ON_CLUSTER = 250
 #: Seconds in which the items of a chunk may start by the rate: while a worker waits for that, no other has them.
 _OF_RATE = 0.005
 
+#: What part of the items that run at the same time goes into a chunk at most, as its denominator.
+_PARTS_OF_TOGETHER = 8
+
 
 class Sizes:
     """How many items go into the next chunk, from what the last ones took.
@@ -36,6 +39,7 @@ class Sizes:
         slice_seconds: Work after which a worker hands back the rest of a chunk.
         dispatch_seconds: Work that is worth a dispatch to a cluster; 0 where the workers are on this machine.
         rate: Items that may start in a second; None for any number.
+        together: Items of an asynchronous function that a worker runs at the same time; 0 for a plain function.
     """
 
     def __init__(
@@ -44,12 +48,14 @@ class Sizes:
         slice_seconds: float = float("inf"),
         dispatch_seconds: float = 0.0,
         rate: float | None = None,
+        together: int = 0,
     ) -> None:
         self._rate = rate
         self._slice_seconds = slice_seconds
         self._dispatch_seconds = dispatch_seconds
         self._fixed = None if batch_size == "auto" else batch_size
-        self._size = 1
+        self._together = together
+        self._size = max(1, together // _PARTS_OF_TOGETHER)
         self._each = 0.0
 
     def fit(self, size: int, packer: Packer | None) -> int:
@@ -67,7 +73,8 @@ class Sizes:
             return self._fixed
         if self._dispatch_seconds:
             return max(1, self._paced(min(left // (_PARTS_ON_CLUSTER * workers), _MOST_ON_CLUSTER), workers))
-        return max(1, self._paced(left // (_PARTS * workers), workers))
+        part = max(1, self._paced(left // (_PARTS * workers), workers))
+        return min(part, max(1, self._together // _PARTS_OF_TOGETHER)) if self._together else part
 
     def next(self, workers: int = 1) -> int:
         """Return the number of items for the next chunk of a lazy iterator."""

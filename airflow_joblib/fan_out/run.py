@@ -34,7 +34,7 @@ from airflow_joblib.fan_out.worker_pools import WorkerPools
 from airflow_joblib.fan_out.worker_rules import rules_for, rules_for_dispatches, warn_of_timeout
 from airflow_joblib.options.backends import backend_named
 from airflow_joblib.pickling import modules_by_value, no_dependencies, sent_by_value
-from airflow_joblib.pools.base import FewerWorkersError, ThisThread
+from airflow_joblib.pools.base import FewerWorkersError
 from airflow_joblib.pools.worker_count import WorkerCount
 from airflow_joblib.system import clock
 from airflow_joblib.wire.call import function_name
@@ -111,8 +111,9 @@ class _FanOut:
         self.checkpoint = RunCheckpoint(call, options, host)
         self.state = RunState(call, options, host, self.checkpoint)
         self.recorder: Recorder
-        self.rules = rules_for(options)
-        self.sizes = Sizes(options.batch_size, self.rules.seconds, rate=options.rate_limit)
+        self.rules = rules_for(options, asynchronous=call.asynchronous)
+        together = self.rules.concurrency
+        self.sizes = Sizes(options.batch_size, self.rules.seconds, rate=options.rate_limit, together=together)
 
     def start(self, items: Iterable[Any], check: Callable[[], None]) -> list[Any]:
         """Draw the first items, and run if there are any.
@@ -243,7 +244,7 @@ class _FanOut:
             else:
                 return workers
         self.recorder.backend, self.recorder.workers, self.recorder.local = "sequential", 1, True
-        with ThisThread(self.call, self.rules) as this_thread:
+        with self.pools.here(self.rules) as this_thread:
             loop.run_on(this_thread, 1)
         return 1
 

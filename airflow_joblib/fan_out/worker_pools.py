@@ -22,20 +22,20 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.options.backends import Backend, backend_named
 from airflow_joblib.pickling import Dependencies, dependencies
 from airflow_joblib.pickling.inherited import Inherited
+from airflow_joblib.pools.base import ThisThread
 from airflow_joblib.system import isolation, native_threads, warning_filters
 from airflow_joblib.wire.call import function_name
 from airflow_joblib.wire.pickled_call import PickledCall
 from airflow_joblib.wire.records import Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from airflow_joblib.clusters.engine import Engine
     from airflow_joblib.fan_out.host import Host
     from airflow_joblib.options.options import Options
-    from airflow_joblib.pools.base import Workers
-    from airflow_joblib.pools.processes import ProcessPool
+    from airflow_joblib.pools.base import Pool, Workers
     from airflow_joblib.pools.template import Template
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.chunk import Packer
@@ -97,6 +97,14 @@ class WorkerPools:
         with dependencies() as self._dependencies, connected(self.backend, options, workers) as self.engine:
             yield self.engine
 
+    def here(self, rules: Rules) -> AbstractContextManager[Workers]:
+        """Return the one worker of a run in this process: its own thread, or an event loop in another one."""
+        if rules.concurrency:
+            from airflow_joblib.pools.async_threads import AsyncThreads
+
+            return AsyncThreads(self._call, 1, rules)
+        return ThisThread(self._call, rules)
+
     @contextmanager
     def opened(self, workers: int, rules: Rules, head: Sequence[Any]) -> Iterator[MakePool]:
         """Give a function that makes a pool, with what its workers need for the length of the run.
@@ -107,7 +115,11 @@ class WorkerPools:
             head: The first items, which forked workers inherit.
         """
         rules = rules._replace(workers=workers)
-        if self._packer is None:
+        if rules.concurrency and self.traits.threads:
+            from airflow_joblib.pools.async_threads import AsyncThreads
+
+            yield lambda: AsyncThreads(self._call, workers, rules)
+        elif self._packer is None:
             from airflow_joblib.pools.threads import ThreadPool
 
             yield lambda: ThreadPool(self._call, self.backend, workers, self._options.backend_options, rules)
@@ -156,7 +168,8 @@ class WorkerPools:
 
             method = multiprocessing.get_start_method(allow_none=True)
             payload = payload._replace(filters=warning_filters.snapshot(), start_method=method)
-            yield _with_one_rate(lambda: LokyPool(payload, workers, options), rules)
+            make = self._asynchronous(payload, packer, workers, None) or (lambda: LokyPool(payload, workers, options))
+            yield _with_one_rate(make, rules)
 
     @contextmanager
     def _template(self, threads: native_threads.Bound | None, head: Sequence[Any]) -> Iterator[Template | None]:
@@ -182,15 +195,33 @@ class WorkerPools:
 
         given = packer.shared = template.given
         sent = nullcontext((b"", b"")) if given.call else self.pickled.sent_by_name(given)
-        options = self._options.backend_options
-        # What joblib would do with these is done already.
-        options = {name: value for name, value in options.items() if name not in (native_threads.OPTION, *_SENT_BY_US)}
+        options = _for_forks(self._options.backend_options)
         with self._host.services() as prepare, sent as (call, classes):
             payload = Payload(call, classes, prepare, os.getpid(), local=True, rules=rules, threads=threads)
-            yield lambda: ForkedPool(template, payload, workers, options)
+            forks = lambda: ForkedPool(template, payload, workers, options)  # noqa: E731
+            yield self._asynchronous(payload, packer, workers, template) or forks
+
+    def _asynchronous(
+        self, payload: Payload, packer: Packer, workers: int, template: Template | None
+    ) -> MakePool | None:
+        """Return what makes a pool of processes for an asynchronous function; None for a plain one."""
+        if not payload.rules.concurrency:
+            return None
+        from airflow_joblib.pools.async_processes import AsyncProcesses, ServingForks, ServingLoky
+
+        options = self._options.backend_options
+
+        def make(place: str) -> Pool:
+            given = payload._replace(connects=place)
+            if template is None:
+                return ServingLoky(given, workers, options)
+            return ServingForks(template, given, workers, _for_forks(options))
+
+        inherited = 0 if template is None else len(template.given.items)
+        return lambda: AsyncProcesses(make, workers, payload.rules.concurrency, packer, inherited)
 
 
-def _with_one_rate(make: Callable[[], ProcessPool], rules: Rules) -> MakePool:
+def _with_one_rate(make: Callable[[], Any], rules: Rules) -> MakePool:
     """Return what makes a pool, the next of which goes on with the rate where the last one was."""
     if rules.rate is None:
         return make
@@ -209,3 +240,8 @@ def _with_one_rate(make: Callable[[], ProcessPool], rules: Rules) -> MakePool:
                 full = pool.next_start
 
     return made
+
+
+def _for_forks(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return joblib's options, without those for what is done already where workers are forked."""
+    return {name: value for name, value in options.items() if name not in (native_threads.OPTION, *_SENT_BY_US)}

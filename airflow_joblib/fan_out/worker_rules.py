@@ -32,7 +32,13 @@ _CLUSTERS_GO_ON = (
 )
 
 
-def rules_for(options: Options) -> Rules:
+#: Items of an asynchronous function that one worker runs at a time, unless the option names a number.
+_CONCURRENCY = 32
+#: Seconds after which a worker that runs one chunk at a time starts no further item of it: those that run are awaited.
+_ASYNC_SLICE = 5.0
+
+
+def rules_for(options: Options, *, asynchronous: bool = False) -> Rules:
     """Return the rules of a run.
 
     A chunk whose size the user set is run to its end, unless there is a checkpoint, or a rate, which may take long.
@@ -43,7 +49,9 @@ def rules_for(options: Options) -> Rules:
     else:
         whole = options.batch_size != "auto" and options.rate_limit is None
         seconds = float("inf") if whole else _SLICE
-    return Rules(strict, seconds, options.item_timeout, options.rate_limit)
+    concurrency = (options.concurrency or _CONCURRENCY) if asynchronous else 0
+    seconds = max(seconds, _ASYNC_SLICE) if concurrency else seconds
+    return Rules(strict, seconds, options.item_timeout, options.rate_limit, concurrency=concurrency)
 
 
 def rules_for_dispatches(rules: Rules, options: Options, seconds: float) -> Rules:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_batch_size",
     "check_checkpoint",
+    "check_concurrency",
     "check_count",
     "check_factories",
     "check_label",
@@ -159,6 +160,14 @@ def check_count(name: str, value: object) -> None:
     if not _is_count(value) or value < 0:  # type: ignore[operator]
         msg = f"{name} must be a whole number of at least 0, not {value!r}."
         raise InvalidOptionError(msg)
+
+
+def check_concurrency(value: object) -> None:
+    """Refuse what is no number of items that run at a time."""
+    if value is None or (_is_count(value) and value > 0):  # type: ignore[operator]
+        return
+    msg = f"concurrency must be a whole number above 0, the items that one worker runs at the same time, not {value!r}."
+    raise InvalidOptionError(msg)
 
 
 def check_max_failures(value: object) -> None:

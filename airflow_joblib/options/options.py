@@ -16,6 +16,7 @@ from airflow_joblib.options.backends import check_backend
 from airflow_joblib.options.checks import (
     check_batch_size,
     check_checkpoint,
+    check_concurrency,
     check_count,
     check_factories,
     check_label,
@@ -122,6 +123,7 @@ class Options:
         checkpoint: Whether, or where, finished items are kept for another try.
         rate_limit: Items that may start in a second, over all workers; None for any number.
         label: Returns a short text that names an item; None for the item's repr.
+        concurrency: Items of an asynchronous function that one worker runs at a time; None for the usual number.
     """
 
     n_jobs: int | None = None
@@ -137,6 +139,7 @@ class Options:
     checkpoint: bool | str = False
     rate_limit: float | None = None
     label: Callable[[Any], str] | None = None
+    concurrency: int | None = None
 
     def __post_init__(self) -> None:
         """Check every option, and make loose input strict.
@@ -161,6 +164,7 @@ class Options:
         if self.rate_limit is not None:
             self._set(rate_limit=items_a_second(self.rate_limit))
         check_label(self.label)
+        check_concurrency(self.concurrency)
 
     def _set(self, **values: object) -> None:
         for name, value in values.items():

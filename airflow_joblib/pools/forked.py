@@ -68,6 +68,8 @@ class ForkedPool(Pool):
             if isinstance(payload.call, Sent):  # the template is an early one, which has no call
                 start = functools.partial(_catch_up, CatchUp.to_here(), payload)
                 shared.append(payload.call.file)
+            if isinstance(payload.connects, Place):
+                shared.append(payload.connects.file)
             self._settings = {
                 "template": self._template,
                 "shared": shared,
@@ -157,14 +159,15 @@ class ForkedPool(Pool):
         check_resources(self._status_board, failed)
 
 
-def _start(payload: Payload, status_board: int) -> None:
-    """Start a worker, which was given a descriptor of the status board."""
-    process.start(payload._replace(status_board=Place(payload.status_board, status_board)))
+def _start(payload: Payload, status_board: int, *connects: int) -> None:
+    """Start a worker, which was given a descriptor of the status board, and of where it hands over a connection."""
+    place = Place("", *connects)
+    process.start(payload._replace(status_board=Place(payload.status_board, status_board), connects=place))
 
 
-def _catch_up(catch_up: CatchUp, payload: Payload, status_board: int, memory: int) -> None:
+def _catch_up(catch_up: CatchUp, payload: Payload, status_board: int, memory: int, *connects: int) -> None:
     """Start a worker of an early template, which was given a descriptor of the memory too that has the call."""
     catch_up()
     sent = payload.call, payload.classes
     call, classes = (each.by(memory) if isinstance(each, Sent) else each for each in sent)
-    _start(payload._replace(call=call, classes=classes), status_board)
+    _start(payload._replace(call=call, classes=classes), status_board, *connects)

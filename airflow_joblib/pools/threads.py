@@ -11,8 +11,9 @@ from airflow_joblib.pools.base import Pool
 from airflow_joblib.system.thread_context import CallerContext
 from airflow_joblib.system.time_limits import GRACE
 from airflow_joblib.wire.records import Rules
+from airflow_joblib.worker.made import make_worker
 from airflow_joblib.worker.rate_limit import OwnCell, rate_limit
-from airflow_joblib.worker.worker import Worker, close_after_failure, mark_thread
+from airflow_joblib.worker.worker import close_after_failure, mark_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_joblib.pools.base import Chunk
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.records import Report
+    from airflow_joblib.worker.worker import Worker
 
 __all__ = ["ThreadPool"]
 
@@ -57,7 +59,8 @@ class ThreadPool(Pool):
     def _worker(self) -> Worker:
         if not hasattr(self._local, "worker"):
             rate = rate_limit(self._rules, self._rate_cell)
-            self._local.worker = Worker(self._call, self._rules, catch=BaseException, halt=self._halted.set, rate=rate)
+            halt = self._halted.set
+            self._local.worker = make_worker(self._call, self._rules, catch=BaseException, halt=halt, rate=rate)
         return self._local.worker  # type: ignore[no-any-return]
 
     def _stop(self, failed: type[BaseException] | None) -> None:

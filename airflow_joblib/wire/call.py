@@ -39,6 +39,7 @@ class Call:
         labels: Names of the positional arguments, those before the item first.
         over: Names of the parameters that an item is spread over; empty where one takes it whole.
         places: Where each of them stands among the positional arguments; -1 for one that is passed by name.
+        asynchronous: Whether the function is an ``async def``.
     """
 
     function: Callable[..., Any]
@@ -50,6 +51,7 @@ class Call:
     labels: tuple[str, ...] = ()
     over: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
+    asynchronous: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """Return every argument that the items share, by name."""

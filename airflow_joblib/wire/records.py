@@ -31,6 +31,7 @@ class Rules(NamedTuple):
         timeout: Seconds that one try of one item may take; None for any.
         rate: Items that may start in a second, in all workers together; None for any number.
         workers: How many workers have part in that.
+        concurrency: Items of an asynchronous function that one worker runs at a time; 0 for a plain function.
     """
 
     strict: bool = True
@@ -38,6 +39,7 @@ class Rules(NamedTuple):
     timeout: float | None = None
     rate: float | None = None
     workers: int = 1
+    concurrency: int = 0
 
 
 class Payload(NamedTuple):
@@ -56,6 +58,7 @@ class Payload(NamedTuple):
         filters: The caller's warning filters, for workers that have not inherited them.
         run: Unique id of this pool; shared-memory paths can be reused.
         start_method: How processes that items start are started, as in the task; None for Python's default.
+        connects: Where a worker of an asynchronous function hands over its connection; an empty path for none.
     """
 
     call: bytes | Sent
@@ -70,6 +73,7 @@ class Payload(NamedTuple):
     closed: bool = False
     filters: Sequence[WarningFilter] = ()
     start_method: str | None = None
+    connects: str = ""
 
 
 @dataclass(slots=True)

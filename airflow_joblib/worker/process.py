@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
@@ -27,23 +27,27 @@ from airflow_joblib.system.process_start import forget_safe_path
 from airflow_joblib.wire.chunk import load_items
 from airflow_joblib.wire.records import ItemError, Payload, Report
 from airflow_joblib.wire.shared_pickle import receive
-from airflow_joblib.wire.status_board import RESOURCES, Held, Slot
+from airflow_joblib.wire.status_board import INDEX, RESOURCES, Held, Slot
 from airflow_joblib.worker import signals
 from airflow_joblib.worker.end_with_task import Starter, end_with_task
 from airflow_joblib.worker.loading import Loading
+from airflow_joblib.worker.made import make_worker
 from airflow_joblib.worker.rate_limit import OwnCell, rate_limit
 from airflow_joblib.worker.reports import pack, task_classes, unread
 from airflow_joblib.worker.worker import Worker, from_user, inside_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from airflow_joblib.wire.call import Call
 
 __all__ = [
+    "at_work",
     "inside_worker",
     "leave",
+    "own",
+    "ready_worker",
     "run_chunk",
     "run_chunk_anywhere",
     "run_inherited",
@@ -66,6 +70,7 @@ class _State:
         running: Whether a chunk runs now.
         closing: Whether resources are being left now.
         asked_to_leave: Whether SIGTERM has come.
+        interrupt: Ends what an event loop runs; None where there is no loop.
     """
 
     def __init__(self) -> None:
@@ -76,6 +81,7 @@ class _State:
         self.running = False
         self.closing = False
         self.asked_to_leave = False
+        self.interrupt: Callable[[], None] | None = None
 
     def begin(self, payload: Payload) -> None:
         """Make this process a worker of a run."""
@@ -133,6 +139,10 @@ def _leave(_signal: int, _frame: FrameType | None) -> None:
         return
     if not _state.running:
         _exit()
+    if not again and _state.interrupt is not None:
+        _state.interrupt()
+        if _state.slot.row[INDEX] <= 0:
+            return  # the loop waits: what runs on it is cancelled
     if not again:
         sys.exit(128 + signal.SIGTERM)
 
@@ -180,16 +190,10 @@ def run_chunk(data: bytes, indices: Sequence[int]) -> bytes:
 
 
 def _run(load: Callable[[], list[Any]], indices: Sequence[int]) -> bytes:
-    _state.running = True
-    try:
+    with at_work():
         report = _report(load, indices)
         with _state.slot.with_chunk(indices[0]):
             return pack(report, indices)
-    finally:
-        _state.running = False
-        signals.restore()
-        if _state.asked_to_leave:  # the pool would catch SystemExit and go on
-            _exit()
 
 
 def _exit() -> None:
@@ -198,16 +202,44 @@ def _exit() -> None:
     os._exit(128 + signal.SIGTERM)
 
 
+@contextmanager
+def at_work() -> Iterator[None]:
+    """Be at work on items: a signal that ends this process unwinds them first."""
+    _state.running = True
+    try:
+        yield
+    finally:
+        _state.running = False
+        signals.restore()
+        if _state.asked_to_leave:  # the pool would catch SystemExit and go on
+            _exit()
+
+
+def ready_worker() -> Worker:
+    """Return this process's worker, which loads the call when it is first needed.
+
+    Raises:
+        BaseException: Whatever loading the call raises.
+    """
+    if _state.worker is None:
+        assert _state.payload is not None  # noqa: S101 - start() ran first
+        with _state.loading.measured():
+            call = _receive()
+        slot, rules = _state.slot, _state.payload.rules
+        rate = rate_limit(rules, slot.next_start if slot.shared else None)
+        _state.worker = make_worker(call, rules, catch=BaseException, slot=slot, halt=slot.halt, rate=rate)
+    return _state.worker
+
+
+def own() -> _State:
+    """Return what this process has as a worker."""
+    return _state
+
+
 def _report(load: Callable[[], list[Any]], indices: Sequence[int]) -> Report:
     report = Report(indices[0], os.getpid())
     try:
-        if _state.worker is None:
-            assert _state.payload is not None  # noqa: S101 - start() ran first
-            with _state.loading.measured():
-                call = _receive()
-            slot, rules = _state.slot, _state.payload.rules
-            rate = rate_limit(rules, slot.next_start if slot.shared else None)
-            _state.worker = Worker(call, rules, catch=BaseException, slot=slot, halt=slot.halt, rate=rate)
+        worker = ready_worker()
     except BaseException as error:  # an error of unpickling must name itself, not break the pool
         if _state.asked_to_leave:
             raise
@@ -218,7 +250,7 @@ def _report(load: Callable[[], list[Any]], indices: Sequence[int]) -> Report:
             items = load()
     except Exception as error:  # noqa: BLE001
         return unread(report, error, len(indices))
-    report = _state.worker.run(items, indices, _halted)
+    report = worker.run(items, indices, _halted)
     report.loading, report.loaded = _state.loading.seconds, _state.loading.package
     return report
 
@@ -249,7 +281,7 @@ def run_chunk_anywhere(payload: Payload, data: bytes, indices: Sequence[int]) ->
 def _worker_of_thread(payload: Payload) -> Worker:
     if getattr(_local, "payload", None) != payload:
         rate = rate_limit(payload.rules, _cell_of_threads(payload.run))
-        _local.worker = Worker(receive(payload.call), payload.rules, catch=BaseException, rate=rate)
+        _local.worker = make_worker(receive(payload.call), payload.rules, catch=BaseException, rate=rate)
         _local.payload = payload
     return _local.worker  # type: ignore[no-any-return]
 

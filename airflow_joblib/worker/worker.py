@@ -27,6 +27,7 @@ from airflow_joblib.wire.records import ItemError, Report, Rules
 from airflow_joblib.wire.status_board import INDEX, RESOURCES, Held, Slot
 from airflow_joblib.worker import time_limit
 from airflow_joblib.worker.item_loop import LOOK, run_items
+from airflow_joblib.worker.steps import item_of_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ __all__ = [
     "first_time",
     "from_user",
     "mark_thread",
+    "put_around",
     "put_around_items",
     "skips",
 ]
@@ -57,10 +59,10 @@ _local = threading.local()
 
 
 def current_item() -> int | None:
-    """Return the position in the input of the item that this thread runs, None if it runs none."""
+    """Return the position in the input of the item that runs here, None if none does."""
     running = getattr(_local, "running", None)
     if running is None:
-        return None
+        return item_of_context()
     report, indices = running
     done = len(report.values)
     return indices[done] if done < len(indices) else None
@@ -68,7 +70,7 @@ def current_item() -> int | None:
 
 def inside_thread() -> bool:
     """Return whether this thread is a worker."""
-    return getattr(_local, "inside", False)
+    return getattr(_local, "inside", False) or item_of_context() is not None
 
 
 def mark_thread(*, inside: bool) -> None:
@@ -91,6 +93,11 @@ _around_items: list[Callable[[Callable[[Any], Any]], Callable[[Any], Any]]] = []
 def put_around_items(wrap: Callable[[Callable[[Any], Any]], Callable[[Any], Any]]) -> None:
     """Have every worker that begins in this process from now on run what *wrap* makes of the function of one item."""
     _around_items.append(wrap)
+
+
+def put_around(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the function of one item with what was put around it."""
+    return functools.reduce(lambda inner, wrap: wrap(inner), _around_items, function)
 
 
 class Worker:
@@ -196,7 +203,7 @@ class Worker:
             if self._rules.timeout is None:
                 raise error  # the limit of an item of another fan-out, which called this one
             error.index = index
-        failure = ItemError(index, from_user(error), verdict=_verdict(error), seconds=seconds)
+        failure = ItemError(index, from_user(error), verdict=self._verdict(error), seconds=seconds)
         report.values.append(None)
         if skips(error):
             report.skipped.append(index)
@@ -209,6 +216,10 @@ class Worker:
             if seconds > QUICK:  # which the loop, as it ends, takes no note of
                 report.slow.append((seconds, index))
         return not ends
+
+    def _verdict(self, error: BaseException) -> Verdict:
+        """Return what an item's exception means for the run."""
+        return _verdict(error)
 
     def _enter(self, report: Report) -> bool:
         """Enter the resources, once, and return whether they are there."""
@@ -227,7 +238,7 @@ class Worker:
                     break
                 entered[name] = made
             else:
-                function = functools.reduce(lambda inner, wrap: wrap(inner), _around_items, self._call.of_item(entered))
+                function = put_around(self._call.of_item(entered))
                 self._function = time_limit.limited(function, self._rules.timeout)
         if self._refused is not None:
             report.failures.append(self._refused)

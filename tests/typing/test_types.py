@@ -35,6 +35,21 @@ def called(path: str, width: int = 200, *, height: int = 100) -> bytes:
     return bytes(width * height)
 
 
+@parallel_task
+async def bare_async(item: int) -> str:
+    return str(item)
+
+
+@parallel_task(n_jobs=2, concurrency=100)
+async def called_async(item: int, width: int = 200) -> bytes:
+    return bytes(width)
+
+
+@parallel_task(n_jobs=2, per_worker={"conn": lambda: None})
+async def async_with_resource(item: int, conn: None = None) -> bytes:
+    return bytes(item)
+
+
 @parallel_task(over="name", n_jobs=2)
 def over(folder: str, name: str) -> int:
     return len(folder + name)
@@ -71,6 +86,9 @@ def calls(upstream: XComArg, numbers: Iterator[int]) -> None:
     """A call gives a list of results; with a task upstream, what stands for it while a DAG is being defined."""
     assert_type(bare([1, 2]), list[str])
     assert_type(bare(numbers), list[str])
+    assert_type(bare_async([1, 2]), list[str])
+    assert_type(called_async.map([1, 2], width=3), list[bytes])
+    assert_type(async_with_resource([1, 2]), list[bytes])
     assert_type(empty(range(3)), list[str])
     assert_type(called(["a"], width=3, height=4), list[bytes])
     assert_type(called(["a"], 3), list[bytes])

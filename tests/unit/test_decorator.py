@@ -270,15 +270,6 @@ def test_label_that_holds_its_task() -> None:
     assert other([1, 2]) == [2, 4]
 
 
-class AsyncCallable:
-    async def __call__(self, item: int) -> int:
-        return item
-
-
-async def coroutine(item: int) -> int:
-    return item
-
-
 def generator(item: int) -> Iterator[int]:
     yield item
 
@@ -287,8 +278,6 @@ def generator(item: int) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (coroutine, "coroutine is an async function, whose call runs nothing"),
-        (AsyncCallable(), "AsyncCallable is an async function"),
         (generator, "generator is a generator function"),
         (lambda: 1, "no parameter of its own that could take the item"),
         (Account, "decorates a function that handles one item, not the class Account"),

@@ -258,13 +258,25 @@ class Asynchronous:
 
 
 @pytest.mark.parametrize(
+    "function",
+    [
+        coroutine,
+        functools.partial(coroutine),
+        AsyncCallable(),
+        functools.partial(AsyncCallable()),
+        Asynchronous().method,
+    ],
+    ids=name_of,
+)
+def test_asynchronous(function: Any) -> None:
+    """Whatever is called to be awaited is known for asynchronous; a plain function isn't."""
+    assert ItemSignature(function, None, {}).asynchronous
+    assert not ItemSignature(plain, None, {}).asynchronous
+
+
+@pytest.mark.parametrize(
     ("function", "message"),
     [
-        (coroutine, r"coroutine is an async function, whose call runs nothing\. Decorate a plain function"),
-        (functools.partial(coroutine), r"coroutine is an async function"),
-        (AsyncCallable(), r"AsyncCallable is an async function"),
-        (functools.partial(AsyncCallable()), r"AsyncCallable is an async function"),
-        (Asynchronous().method, r"method is an async function"),
         (async_generator, r"async_generator is a generator function"),
         (generator, r"generator is a generator function"),
         (functools.partial(generator), r"generator is a generator function"),

@@ -1,0 +1,202 @@
+"""The workers of an asynchronous function, each of which has as many items under way as may run on its event loop.
+
+::
+
+    chunk ─► a worker that has room ─► its items run together, the next one as another ends
+                     ▲                            │
+                     └──── report of those that have ended since the last one, whatever chunk they came with
+
+A worker gets a few more items than run at a time, so that it has some while its report is on the way.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from airflow_joblib.system import clock
+from airflow_joblib.system.time_limits import WATCH
+from airflow_joblib.wire.chunk import ItemChunk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_joblib.wire.records import Report
+
+__all__ = ["AsyncPool", "Ended", "Event", "Joined", "Lane", "Reported", "ahead"]
+
+#: Seconds of a worker's work that it has beyond what runs.
+_AHEAD = 0.05
+#: What it has beyond that at least, as a part of what runs, and at most, as a multiple.
+_LEAST_PART, _MOST_TIMES = 4, 4
+
+
+def ahead(concurrency: int, rate: float) -> int:
+    """Return how many items a worker has beyond those that run, which end at so many a second."""
+    return max(1, concurrency // _LEAST_PART, min(int(rate * _AHEAD), _MOST_TIMES * concurrency))
+
+
+class Lane:
+    """One worker, as the task sees it.
+
+    Attributes:
+        outstanding: Its items that have not ended, by their position in the input.
+        rate: Items that it ends in a second.
+        pid: Its process.
+    """
+
+    def __init__(self, pid: int = 0) -> None:
+        self.pid = pid
+        self.outstanding: dict[int, Any] = {}
+        self.rate = 0.0
+
+    def send(self, chunk: ItemChunk) -> None:
+        """Hand a chunk over."""
+        raise NotImplementedError
+
+    def load(self, data: Any, chunk: ItemChunk) -> Report:
+        """Return what came as a report about the items of a chunk."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Let it know that nothing more comes."""
+        raise NotImplementedError
+
+
+class Joined(NamedTuple):
+    """A worker is there."""
+
+    lane: Lane
+
+
+class Reported(NamedTuple):
+    """A worker has reported of the items at some positions."""
+
+    lane: Lane
+    indices: Sequence[int]
+    data: Any
+
+
+class Ended(NamedTuple):
+    """A worker sends nothing any more."""
+
+    lane: Lane
+
+
+Event = Joined | Reported | Ended
+
+
+class AsyncPool:
+    """Workers of an asynchronous function. A context manager.
+
+    Args:
+        n_jobs: How many.
+        concurrency: Items that each runs at a time.
+        packer: Pickles items that go back; None where nothing is pickled.
+    """
+
+    def __init__(self, n_jobs: int, concurrency: int, packer: Any) -> None:
+        self.n_jobs = n_jobs
+        self._concurrency = concurrency
+        self._packer = packer
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._lanes: list[Lane] = []
+        self._waiting: deque[ItemChunk] = deque()
+        self._left = 0
+        self._looked = clock.now()
+
+    def __enter__(self) -> Self:
+        raise NotImplementedError
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        raise NotImplementedError
+
+    @property
+    def under_way(self) -> int:
+        """Items handed over that have not been reported."""
+        return self._left
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another chunk may be handed over now."""
+        rates = [lane.rate for lane in self._lanes] + [0.0] * (self.n_jobs - len(self._lanes))
+        return self._left < sum(self._concurrency + ahead(self._concurrency, rate) for rate in rates)
+
+    def submit(self, chunk: ItemChunk) -> None:
+        """Hand a chunk over."""
+        self._left += len(chunk.indices)
+        self._waiting.append(chunk)
+        self._distribute()
+
+    def _distribute(self) -> None:
+        """Give what waits to the workers that have the most room."""
+        while self._waiting and self._lanes:
+            lane = max(self._lanes, key=self._room)
+            if self._room(lane) <= 0:
+                return
+            chunk = self._waiting.popleft()
+            lane.outstanding.update(zip(chunk.indices, chunk.items, strict=True))
+            lane.send(chunk)
+
+    def _room(self, lane: Lane) -> int:
+        room = self._concurrency + ahead(self._concurrency, lane.rate)
+        if len(self._lanes) < self.n_jobs:  # those that are still starting are to have their share
+            room = min(room, -(-self._left // self.n_jobs))
+        return room - len(lane.outstanding)
+
+    def next_report(
+        self, check: Callable[[], None] = lambda: None, until: float | None = None
+    ) -> tuple[ItemChunk, Report] | None:
+        """Wait for the next report; gives the items that it is about as a chunk, and the report itself.
+
+        Args:
+            check: Called about twice a second; it may raise.
+            until: When to give up and return None, by the monotonic clock.
+        """
+        while True:
+            now = clock.now()
+            if now - self._looked > WATCH:
+                self._looked = now
+                check()
+                self._look_after_workers()
+            if until is not None and now >= until:
+                return None
+            wait = WATCH if until is None else min(WATCH, until - now)
+            try:
+                event = self._events.get(timeout=wait)
+            except queue.Empty:
+                if not self._left:
+                    return None
+                continue
+            taken = self._take(event)
+            if taken is not None:
+                return taken
+
+    def _take(self, event: Event) -> tuple[ItemChunk, Report] | None:
+        if isinstance(event, Reported):
+            return self._reported(event)
+        if isinstance(event, Joined):
+            self._lanes.append(event.lane)
+            self._distribute()
+        else:
+            self._ended(event.lane)
+        return None
+
+    def _reported(self, event: Reported) -> tuple[ItemChunk, Report]:
+        lane, indices = event.lane, event.indices
+        chunk = ItemChunk(indices, [lane.outstanding.pop(index) for index in indices], self._packer)
+        report = lane.load(event.data, chunk)
+        self._left -= len(indices)
+        if report.seconds > 0:
+            lane.rate = len(indices) / report.seconds
+        self._distribute()
+        return chunk, report
+
+    def _ended(self, lane: Lane) -> None:
+        """See to a worker that sends nothing any more."""
+        if lane in self._lanes:
+            self._lanes.remove(lane)
+
+    def _look_after_workers(self) -> None:
+        """See to workers that are gone, or that must be ended."""

@@ -1,0 +1,177 @@
+"""Event loops in threads of the task's process, for an asynchronous function: nothing is pickled.
+
+The threads are our own: one of joblib's runs one function after another, and can't be told to cancel what it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_joblib.pools.async_pool import AsyncPool, Ended, Joined, Lane, Reported
+from airflow_joblib.system import clock
+from airflow_joblib.system.thread_context import CallerContext
+from airflow_joblib.system.time_limits import GRACE
+from airflow_joblib.worker.async_worker import AsyncWorker
+from airflow_joblib.worker.rate_limit import OwnCell, rate_limit
+from airflow_joblib.worker.worker import close_after_failure, mark_thread
+
+if TYPE_CHECKING:
+    import queue
+    from collections.abc import Callable, Sequence
+
+    from airflow_joblib.pools.async_pool import Event
+    from airflow_joblib.wire.call import Call
+    from airflow_joblib.wire.chunk import ItemChunk
+    from airflow_joblib.wire.records import Report, Rules
+
+__all__ = ["AsyncThreads"]
+
+
+class AsyncThreads(AsyncPool):
+    """Event loops in threads.
+
+    Args:
+        call: The function with everything but the item.
+        n_jobs: How many threads.
+        rules: What each goes by.
+    """
+
+    def __init__(self, call: Call, n_jobs: int, rules: Rules) -> None:
+        super().__init__(n_jobs, rules.concurrency, None)
+        self._call = call
+        self._rules = rules
+        self._halted = threading.Event()
+        self._context = CallerContext()
+        self._rate_cell = OwnCell()
+        self._threads: list[_Thread] = []
+
+    def __enter__(self) -> Self:
+        for _ in range(self.n_jobs):
+            rate = rate_limit(self._rules, self._rate_cell)
+            worker = AsyncWorker(self._call, self._rules, catch=BaseException, halt=self._halted.set, rate=rate)
+            thread = _Thread(worker, self._halted.is_set, self._events, self._context)
+            self._threads.append(thread)
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Have what runs cancelled after a failed run, and every thread leave its resources."""
+        self._halted.set()
+        for thread in self._threads:
+            if kind is not None:
+                thread.cancel()
+            thread.end()
+        if kind is not None and not issubclass(kind, Exception):  # the task itself is being ended: nothing waits long
+            until = clock.now() + GRACE
+            for thread in self._threads:
+                thread.join(max(0.0, until - clock.now()))
+            return
+        for thread in self._threads:
+            thread.join(None if kind is None else GRACE)
+        failed = [thread.error for thread in self._threads if thread.error is not None]
+        if failed and kind is None:
+            raise failed[0]
+
+
+class _Thread(Lane):
+    """One thread, and its loop.
+
+    Attributes:
+        error: What leaving the resources has raised after a good run.
+    """
+
+    def __init__(
+        self,
+        worker: AsyncWorker,
+        halted: Callable[[], bool],
+        events: queue.SimpleQueue[Event],
+        context: CallerContext,
+    ) -> None:
+        super().__init__()
+        self.error: BaseException | None = None
+        self._worker = worker
+        self._halted = halted
+        self._events = events
+        self._context = context
+        self._failed = False
+        self._feed = _Feed(self, events)
+        self._thread = threading.Thread(target=self._run, name="airflow-joblib event loop", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def join(self, timeout: float | None) -> None:
+        """Wait for its end."""
+        self._thread.join(timeout)
+
+    def cancel(self) -> None:
+        """Have every item cancelled."""
+        self._failed = True
+        self._worker.interrupt()
+
+    def send(self, chunk: ItemChunk) -> None:
+        """Hand a chunk over."""
+        self._feed.put((chunk.indices, lambda: chunk.items))
+
+    def end(self) -> None:
+        """Let it know that nothing more comes."""
+        self._feed.put(None)
+
+    def load(self, data: Any, chunk: ItemChunk) -> Report:  # noqa: ARG002 - it is one
+        """Return the report."""
+        return data  # type: ignore[no-any-return]
+
+    def _run(self) -> None:
+        self._context.run(self._serve)
+
+    def _serve(self) -> None:
+        mark_thread(inside=True)
+        try:
+            self._worker.serve(self._feed, self._halted)
+            if self._failed:
+                close_after_failure(self._worker)
+            else:
+                self._worker.close()
+        except BaseException as error:  # noqa: BLE001 - the run raises it
+            self.error = error
+        finally:
+            self._events.put(Ended(self))
+
+
+class _Feed:
+    """What a thread takes chunks from."""
+
+    def __init__(self, lane: Lane, events: queue.SimpleQueue[Event]) -> None:
+        self._lane = lane
+        self._events = events
+        self._chunks: deque[Any] = deque()
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._arrived: asyncio.Event | None = None
+
+    def put(self, chunk: Any) -> None:
+        """Bring a chunk, from the run's thread."""
+        self._chunks.append(chunk)
+        with self._lock:
+            if self._loop is not None and self._arrived is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._arrived.set)
+
+    async def receive(self) -> Any:
+        """Wait for a chunk."""
+        if self._arrived is None:
+            with self._lock:
+                self._loop, self._arrived = asyncio.get_running_loop(), asyncio.Event()
+            self._events.put(Joined(self._lane))
+        while not self._chunks:
+            self._arrived.clear()
+            if not self._chunks:
+                await self._arrived.wait()
+        return self._chunks.popleft()
+
+    def send(self, indices: Sequence[int], report: Report) -> None:
+        """Send a report."""
+        self._events.put(Reported(self._lane, indices, report))

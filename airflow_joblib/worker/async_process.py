@@ -1,0 +1,109 @@
+"""A worker process of an asynchronous function: its event loop takes items from a connection of its own to the run.
+
+::
+
+    serve ─► a connection, one end of which the task is handed ─► positions, pickled items ─► AsyncWorker
+                                                               ◄─ positions, pickled report ◄─┘
+
+The connection is a pair of sockets without a name, so nobody else can have either end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import pickle
+import socket
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow_joblib.pickling.inherited import inherited_state
+from airflow_joblib.system.shared_memory import Place
+from airflow_joblib.wire.chunk import load_items
+from airflow_joblib.wire.records import ItemError, Report
+from airflow_joblib.worker import process
+from airflow_joblib.worker.reports import pack
+from airflow_joblib.worker.worker import from_user
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_joblib.worker.async_worker import AsyncWorker
+
+__all__ = ["serve"]
+
+
+def serve() -> bytes:
+    """Run items as they come, and return an empty report when none comes any more."""
+    state = process.own()
+    assert state.payload is not None  # noqa: S101 - it was started
+    with _connected(state.payload.connects) as line, process.at_work():
+        try:
+            worker = cast("AsyncWorker", process.ready_worker())
+        except BaseException as error:  # an error of unpickling must name itself, not break the pool
+            if state.asked_to_leave:
+                raise
+            report = Report(-1, os.getpid())
+            report.failures.append(ItemError(-1, from_user(error), loading=True, verdict="end"))
+            _Feed(line).send([], report)
+        else:
+            state.interrupt = worker.interrupt
+            try:
+                worker.serve(_Feed(line), lambda: state.slot.halted)
+            finally:
+                state.interrupt = None
+    return pack(Report(-1, os.getpid()), [])
+
+
+def _connected(place: str) -> connection.Connection:
+    """Return one end of a connection whose other end the task has been handed."""
+    assert isinstance(place, Place)  # noqa: S101 - with the descriptor that this process was given
+    ours, theirs = connection.Pipe()
+    with theirs, socket.socket(fileno=os.dup(place.file)) as meeting:
+        socket.send_fds(meeting, [str(os.getpid()).encode()], [theirs.fileno()])
+    return ours
+
+
+class _Feed:
+    """Items and reports by way of a connection."""
+
+    def __init__(self, line: connection.Connection) -> None:
+        self._line = line
+        self._slot = process.own().slot
+
+    async def receive(self) -> tuple[Sequence[int], Callable[[], Sequence[Any]]] | None:
+        """Wait for a chunk."""
+        loop = asyncio.get_running_loop()
+        while not self._line.poll(0):
+            arrived = asyncio.Event()
+            loop.add_reader(self._line.fileno(), arrived.set)
+            try:
+                await arrived.wait()
+            finally:
+                loop.remove_reader(self._line.fileno())
+        try:
+            message = pickle.loads(self._line.recv_bytes())  # noqa: S301 - the task made it
+        except EOFError:
+            return None
+        if message is None:
+            return None
+        indices, data = message
+        return indices, functools.partial(self._load, indices, data)
+
+    def _load(self, indices: Sequence[int], data: bytes | None) -> Sequence[Any]:
+        with self._slot.with_chunk(indices[0]):
+            if data is not None:
+                return load_items(data)
+            given = inherited_state()
+            assert given is not None  # noqa: S101 - only a forked worker is sent positions alone
+            return [given.items[index] for index in indices]
+
+    def send(self, indices: Sequence[int], report: Report) -> None:
+        """Send a report."""
+        if indices:
+            with self._slot.with_chunk(indices[0]):
+                data = pack(report, indices)
+        else:
+            data = pack(report, indices)
+        self._line.send_bytes(pickle.dumps((indices, data), pickle.HIGHEST_PROTOCOL))
