@@ -57,6 +57,7 @@ export interface Run {
     readonly start: number;
     readonly running: number;
     readonly sending: number;
+    readonly rate: number;
     readonly end: number;
   };
   readonly advice: string | null;
@@ -138,7 +139,7 @@ function asRun(value: unknown): Run {
     durations: { edges: list(durations.edges).map(number), counts: list(durations.counts).map(number) },
     slowest: list(run.slowest).map(asSlowItem),
     failures: asFailures(run.failures),
-    time: numbers(run.time, ["start", "running", "sending", "end"]),
+    time: numbers(run.time, ["start", "running", "sending", "rate", "end"]),
     advice: textOrNull(run.advice),
   };
 }

@@ -17,6 +17,7 @@ export const STYLES = `
   --aj-running: #4f7df0;
   --aj-start: #e0a030;
   --aj-sending: #9a6bd6;
+  --aj-rate: #5f7a8c;
   --aj-link: var(--chakra-colors-fg-info, #1d4ed8);
   --aj-focus: #3b82f6;
   container-type: inline-size;
@@ -41,6 +42,7 @@ export const STYLES = `
   --aj-running: #6b93f5;
   --aj-start: #d9a03c;
   --aj-sending: #a982dd;
+  --aj-rate: #8aa4b5;
   --aj-link: var(--chakra-colors-fg-info, #93c5fd);
 }
 .airflow-joblib h2 { font-size: 18px; font-weight: 600; margin: 0; }
@@ -99,6 +101,7 @@ export const STYLES = `
 .airflow-joblib .aj-time-start { background: var(--aj-start); }
 .airflow-joblib .aj-time-running { background: var(--aj-done); }
 .airflow-joblib .aj-time-sending { background: var(--aj-sending); }
+.airflow-joblib .aj-time-rate { background: var(--aj-rate); }
 .airflow-joblib .aj-time-end { background: var(--aj-hatch); }
 .airflow-joblib .aj-idle {
   background: repeating-linear-gradient(135deg, var(--aj-track) 0 4px, var(--aj-hatch) 4px 5px);

@@ -7,17 +7,19 @@ export interface Part {
   readonly name: string;
   readonly meaning: string;
   readonly seconds: number;
-  readonly kind: "start" | "running" | "sending" | "end";
+  readonly kind: "start" | "running" | "sending" | "rate" | "end";
 }
 
 export function parts(run: Run): readonly Part[] {
-  const { start, running, sending, end } = run.time;
-  return [
+  const { start, running, sending, rate, end } = run.time;
+  const found: readonly Part[] = [
     { kind: "start", name: "Start", meaning: "until the first item ran", seconds: start },
     { kind: "running", name: "Running", meaning: "items, on the average of the workers", seconds: running },
     { kind: "sending", name: "Sending", meaning: "results, and waits for the next items", seconds: sending },
+    { kind: "rate", name: "Rate", meaning: "waits until the next item might start by rate_limit", seconds: rate },
     { kind: "end", name: "End", meaning: "idle, while other workers still ran items", seconds: end },
   ];
+  return found.filter((part) => part.kind !== "rate" || part.seconds > 0);
 }
 
 /** Seconds below which nothing is worth a change. */
@@ -27,10 +29,13 @@ const BUSY = 0.8;
 
 export function advice(run: Run): string {
   if (run.advice !== null) return run.advice;
-  const { start, running, sending, end } = run.time;
-  const all = start + running + sending + end;
+  const { start, running, sending, rate, end } = run.time;
+  const all = start + running + sending + rate + end;
   if (all <= 0) return "";
   const busy = `The workers were busy for ${percent(running, all)} of the time`;
+  if (rate >= Math.max(start, sending, end) && rate > 0) {
+    return `${busy}, and waited for the rate for ${percent(rate, all)} of it.`;
+  }
   if (running / all >= BUSY || all < SHORT) return `${busy}.`;
   return `${busy}: ${lost(run, start, sending, end)}.`;
 }

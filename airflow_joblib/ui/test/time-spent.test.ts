@@ -31,6 +31,13 @@ test("advice that the record has goes before", () => {
   expect(advice(aRun({ advice: "Use fewer n_jobs." }))).toBe("Use fewer n_jobs.");
 });
 
+test("a run that waited for its rate says so, and has that part", () => {
+  const run = aRun({ time: { start: 0.1, running: 1, sending: 0.1, rate: 8.8, end: 0 } });
+  expect(advice(run)).toBe("The workers were busy for 10 % of the time, and waited for the rate for 88 % of it.");
+  expect(parts(run).map((part) => part.kind)).toEqual(["start", "running", "sending", "rate", "end"]);
+  expect(parts(aRun()).map((part) => part.kind)).not.toContain("rate");
+});
+
 test("the parts are all of the time", () => {
   expect(parts(aRun()).reduce((sum, part) => sum + part.seconds, 0)).toBe(10);
 });
