@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from airflow_joblib.decorator import parallel_task
     from airflow_joblib.exceptions import (
         ClusterError,
+        FailItem,
         InvalidOptionError,
         ItemTimeoutError,
         NotPicklableError,
         ParallelTaskError,
+        RetryItem,
         TooManyFailuresError,
         WorkerLostError,
     )
@@ -26,11 +28,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ClusterError",
+    "FailItem",
     "InvalidOptionError",
     "ItemTimeoutError",
     "NotPicklableError",
     "ParallelTask",
     "ParallelTaskError",
+    "RetryItem",
     "Run",
     "TooManyFailuresError",
     "WorkerLostError",

@@ -76,6 +76,7 @@ def parallel_task(
     batch_size: int | Literal["auto"] = "auto",
     item_retries: int = 0,
     item_retry_delay: float | timedelta = 1.0,
+    item_retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
     item_timeout: float | timedelta | None = None,
     max_failures: float = 0,
     checkpoint: bool | str | os.PathLike[str] = False,
@@ -111,6 +112,8 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
         item_retries: Tries after the first for one item. ``AirflowFailException`` is not tried again.
         item_retry_delay: Seconds, or a timedelta, before an item's first retry; each further one waits twice as long,
             and up to *item_retry_delay* more at random.
+        item_retry_on: Exception type, or tuple of types, that is worth another try. Default: ``Exception``. Whatever it
+            is, an item that raises ``FailItem`` is not tried again, and one that raises ``RetryItem(after=...)`` is.
         item_timeout: Seconds, or a timedelta, that one try of one item may take. With threads it ends Python code only.
         max_failures: Items that may fail for good before the task fails: a count, or a fraction below 1. Their results
             are None. Default: the first failure ends the run.

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
 __all__ = [
     "ClusterError",
     "Culprit",
+    "FailItem",
     "InvalidOptionError",
     "ItemTimeoutError",
     "NotPicklableError",
     "ParallelTaskError",
+    "RetryItem",
     "TooManyFailuresError",
     "WorkerLostError",
 ]
@@ -114,6 +117,54 @@ class ItemTimeoutError(ParallelTaskError, TimeoutError):
     def __str__(self) -> str:
         which = "An item" if self.index < 0 else f"Item {self.index} ({self.item})"
         return f"{which} took longer than its item_timeout of {self.seconds:g} s."
+
+
+class FailItem(ParallelTaskError):  # noqa: N818 - says what to do, as Airflow's own
+    """To be raised by an item that has failed for good: it is not tried again, whatever ``item_retries`` is.
+
+    A failure like any other besides: ``max_failures`` may tolerate it, else it ends the run.
+    """
+
+    def __str__(self) -> str:
+        return super().__str__() or "The item has failed, and another try would not help."
+
+
+class RetryItem(ParallelTaskError):  # noqa: N818 - as above
+    """To be raised by an item that is to be tried again, within ``item_retries`` and whatever ``item_retry_on`` is.
+
+    ``raise RetryItem("busy", after=30) from error`` keeps what has led to it.
+
+    Attributes:
+        after: Seconds before which the item is not tried again; None for the wait that ``item_retry_delay`` makes.
+    """
+
+    def __init__(self, *args: object, after: float | timedelta | None = None) -> None:
+        """Make one.
+
+        Args:
+            *args: The message, if there is one.
+            after: Seconds, or a timedelta, before which the item is not tried again.
+
+        Raises:
+            ValueError: That is no time from now on. What a server has sent as a text has to be made a number first.
+        """
+        super().__init__(*args)
+        self.after = None if after is None else _seconds(after)
+
+    def __str__(self) -> str:
+        when = "" if self.after is None else f" after {self.after:g} s"
+        return super().__str__() or f"The item asks for another try{when}."
+
+
+def _seconds(after: Any) -> float:
+    seconds = after.total_seconds() if hasattr(after, "total_seconds") else after
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+        msg = (
+            f"RetryItem(after=...) takes a number of seconds of at least 0, or a timedelta, not this "
+            f"{type(after).__name__}. Make a number of what a server has sent: float(text)."
+        )
+        raise ValueError(msg)
+    return float(seconds)
 
 
 class WorkerLostError(ParallelTaskError, RuntimeError):

@@ -24,7 +24,7 @@ from airflow_joblib.wire.call import function_name
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from airflow_joblib.fan_out.host import Host
     from airflow_joblib.fan_out.record.outcome import Run
@@ -76,7 +76,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         self.options = options or Options()
         self.task_options = dict(task_options or {})
         self._function = function
-        self._signature: ItemSignature = ItemSignature(function, self.options.over, self.options.per_worker)
+        self._signature = ItemSignature(function, self.options.over, self.options.per_worker)
         self._signature.check_concurrency(self.options.concurrency)
         shown: Any = function
         while isinstance(shown, functools.partial):  # whose own docstring is that of functools.partial
@@ -100,6 +100,11 @@ class ParallelTask(Generic[Item, Params, Result_co]):
     def item(self) -> str:
         """Name of the parameter of a call that takes the items."""
         return self._signature.item
+
+    @property
+    def signature(self) -> ItemSignature:
+        """What a call takes, and how its arguments become those of one item."""
+        return self._signature
 
     @property
     def over(self) -> tuple[str, ...]:
@@ -182,7 +187,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         host = surroundings.host()
         kwargs = host.completed(self.__signature__, functools.partial(self.given, args, kwargs), kwargs)
         items, call = self._signature.bind(args, kwargs)
-        items = check_items(materialized(items), self.item, hint=self.hint(), over=self.over)
+        items = check_items(materialized(items), self.item, hint=self._signature.hint(), over=self.over)
         return call, items, every_run.in_force(self.options), surroundings.defaults(), host
 
     def fork_early(self) -> None:
@@ -241,22 +246,6 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         """
         return self._signature.given(args, kwargs)
 
-    def wrong(self, what: str, given: Collection[str] = ()) -> TypeError:
-        """Return the error of a call whose arguments don't fit, with what it takes."""
-        return self._signature.wrong(what, given)
-
-    def hint(self, given: Collection[str] = ()) -> str:
-        """Return what a call that may be meant for items of several parameters is to be told; else an empty text."""
-        return self._signature.hint(given)
-
-    def check_pairs(self, given: Mapping[str, Any]) -> None:
-        """Refuse two lists that are to be gone through together.
-
-        Raises:
-            TypeError: They are.
-        """
-        self._signature.check_pairs(given)
-
     def uses_processes(self) -> bool:
         """Return whether its workers are processes, so that everything has to be pickled."""
         return backend_named(self.options.backend or surroundings.defaults().backend).processes
@@ -269,7 +258,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         """
         from airflow_joblib.pickling import check_function
 
-        check_function(self.function, self.options.per_worker)
+        check_function(self.function, self.options.per_worker, self.options.item_retry_on)
 
     def __getattr__(self, name: str) -> Any:
         """Say where to find what other libraries have for items of several parameters.
@@ -279,7 +268,7 @@ class ParallelTask(Generic[Item, Params, Result_co]):
         """
         msg = f"{type(self).__name__!r} object has no attribute {name!r}"
         if name in _OF_SEVERAL and "_signature" in vars(self):
-            msg += f". Use .map(items) for items of several parameters as well.{self.hint()}"
+            msg += f". Use .map(items) for items of several parameters as well.{self._signature.hint()}"
         raise AttributeError(msg)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:

@@ -127,7 +127,7 @@ class _Lane:
         try:
             items = load_items(data)
         except Exception as error:  # noqa: BLE001 - an error of unpickling must name itself
-            return reports.unread(Report(indices[0], os.getpid()), error, len(indices))
+            return reports.unread(Report(indices[0], os.getpid()), error, len(indices), self._worker)
         return self._worker.run(items, indices, self._must_end)
 
     def _must_end(self) -> bool:

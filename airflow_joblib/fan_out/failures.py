@@ -6,7 +6,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError
+from airflow_joblib.exceptions import ItemTimeoutError, RetryItem, TooManyFailuresError
 from airflow_joblib.fan_out.over_notes import hint_for
 from airflow_joblib.fan_out.shown import Shown
 from airflow_joblib.pickling.refusals import dotted_name
@@ -30,6 +30,9 @@ SHOWN = 10
 _MORE = (
     "%s: more items fail than the %d that are logged; in a task the XCom 'failures' has a record of every one of them."
 )
+
+
+_NO_RETRIES = " It asks for another try, and item_retries is 0: set how many tries an item has after the first."
 
 
 class Failures:
@@ -99,6 +102,8 @@ class Failures:
             put_together(error, failure.trace)
         with suppress(Exception):  # an exception may refuse a note, as a frozen dataclass does
             note = _note(failure, self._name, text, tries, worker)
+            if isinstance(error, RetryItem) and tries == 1:
+                note += _NO_RETRIES
             error.add_note(note + self._place(failure, item) + hint_for(self._call, error, item, self.items))
         return error
 

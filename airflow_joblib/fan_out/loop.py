@@ -109,6 +109,7 @@ class Loop:
         """Do what is due every now and then while workers run."""
         self._check()
         self._state.checkpoint.beat()
+        self._state.retry_log.beat()
         self._progress.update()
 
     def _take(self, chunk: ItemChunk, report: Report, workers: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.system import clock
@@ -32,11 +33,18 @@ class Retries:
         self._order = itertools.count()
         self._wait: Callable[[Any], float] | None = None
 
-    def plan(self, index: int, item: object, tries: int) -> float | None:
-        """Let an item that has been tried *tries* times wait; seconds until its next try, None if it has no more."""
+    def plan(self, index: int, item: object, tries: int, after: float | None = None) -> float | None:
+        """Let an item wait, and return the seconds until its next try; None if it has no more.
+
+        Args:
+            index: Its position in the input.
+            item: The item.
+            tries: How often it has been tried.
+            after: Seconds that it asks for itself: up to a tenth of that more at random, and no other wait.
+        """
         if tries > self._most:
             return None
-        seconds = self._seconds(tries)
+        seconds = self._seconds(tries) if after is None else after * random.uniform(1.0, 1.1)  # noqa: S311 - jitter
         heapq.heappush(self._waiting, (clock.now() + seconds, next(self._order), index, item))
         return seconds
 

@@ -13,6 +13,7 @@ At most two chunks a worker are under way, so that lazy items are drawn as they 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.exceptions import NotPicklableError
@@ -96,7 +97,7 @@ class _FanOut:
 
     def __init__(self, call: Call, options: Options, defaults: Defaults, host: Host) -> None:
         self.name = function_name(call.function)
-        self.call = call
+        self.call = call = replace(call, retry_on=options.item_retry_on)
         self.host = host
         self.shown = defaults.record
         self.options = options = without_inner_checkpoint(options, self.name)
@@ -142,7 +143,7 @@ class _FanOut:
                 return []
         if workers == 1 < len(head):
             self.worker_count.warn_of_one_cpu()
-        by_value = modules_by_value([self.call.function, *self.call.factories.values()])
+        by_value = modules_by_value([self.call.function, *self.call.factories.values(), *self.call.retry_on])
         with self.checkpoint, sent_by_value(by_value):
             remote = self.pools.traits.cluster and not inside_worker()  # which may hold what another run waits for
             results = (self._run_on_cluster if remote else self._run_here)(head, rest, workers, check)
@@ -189,6 +190,7 @@ class _FanOut:
         with (
             self._recorded(head if rest is None else None, workers) as record,
             Progress(self.name, self.state) as progress,
+            self.state.retry_log,
         ):
             loop = Loop(scheduler, self.state, record, progress, check)
             workers = self._execute(loop, head, workers)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.exceptions import ItemTimeoutError, TooManyFailuresError, WorkerLostError
 from airflow_joblib.fan_out.failures import Failures
 from airflow_joblib.fan_out.retries import Retries
+from airflow_joblib.fan_out.retry_log import RetryLog
 from airflow_joblib.options.backends import backend_named
 from airflow_joblib.pools.watchdog import ending
 from airflow_joblib.system import clock
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_joblib.pools.watchdog import Dead, LostWorkersError
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.chunk import ItemChunk
-    from airflow_joblib.wire.records import Report
+    from airflow_joblib.wire.records import Report, Verdict
 
 __all__ = ["RunState"]
 
@@ -47,6 +48,7 @@ class RunState:
         failures: Items that failed for good.
         rate_limit: Items that may start in a second; None for any number.
         retries: Items that wait for another try.
+        retry_log: Logs that.
         checkpoint: Where finished items come from and go to.
     """
 
@@ -56,7 +58,7 @@ class RunState:
         self.checkpoint = checkpoint
         self._limit = options.item_timeout or 0.0
         self.rate_limit = options.rate_limit
-        self._most_tries = 1 + options.item_retries
+        self._overdue: Verdict = "retry" if issubclass(ItemTimeoutError, options.item_retry_on) else "fail"
         self._tolerant = bool(options.max_failures)
         self._tries: dict[int, int] = {}
         self._kills: dict[int, int] = {}
@@ -74,6 +76,7 @@ class RunState:
         self.retried = 0
         self.failures = Failures(call, options.max_failures, host, options.label)
         self.retries = Retries(options.item_retries, options.item_retry_delay)
+        self.retry_log = RetryLog(self.name, 1 + options.item_retries, self.failures)
 
     @property
     def undisturbed(self) -> bool:
@@ -170,14 +173,10 @@ class RunState:
                 self._publish()
             raise self.failures.raised(failure, item, started, worker)
         if failure.verdict == "retry":
-            wait = self.retries.plan(index, item, tries)
+            wait = self.retries.plan(index, item, tries, failure.after)
             if wait is not None:
                 self.retried += 1
-                error = failure.error
-                message = self.failures.message(failure, item)
-                which = self.failures.shown.named(index, item)
-                what = (self.name, which, tries, self._most_tries, wait, type(error).__name__, message)
-                log.info("%s: %s failed on try %d of %d and is tried again in %.1f s: %s: %s", *what)
+                self.retry_log.add(failure, item, tries, wait)
                 return
         if not self._tolerant:
             raise self.failures.raised(failure, item, started, worker)
@@ -225,7 +224,8 @@ class RunState:
         """Blame an item for the end of its worker; gives it as a chunk of its own if it may run again."""
         index, item = alone.first, self.failures.shown.item(alone.items[0])
         if dead.overdue:
-            self._fail(ItemError(index, ItemTimeoutError(self._limit, index, item)), alone, dead.pid)
+            late = ItemTimeoutError(self._limit, index, item)
+            self._fail(ItemError(index, late, verdict=self._overdue), alone, dead.pid)
             return
         kills = self._kills[index] = self._kills.get(index, 0) + 1
         if kills < _KILLS:

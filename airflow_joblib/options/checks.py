@@ -25,6 +25,7 @@ __all__ = [
     "check_label",
     "check_max_failures",
     "check_n_jobs",
+    "exception_types",
     "items_a_second",
     "mapping",
     "parameter_names",
@@ -167,6 +168,25 @@ def check_concurrency(value: object) -> None:
     if value is None or (_is_count(value) and value > 0):  # type: ignore[operator]
         return
     msg = f"concurrency must be a whole number above 0, the items that one worker runs at the same time, not {value!r}."
+    raise InvalidOptionError(msg)
+
+
+def exception_types(name: str, value: Any) -> tuple[type[Exception], ...]:
+    """Return exception types as a tuple, which may be given as one type.
+
+    Raises:
+        InvalidOptionError: One is none, or ends more than an item.
+    """
+    kinds = (value,) if isinstance(value, type) or not isinstance(value, tuple | list) else tuple(value)
+    if all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
+        return kinds
+    msg = f"{name} must be an exception type or a tuple of them, each derived from Exception, not {value!r}."
+    if hasattr(value, "evaluate"):
+        msg = (
+            f"{name} can't be a {type(value).__name__}: a retry policy of Airflow decides about the tries of a whole "
+            "task. Give it to the task as retry_policy, and here the exception types that are worth another try of an "
+            "item; an item itself may raise FailItem or RetryItem(after=...)."
+        )
     raise InvalidOptionError(msg)
 
 

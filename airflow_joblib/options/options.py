@@ -22,6 +22,7 @@ from airflow_joblib.options.checks import (
     check_label,
     check_max_failures,
     check_n_jobs,
+    exception_types,
     items_a_second,
     mapping,
     parameter_names,
@@ -118,6 +119,7 @@ class Options:
         per_worker: Parameter name to a function that makes the resource, as a context manager or a plain value.
         item_retries: Tries after the first for one item.
         item_retry_delay: Seconds before the first retry; each further one waits twice as long, with jitter.
+        item_retry_on: Types of exceptions that are worth another try.
         item_timeout: Seconds that one try of one item may take, or None.
         max_failures: Items that may fail for good: a count, or a fraction below 1.
         checkpoint: Whether, or where, finished items are kept for another try.
@@ -134,6 +136,7 @@ class Options:
     per_worker: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     item_retries: int = 0
     item_retry_delay: float = 1.0
+    item_retry_on: tuple[type[Exception], ...] = (Exception,)
     item_timeout: float | None = None
     max_failures: float = 0
     checkpoint: bool | str = False
@@ -157,6 +160,7 @@ class Options:
         check_factories(self.per_worker)
         check_count("item_retries", self.item_retries)
         self._set(item_retry_delay=seconds("item_retry_delay", self.item_retry_delay, least=0))
+        self._set(item_retry_on=exception_types("item_retry_on", self.item_retry_on))
         if self.item_timeout is not None:
             self._set(item_timeout=seconds("item_timeout", self.item_timeout))
         check_max_failures(self.max_failures)

@@ -9,6 +9,8 @@ _TIMEOUT = "Use item_timeout for one try of one item, execution_timeout for the 
 _CHUNKS = "Use batch_size, the items per dispatch."
 _RETRIES = "Use item_retries for the tries of one item, retries for those of the whole task."
 _DELAY = "Use item_retry_delay, the seconds before an item's first retry."
+_WORTH = "Use item_retry_on, the exception types that are worth another try of an item."
+_NOT_WORTH = "Use item_retry_on for what is worth another try of an item, or raise FailItem in the item."
 _SET_UP = "Use per_worker, which opens a resource once in each worker and closes it."
 _OF_JOBLIB = "Give it to joblib: backend_options={{{name!r}: ...}}."
 _BACKEND = 'Use backend: "loky" for processes, "threading" for threads.'
@@ -26,8 +28,12 @@ _TABLE = {
         threads n_threads num_threads max_threads num_jobs jobs n_cores cores n_cpus num_cpus cpus parallelism""",
     _TIMEOUT: "timeout time_limit soft_time_limit timeout_seconds task_timeout item_time_limit",
     _CHUNKS: "chunksize chunk_size chunks batch_len n_chunks items_per_chunk",
-    _RETRIES: "retry max_retries n_retries num_retries max_tries tries attempts max_attempts",
+    _RETRIES: "retry item_retry max_retries n_retries num_retries max_tries tries attempts max_attempts",
     _DELAY: "retry_wait wait_before_retry retry_backoff backoff retry_delay_seconds",
+    _WORTH: """
+        retry_on retry_for retry_if retry_if_exception_type retry_exceptions retryable_exceptions retry_on_exceptions
+        autoretry_for retry_exception retry_on_exception item_retry_exceptions""",
+    _NOT_WORTH: "dont_retry_on dont_autoretry_for no_retry_on giveup fatal_exceptions non_retryable_exceptions throws",
     _SET_UP: "initializer initargs worker_init setup worker_setup",
     _OF_JOBLIB: "mmap_mode max_nbytes temp_folder inner_max_num_threads",
     _BACKEND: "prefer require use_threads use_dill start_method mp_context executor_class",

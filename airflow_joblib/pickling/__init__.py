@@ -55,23 +55,28 @@ __all__ = [
 ]
 
 
-def check_function(function: Callable[..., object], factories: Mapping[str, Callable[..., object]]) -> None:
+def check_function(
+    function: Callable[..., object],
+    factories: Mapping[str, Callable[..., object]],
+    retry_on: tuple[type[Exception], ...] = (),
+) -> None:
     """Check that *function* and everything it refers to can reach a worker.
 
     Args:
         function: Handles one item.
         factories: What opens the resources of a worker, by parameter name.
+        retry_on: Types of exceptions that a worker has to know.
 
     Raises:
         NotPicklableError: Something can't, with every culprit.
     """
-    with sent_by_value(modules_by_value([function, *factories.values()])):
+    with sent_by_value(modules_by_value([function, *factories.values(), *retry_on])):
         try:
-            dumps((function, dict(factories)), verify=True, whole=False)
+            dumps((function, dict(factories), retry_on), verify=True, whole=False)
         except Exception as error:  # noqa: BLE001 - anything may be raised by the user's own reducers
             from airflow_joblib.pickling.culprits import explain  # late: a worker explains nothing
 
-            culprits = explain.explain_function(function, factories, error)
+            culprits = explain.explain_function(function, factories, retry_on, error)
         else:
             return
     raise NotPicklableError(culprits) from None

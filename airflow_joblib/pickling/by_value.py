@@ -49,9 +49,13 @@ _found: set[str] = set()
 _searched: list[str] = []
 
 
+#: This package, which workers have, and whose exceptions they know: also where it lies beside the user's modules.
+_THIS = __name__.partition(".")[0]
+
+
 def modules_by_value(functions: Iterable[Callable[..., object]]) -> list[ModuleType]:
     """Return the modules that must travel by value for these functions: their own, and every loaded DAG file."""
-    names = {name for function in functions for name in _own_modules(function)}
+    names = {name for function in functions for name in _own_modules(function) if name.partition(".")[0] != _THIS}
     names.update(name for name in tuple(sys.modules) if name.startswith(DAG_FILE_PREFIX))
     modules = (sys.modules.get(name) for name in sorted(names))
     return [module for module in modules if module is not None and not _installed(module)]

@@ -38,6 +38,7 @@ class Call:
         factories: Parameter name to the function that makes a worker's resource.
         labels: Names of the positional arguments, those before the item first.
         over: Names of the parameters that an item is spread over; empty where one takes it whole.
+        retry_on: Types of exceptions that are worth another try of an item.
         places: Where each of them stands among the positional arguments; -1 for one that is passed by name.
         asynchronous: Whether the function is an ``async def``.
     """
@@ -52,6 +53,7 @@ class Call:
     over: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
     asynchronous: bool = False
+    retry_on: tuple[type[Exception], ...] = (Exception,)
 
     def arguments(self) -> dict[str, Any]:
         """Return every argument that the items share, by name."""

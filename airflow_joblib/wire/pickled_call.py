@@ -61,7 +61,7 @@ class PickledCall:
 
     def _explain(self) -> list[Culprit]:
         try:
-            check_function(self._call.function, self._call.factories)
+            check_function(self._call.function, self._call.factories, self._call.retry_on)
         except NotPicklableError as error:
             found = list(error.culprits)
         else:

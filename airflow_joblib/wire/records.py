@@ -89,6 +89,7 @@ class ItemError:
         returned: Whether the item raised nothing, and its result is what can't be used.
         loading: Whether it was raised as a worker loaded the function, or the item, and not by the item itself.
         verdict: What it means for the run.
+        after: Seconds before which it must not be tried again; None where it has not said so.
     """
 
     index: int
@@ -99,6 +100,7 @@ class ItemError:
     loading: bool = False
     verdict: Verdict = "retry"
     seconds: float = 0.0
+    after: float | None = None
 
 
 @dataclass(slots=True)

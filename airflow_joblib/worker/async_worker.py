@@ -140,7 +140,7 @@ class AsyncWorker(Worker):
         try:
             items = load()
         except Exception as error:  # noqa: BLE001 - loading runs code of the user
-            feed.send(indices, unread(Report(indices[0], os.getpid()), error, len(indices)))
+            feed.send(indices, unread(Report(indices[0], os.getpid()), error, len(indices), self))
             return
         if not running.busy and not self._collector.indices:
             self._collector.begin()  # what was waited for items is nobody's time

@@ -249,7 +249,7 @@ def _report(load: Callable[[], list[Any]], indices: Sequence[int]) -> Report:
         with _state.slot.with_chunk(indices[0]):
             items = load()
     except Exception as error:  # noqa: BLE001
-        return unread(report, error, len(indices))
+        return unread(report, error, len(indices), worker)
     report = worker.run(items, indices, _halted)
     report.loading, report.loaded = _state.loading.seconds, _state.loading.package
     return report

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_joblib.wire.records import Report
+    from airflow_joblib.worker.worker import Worker
 
 __all__ = ["pack", "task_classes", "unread"]
 
@@ -28,10 +29,10 @@ task_classes: set[type] = set()
 _ALONE = "Return plain data, or set batch_size=1."
 
 
-def unread(report: Report, error: Exception, items: int) -> Report:
+def unread(report: Report, error: Exception, items: int, worker: Worker) -> Report:
     """Enter that a chunk can't be loaded: that is its one item's failure, or its items have to come one by one."""
     if items == 1:
-        report.failures.append(ItemError(report.first, from_user(error), loading=True))
+        report.failures.append(worker.failure(report.first, from_user(error), loading=True))
         report.values.append(None)
     else:
         report.unreadable = True

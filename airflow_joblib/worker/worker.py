@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, Exit
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.exceptions import ItemTimeoutError
+from airflow_joblib.exceptions import ItemTimeoutError, RetryItem
 from airflow_joblib.system import clock
 from airflow_joblib.system.thread_times import ThreadTimes
 from airflow_joblib.wire.durations import QUICK, counted
@@ -28,6 +28,7 @@ from airflow_joblib.wire.status_board import INDEX, RESOURCES, Held, Slot
 from airflow_joblib.worker import time_limit
 from airflow_joblib.worker.item_loop import LOOK, run_items
 from airflow_joblib.worker.steps import item_of_context
+from airflow_joblib.worker.verdicts import skips, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +46,6 @@ __all__ = [
     "mark_thread",
     "put_around",
     "put_around_items",
-    "skips",
 ]
 
 log = logging.getLogger("airflow_joblib")
@@ -203,7 +203,8 @@ class Worker:
             if self._rules.timeout is None:
                 raise error  # the limit of an item of another fan-out, which called this one
             error.index = index
-        failure = ItemError(index, from_user(error), verdict=self._verdict(error), seconds=seconds)
+        failure = self.failure(index, from_user(error))
+        failure.seconds = seconds
         report.values.append(None)
         if skips(error):
             report.skipped.append(index)
@@ -219,7 +220,18 @@ class Worker:
 
     def _verdict(self, error: BaseException) -> Verdict:
         """Return what an item's exception means for the run."""
-        return _verdict(error)
+        return verdict(error, self._call.retry_on)
+
+    def failure(self, index: int, error: BaseException, *, loading: bool = False) -> ItemError:
+        """Return what an item's exception means for the run. Reached here: not every exception arrives in the task.
+
+        Args:
+            index: Position of the item in the input.
+            error: The exception.
+            loading: Whether the item could not be loaded, and so has not run.
+        """
+        after = error.after if isinstance(error, RetryItem) else None
+        return ItemError(index, error, loading=loading, verdict=self._verdict(error), after=after)
 
     def _enter(self, report: Report) -> bool:
         """Enter the resources, once, and return whether they are there."""
@@ -264,23 +276,6 @@ def close_after_failure(worker: Worker) -> None:
         worker.close()
     except Exception:
         log.exception("Leaving the per_worker resources failed as well.")
-
-
-def _verdict(error: BaseException) -> Verdict:
-    if not isinstance(error, Exception) or _airflow_says(error, "AirflowFailException"):
-        return "end"
-    return "retry"
-
-
-def skips(error: BaseException) -> bool:
-    """Return whether an exception is Airflow's for what is to be skipped."""
-    return _airflow_says(error, "AirflowSkipException")
-
-
-def _airflow_says(error: BaseException, name: str) -> bool:
-    """Return whether an exception is of the Airflow class *name*, without importing Airflow for it."""
-    kinds = type(error).__mro__
-    return any(kind.__name__ == name and kind.__module__.partition(".")[0] == "airflow" for kind in kinds)
 
 
 def from_user(error: BaseException) -> BaseException:

@@ -7,7 +7,17 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, assert_type
 
-from airflow_joblib import NotPicklableError, ParallelTask, ParallelTaskError, Run, join, parallel_task, split
+from airflow_joblib import (
+    FailItem,
+    NotPicklableError,
+    ParallelTask,
+    ParallelTaskError,
+    RetryItem,
+    Run,
+    join,
+    parallel_task,
+    split,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -65,6 +75,7 @@ def spread(record_id: int, value: str, unit: str = "mm") -> bytes:
     backend_options={"inner_max_num_threads": 1},
     item_retries=0,
     item_retry_delay=timedelta(seconds=1),
+    item_retry_on=(OSError, LookupError),
     item_timeout=None,
     max_failures=0,
     checkpoint=False,
@@ -148,6 +159,10 @@ def errors(error: NotPicklableError) -> None:
     """Errors keep their data typed."""
     assert_type(error.path, str)
     assert_type(error.culprit_type, str)
+    assert_type(RetryItem("busy", after=30).after, float | None)
+    RetryItem(after=timedelta(minutes=1))
+    own: ParallelTaskError = FailItem("gone")
+    del own
     base: ParallelTaskError = error
     builtin: TypeError = error
     del base, builtin
@@ -163,6 +178,7 @@ def refused() -> None:
     called.function(["a"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     split([1, 2])  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     parallel_task(n_jobs="many")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    parallel_task(item_retry_on="OSError")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     parallel_task(batch_size="big")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 

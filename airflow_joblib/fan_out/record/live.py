@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from airflow_joblib.system import clock
 from airflow_joblib.worker.process import inside_worker
-from airflow_joblib.worker.worker import skips
+from airflow_joblib.worker.verdicts import skips
 
 if TYPE_CHECKING:
     from airflow_joblib.fan_out.host import Host

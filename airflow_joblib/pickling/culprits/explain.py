@@ -25,11 +25,15 @@ ONLY_TOGETHER_REASON = "each part of it can be pickled alone, but not all of it 
 
 
 def explain_function(
-    function: Callable[..., object], factories: Mapping[str, Callable[..., object]], error: Exception
+    function: Callable[..., object],
+    factories: Mapping[str, Callable[..., object]],
+    retry_on: Sequence[type[Exception]],
+    error: Exception,
 ) -> list[Culprit]:
-    """Return why *function* and *factories* could not be pickled when that raised *error*."""
+    """Return why *function*, *factories* and *retry_on* could not be pickled when that raised *error*."""
     roots = [Child(_name_of(function), function)]
     roots += [Child(f"per_worker {name!r}", factory) for name, factory in factories.items()]
+    roots += [Child(f"item_retry_on {kind.__name__}", kind) for kind in retry_on]
     found = find_all_culprits(roots)
     if found:
         return found

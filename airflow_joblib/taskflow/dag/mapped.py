@@ -73,7 +73,7 @@ class Mapped:
         try:
             yield
         except TypeError as error:
-            hint = self._parallel.hint(set(self._parallel.__signature__.parameters) - {*names})
+            hint = self._parallel.signature.hint(set(self._parallel.__signature__.parameters) - {*names})
             if not hint or hint in str(error):
                 raise
             msg = f"{error}{hint}"

@@ -81,22 +81,22 @@ def make_task(parallel: Parallel, args: tuple[Any, ...], kwargs: Mapping[str, An
     given = parallel.given(args, kwargs)
     if parallel.item not in given:
         what = f"missing a required argument: {parallel.item!r}"
-        raise parallel.wrong(what, given)
+        raise parallel.signature.wrong(what, given)
     _check_literal(given[parallel.item], parallel, given)
-    parallel.check_pairs(given)
+    parallel.signature.check_pairs(given)
     task = airflow_task(parallel, given)
     try:
         return task(*args, **kwargs)  # type: ignore[no-any-return]
     except TypeError as error:
         if not str(error).startswith("missing a required argument"):
             raise
-        raise parallel.wrong(str(error), given) from None
+        raise parallel.signature.wrong(str(error), given) from None
 
 
 def _check_literal(items: Any, parallel: Parallel, given: Collection[str]) -> None:
     if is_resolved_later(items):
         return
-    hint = parallel.hint(given)
+    hint = parallel.signature.hint(given)
     if isinstance(check_items(items, parallel.item, hint=hint), Iterator):
         msg = (
             f"The items for {parallel.item!r} can't be a {type(items).__name__} while a DAG is being defined: it is "

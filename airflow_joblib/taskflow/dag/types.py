@@ -8,7 +8,9 @@ from airflow.sdk import XComArg
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
+
+    from airflow_joblib.signature import ItemSignature
 
 __all__ = ["Parallel", "Upstream", "XComArg"]
 
@@ -38,16 +40,9 @@ class Parallel(Protocol):
         """Names of the parameters that each item is spread over."""
         ...
 
-    def wrong(self, what: str, given: Collection[str] = ()) -> TypeError:
-        """Return the error of a call whose arguments don't fit."""
-        ...
-
-    def hint(self, given: Collection[str] = ()) -> str:
-        """Return what a call that may be meant for items of several parameters is to be told."""
-        ...
-
-    def check_pairs(self, given: Mapping[str, Any]) -> None:
-        """Refuse two lists that are to be gone through together."""
+    @property
+    def signature(self) -> ItemSignature:
+        """What a call takes."""
         ...
 
     def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,15 @@ def test_waits_grow(delay: float, tries: int) -> None:
     assert len(set(waits)) > 10
 
 
+def test_wait_that_an_item_asks_for() -> None:
+    """An item's own wait takes the place of the computed one, with up to a tenth of it more at random."""
+    waits = [Retries(10, 60.0).plan(0, "item", 3, 2.0) for _ in range(50)]
+    assert all(wait is not None and 2.0 <= wait <= 2.2 for wait in waits)
+    assert len(set(waits)) > 10
+    assert Retries(10, 60.0).plan(0, "item", 1, 0.0) == 0.0
+    assert Retries(2, 60.0).plan(0, "item", 3, 2.0) is None
+
+
 def test_no_delay() -> None:
     """Without a delay a retry is due at once."""
     retries = Retries(3, 0.0)
