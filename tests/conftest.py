@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,10 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+# NumPy comes with joblib into hundreds of processes. In each the threads of its BLAS would first spin for their share
+# of a CPU, a tenth of a second, before they sleep: now they sleep at once. Set before anything here imports NumPy.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -104,10 +104,6 @@ def test_filters_in_their_order() -> None:
 FROZEN = ("time.monotonic", "time.time", "time.perf_counter")
 
 
-def _same(item: int) -> int:
-    return item
-
-
 def stopped(how: str) -> AbstractContextManager[Any]:
     """Stop the clock as a unit test does."""
     if how == "freezegun":
@@ -138,7 +134,6 @@ def test_clock_that_stands_still(backend: str, how: str, tmp_path: Path) -> None
         threading.Event().wait(seconds)
 
     with stopped(how):
-        assert task(_same, backend=backend)(range(5)) == list(range(5))
         assert task(fail_once, backend=backend, item_retries=1)(iter(range(3))) == [0, 1, 2]
         limited = task(wait, backend=backend, item_timeout=0.2)
         if backend != "threading":  # whose limit is for Python code

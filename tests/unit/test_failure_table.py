@@ -128,7 +128,7 @@ def in_a_retry_wait(setting: Setting, number: int = signal.SIGINT) -> Any:
         until = time.monotonic() + 60
         while not notes(failed) and time.monotonic() < until:
             time.sleep(0.02)
-        time.sleep(1)
+        time.sleep(0.3)
         os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt, daemon=True).start()
@@ -234,7 +234,7 @@ def disk_full(setting: Setting) -> Any:
 
 
 def _slow(item: int) -> int:
-    time.sleep(0.4)
+    time.sleep(0.15)
     return item
 
 

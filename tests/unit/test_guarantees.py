@@ -75,7 +75,7 @@ class TestRetries:
                 raise LookupError
             return item
 
-        fanned = task(fail_first, backend=backend, n_jobs=n_jobs, item_retries=1, item_retry_delay=1.5)
+        fanned = task(fail_first, backend=backend, n_jobs=n_jobs, item_retries=1, item_retry_delay=0.8)
         assert fanned(range(30)) == list(range(30))
         assert notes(ran)[-1] == "0"
         assert len(notes(ran)) == 31
@@ -105,7 +105,7 @@ class TestRetries:
 
         def interrupt() -> None:
             if eventually(lambda: len(notes(failed)) == 2, 60):
-                time.sleep(1)
+                time.sleep(0.3)
                 os.kill(os.getpid(), signal.SIGINT)
 
         threading.Thread(target=interrupt, daemon=True).start()
@@ -134,10 +134,10 @@ class TestTimeLimit:
             return item
 
         with pytest.raises(ItemTimeoutError) as caught:
-            task(loop, backend=backend, item_timeout=1.5)(["a", "b", "slow", "c"])
+            task(loop, backend=backend, item_timeout=0.8)(["a", "b", "slow", "c"])
         error = caught.value
-        assert (error.index, error.item, error.seconds) == (2, "'slow'", 1.5)
-        assert str(error) == "Item 2 ('slow') took longer than its item_timeout of 1.5 s."
+        assert (error.index, error.item, error.seconds) == (2, "'slow'", 0.8)
+        assert str(error) == "Item 2 ('slow') took longer than its item_timeout of 0.8 s."
         assert "Raised by item 2 " in error.__notes__[0]
         assert len(notes(left)) == 1, "a finally block has run"
 
@@ -214,7 +214,7 @@ class TestTimeLimit:
                 time.sleep(0.01)
             return item
 
-        assert task(slow_at_first, backend=backend, item_timeout=2, item_retries=1)(range(4)) == [0, 1, 2, 3]
+        assert task(slow_at_first, backend=backend, item_timeout=1, item_retries=1)(range(4)) == [0, 1, 2, 3]
         assert notes(ran).count("1") == 2
 
     def test_threads_are_warned_of(self, log: pytest.LogCaptureFixture) -> None:

@@ -101,7 +101,7 @@ class TestMainThread:
     def test_later_outer_timer_still_rings(self) -> None:
         """An outer timer that is due after the limit rings at its own time, however many calls were ended before."""
         began = time.monotonic()
-        with outer_timer(3) as rang, pytest.raises(Outer):
+        with outer_timer(1.5) as rang, pytest.raises(Outer):
             for _ in range(5):
                 with suppress(ItemTimeoutError):
                     limited(time.sleep, 0.1)(LONG)
@@ -109,7 +109,7 @@ class TestMainThread:
             assert not rang
             time.sleep(LONG)
         assert len(rang) == 1
-        assert rang[0] - began >= 2.9
+        assert rang[0] - began >= 1.4
 
     def test_calls_that_end_at_the_limit(self) -> None:
         """Whatever the moment of the alarm, the call's value or the exception comes, and the outer timer goes on."""
@@ -181,7 +181,7 @@ class TestOtherThreads:
 
         def run() -> dict[str, int]:
             ends = {"value": 0, "timeout": 0}
-            for number in range(400):
+            for number in range(200):
                 try:
                     limited(spin, 0.005)(0.004 + number % 20 * 0.0001)
                     ends["value"] += 1
@@ -191,7 +191,7 @@ class TestOtherThreads:
                 spin(0.002)  # what came too late would be raised here
             return ends
 
-        assert sum(in_thread(run).values()) == 400
+        assert sum(in_thread(run).values()) == 200
 
     def test_many_threads(self) -> None:
         """Many threads have their own limits at once: all that are too long end, no other one does."""
@@ -227,6 +227,6 @@ class TestOtherThreads:
                 limited(spin, 0.1)(LONG)
             spin(LONG)
 
-        error = in_thread(lambda: limited(outer, 3.0)(0))
+        error = in_thread(lambda: limited(outer, 1.0)(0))
         assert isinstance(error, ItemTimeoutError)
-        assert error.seconds == 3.0
+        assert error.seconds == 1.0
