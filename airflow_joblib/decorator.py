@@ -79,6 +79,7 @@ def parallel_task(
     item_retry_on: type[Exception] | tuple[type[Exception], ...] = Exception,
     item_timeout: float | timedelta | None = None,
     max_failures: float = 0,
+    fail_fast: bool = True,
     checkpoint: bool | str | os.PathLike[str] = False,
     rate_limit: float | str | None = None,
     label: Callable[[Any], str] | None = None,
@@ -117,6 +118,8 @@ def parallel_task(function: Any = None, /, **options: Any) -> Any:
         item_timeout: Seconds, or a timedelta, that one try of one item may take. With threads it ends Python code only.
         max_failures: Items that may fail for good before the task fails: a count, or a fraction below 1. Their results
             are None. Default: the first failure ends the run.
+        fail_fast: Whether the run ends with the failure that is one too many. False: every item runs first, then the
+            task fails with a summary of all that failed. ``AirflowFailException`` ends the run in any case.
         checkpoint: True, or where: finished items are kept, and a retried or cleared task runs only the others.
         rate_limit: Items that may start in a span of time, over all workers of the run, each retry counted: a number a
             second, or a text such as ``"10/s"``, ``"100/min"``, ``"5000/h"``. Default: any number.

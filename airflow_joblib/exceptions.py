@@ -7,10 +7,11 @@ and survives pickling. An item's own exception is never wrapped in one of these:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
 __all__ = [
@@ -26,8 +27,9 @@ __all__ = [
     "WorkerLostError",
 ]
 
-#: Culprits that a message lists.
+#: Culprits that a message lists, and kinds of failures.
 _SHOWN = 20
+_KINDS = 5
 
 
 class ParallelTaskError(Exception):
@@ -200,17 +202,28 @@ class TooManyFailuresError(ParallelTaskError, RuntimeError):
         failed: Number of items that had failed when the run ended.
         total: Number of items; None where a lazy input was not drawn to its end.
         tolerated: Number of failures that were.
+        kinds: Name of each type of exception to how many items failed by it, the most frequent first, where every item
+            has run (``fail_fast=False``); empty where the failure that was one too many has ended the run.
     """
 
-    def __init__(self, failed: int, total: int | None, tolerated: int) -> None:
-        super().__init__(failed, total, tolerated)
+    def __init__(
+        self, failed: int, total: int | None, tolerated: int, kinds: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        super().__init__(failed, total, tolerated, dict(kinds))
         self.failed = failed
         self.total = total
         self.tolerated = tolerated
+        self.kinds = dict(kinds)
 
     def __str__(self) -> str:
         of = f"{self.failed:,}" if self.total is None else f"{self.failed:,} of {self.total:,}"
         return (
-            f"{of} items failed for good, and max_failures tolerates {self.tolerated:,}; the run was ended. The first "
-            "of them are above; in a task every one is in the XCom 'failures'."
+            f"{of} items failed for good{self._by_kind()}, and max_failures tolerates {self.tolerated:,}; "
+            f"{'all items have run' if self.kinds else 'the run was ended'}. The first of them are above; in a task "
+            "every one is in the XCom 'failures'."
         )
+
+    def _by_kind(self) -> str:
+        shown = [f"{number:,} by {kind}" for kind, number in list(self.kinds.items())[:_KINDS]]
+        more = sum(list(self.kinds.values())[_KINDS:])
+        return f" ({', '.join([*shown, f'{more:,} by others'] if more else shown)})" if shown else ""

@@ -24,7 +24,7 @@ def combinations(parallel: Any, line: int, positions: Positions) -> Iterator[tup
         line: Line in which its function begins.
         positions: The places in the file.
     """
-    for option, message in (*_limits(parallel), *_workers(parallel, line, positions)):
+    for option, message in (*_limits(parallel), *_retries(parallel), *_workers(parallel, line, positions)):
         place = positions.of_decorator(line, option)
         if place is not None:  # else it comes from elsewhere, as by override()
             yield place, message
@@ -53,6 +53,15 @@ def _limits(parallel: Any) -> Iterator[tuple[str, str]]:
                 f"item_timeout ({limit:g} s) is never reached: execution_timeout ends the whole task after "
                 f"{whole.total_seconds():g} s. Give an item less time than the task."
             ),
+        )
+
+
+def _retries(parallel: Any) -> Iterator[tuple[str, str]]:
+    options = parallel.options
+    if options.item_retry_on != (Exception,) and not options.item_retries:
+        yield (
+            "item_retry_on",
+            "item_retry_on has no effect with item_retries=0, which tries no item again. Set item_retries, or drop it.",
         )
 
 

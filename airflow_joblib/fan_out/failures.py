@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -123,14 +124,20 @@ class Failures:
         extra = {"item": failure.index} if failure.index >= 0 else {}
         log.error("%s: %s: %s: %s%s", self._name, *what, exc_info=error, extra=extra)
 
-    def check(self, total: int | None) -> None:
-        """Raise TooManyFailuresError if there are more than tolerated; *total* is None as long as it isn't known."""
+    def check(self, total: int | None, *, over: bool = False) -> None:
+        """Raise TooManyFailuresError if there are more than tolerated.
+
+        Args:
+            total: Number of items; None as long as it isn't known.
+            over: Whether every item has run, which the error then says, with a summary.
+        """
         if isinstance(self._most, float) and self._most and total is None:
             return
         tolerated = int(self._most * (total or 0) + 1e-9) if isinstance(self._most, float) else self._most
         if len(self.records) > tolerated:
             message = f"the first of {len(self.records):,} failures"
-            raise TooManyFailuresError(len(self.records), total, tolerated) from BaseExceptionGroup(
+            kinds = dict(Counter(record["error_type"] for record in self.records).most_common()) if over else {}
+            raise TooManyFailuresError(len(self.records), total, tolerated, kinds) from BaseExceptionGroup(
                 message, self._first
             )
 

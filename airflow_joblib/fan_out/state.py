@@ -59,7 +59,8 @@ class RunState:
         self._limit = options.item_timeout or 0.0
         self.rate_limit = options.rate_limit
         self._overdue: Verdict = "retry" if issubclass(ItemTimeoutError, options.item_retry_on) else "fail"
-        self._tolerant = bool(options.max_failures)
+        self._fail_fast = options.fail_fast
+        self._tolerant = bool(options.max_failures) or not options.fail_fast
         self._tries: dict[int, int] = {}
         self._kills: dict[int, int] = {}
         self._skip: ItemError | None = None
@@ -181,6 +182,8 @@ class RunState:
         if not self._tolerant:
             raise self.failures.raised(failure, item, started, worker)
         self.failures.add(failure, item, started, worker)
+        if not self._fail_fast:
+            return
         try:
             self.failures.check(self.total)
         except TooManyFailuresError:
@@ -276,7 +279,7 @@ class RunState:
             Exception: The AirflowSkipException of the first item that was skipped, where all were.
         """
         self._publish()
-        self.failures.check(len(self.results))
+        self.failures.check(len(self.results), over=not self._fail_fast)
         if self._skip is not None and self.skipped == len(self.results):
             self.checkpoint.clear()
             raise self.failures.explained(self._skip, self._skipped_item, self._tries.get(self._skip.index, 0) + 1, 0)

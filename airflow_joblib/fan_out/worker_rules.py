@@ -43,7 +43,7 @@ def rules_for(options: Options, *, asynchronous: bool = False) -> Rules:
 
     A chunk whose size the user set is run to its end, unless there is a checkpoint, or a rate, which may take long.
     """
-    strict = not options.max_failures and not options.item_retries
+    strict = options.fail_fast and not options.max_failures and not options.item_retries
     if options.checkpoint is not False:
         seconds = _CHECKPOINT_SLICE
     else:

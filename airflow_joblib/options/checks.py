@@ -25,6 +25,7 @@ __all__ = [
     "check_label",
     "check_max_failures",
     "check_n_jobs",
+    "check_switch",
     "exception_types",
     "items_a_second",
     "mapping",
@@ -195,6 +196,13 @@ def check_max_failures(value: object) -> None:
     fraction = isinstance(value, float) and 0 <= value < 1
     if not fraction and not (_is_count(value) and value >= 0):  # type: ignore[operator]
         msg = f"max_failures must be a count of at least 0, or a fraction of at least 0 and below 1, not {value!r}."
+        raise InvalidOptionError(msg)
+
+
+def check_switch(name: str, value: object) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        msg = f"{name} must be True or False, not {value!r}."
         raise InvalidOptionError(msg)
 
 

@@ -22,6 +22,7 @@ from airflow_joblib.options.checks import (
     check_label,
     check_max_failures,
     check_n_jobs,
+    check_switch,
     exception_types,
     items_a_second,
     mapping,
@@ -122,6 +123,7 @@ class Options:
         item_retry_on: Types of exceptions that are worth another try.
         item_timeout: Seconds that one try of one item may take, or None.
         max_failures: Items that may fail for good: a count, or a fraction below 1.
+        fail_fast: Whether the failure that is one too many ends the run; else every item runs first.
         checkpoint: Whether, or where, finished items are kept for another try.
         rate_limit: Items that may start in a second, over all workers; None for any number.
         label: Returns a short text that names an item; None for the item's repr.
@@ -139,6 +141,7 @@ class Options:
     item_retry_on: tuple[type[Exception], ...] = (Exception,)
     item_timeout: float | None = None
     max_failures: float = 0
+    fail_fast: bool = True
     checkpoint: bool | str = False
     rate_limit: float | None = None
     label: Callable[[Any], str] | None = None
@@ -164,6 +167,7 @@ class Options:
         if self.item_timeout is not None:
             self._set(item_timeout=seconds("item_timeout", self.item_timeout))
         check_max_failures(self.max_failures)
+        check_switch("fail_fast", self.fail_fast)
         check_checkpoint(self.checkpoint)
         if self.rate_limit is not None:
             self._set(rate_limit=items_a_second(self.rate_limit))

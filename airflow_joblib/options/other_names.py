@@ -14,6 +14,9 @@ _NOT_WORTH = "Use item_retry_on for what is worth another try of an item, or rai
 _SET_UP = "Use per_worker, which opens a resource once in each worker and closes it."
 _OF_JOBLIB = "Give it to joblib: backend_options={{{name!r}: ...}}."
 _BACKEND = 'Use backend: "loky" for processes, "threading" for threads.'
+_FAIL_FAST = (
+    "Use max_failures for how many items may fail, and fail_fast=False for a task that fails when all items have run."
+)
 _SHOWN = "It isn't needed: progress is shown in the log, in a terminal and in a notebook."
 _ORDERED = "It isn't needed: the results are a list in the order of the items."
 _BY_NEED = "It isn't needed: items are drawn and sent as workers become free."
@@ -37,6 +40,9 @@ _TABLE = {
     _SET_UP: "initializer initargs worker_init setup worker_setup",
     _OF_JOBLIB: "mmap_mode max_nbytes temp_folder inner_max_num_threads",
     _BACKEND: "prefer require use_threads use_dill start_method mp_context executor_class",
+    _FAIL_FAST: """
+        fail_on_first stop_on_error stop_on_failure stop_on_first_failure raise_on_error ignore_errors continue_on_error
+        continue_on_failure keep_going return_exceptions raise_exceptions on_error allow_failures error_score""",
     _SHOWN: "verbose verbosity progress progress_bar progressbar show_progress desc",
     _ORDERED: "return_as ordered preserve_order return_generator",
     _BY_NEED: "pre_dispatch prefetch buffersize n_jobs_ahead max_tasks_per_child maxtasksperchild",

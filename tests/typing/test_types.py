@@ -78,6 +78,7 @@ def spread(record_id: int, value: str, unit: str = "mm") -> bytes:
     item_retry_on=(OSError, LookupError),
     item_timeout=None,
     max_failures=0,
+    fail_fast=False,
     checkpoint=False,
     rate_limit="100/min",
     label=str,

@@ -39,6 +39,7 @@ def test_bases(name: str, builtin: type[Exception]) -> None:
         exceptions.ItemTimeoutError(2.5, 17, "'a'"),
         exceptions.WorkerLostError("what, why", 3, -9),
         exceptions.TooManyFailuresError(3, 10, 2),
+        exceptions.TooManyFailuresError(3, 10, 2, {"ValueError": 2, "app.Busy": 1}),
         exceptions.FailItem("why"),
         exceptions.FailItem(),
         exceptions.RetryItem("why", after=30),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import traceback
@@ -124,6 +125,43 @@ class TestTolerance:
         assert len(published[-1]) == caught.value.failed
         if backend in PROCESSES:
             assert "in fail" in "".join(traceback.format_exception(group.exceptions[0]))
+
+    @local
+    @pytest.mark.parametrize("most", [0, 3, 0.04])
+    def test_fail_fast(self, backend: str, most: float, tmp_path: Path, published: list[Any]) -> None:
+        """With ``fail_fast=False`` every item runs, retries too; then the task fails with a summary of all failures."""
+        ran = tmp_path / "ran"
+
+        def fail_tens(item: int) -> int:
+            note(ran, item)
+            if item % 10 == 0:
+                raise (LookupError if item else CannotTravel)(f"no {item}")
+            return item
+
+        work = task(fail_tens, backend=backend, max_failures=most, fail_fast=False, item_retries=1)
+        with pytest.raises(TooManyFailuresError) as caught:
+            work(iter(range(100)) if most == 3 else range(100))
+        assert len(notes(ran)) == 110
+        assert (caught.value.failed, caught.value.total) == (10, 100)
+        assert list(caught.value.kinds.values()) == [9, 1]
+        assert str(caught.value).startswith("10 of 100 items failed for good (9 by LookupError, 1 by ")
+        assert "all items have run" in str(caught.value)
+        assert [record["index"] for record in published[-1]] == list(range(0, 100, 10))
+        assert isinstance(caught.value.__cause__, ExceptionGroup)
+        assert work.override(max_failures=10)(range(100))[9:12] == [9, None, 11]
+
+    @processes
+    def test_fail_fast_and_dead_workers(self, backend: str, tmp_path: Path) -> None:
+        """An item that ends its workers is one of the failures; the others run."""
+
+        def die(item: int) -> None:
+            if item == 3:
+                os._exit(1)
+            note(tmp_path / "ran", item)
+
+        with pytest.raises(TooManyFailuresError, match=r"1 of 10 items failed .*WorkerLostError"):
+            task(die, backend=backend, fail_fast=False)(range(10))
+        assert {*notes(tmp_path / "ran")} == {str(item) for item in range(10) if item != 3}
 
     @processes
     def test_running_items_are_stopped(self, backend: str, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ VALID: list[dict[str, Any]] = [
     {"max_failures": 0},
     {"max_failures": 0.0},
     {"checkpoint": False},
+    {"fail_fast": False},
     {"rate_limit": None},
     {"rate_limit": 10},
     {"rate_limit": "100/min"},
@@ -134,6 +135,8 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"max_failures": -1}, r"max_failures must be a count of at least 0, or a fraction"),
     ({"max_failures": 1.0}, r"max_failures must be a count"),
     ({"max_failures": True}, r"max_failures must be a count"),
+    ({"fail_fast": 0}, r"fail_fast must be True or False, not 0"),
+    ({"stop_on_error": True}, r"Use max_failures .* fail_fast=False"),
     ({"checkpoint": 3}, r"checkpoint must be True, False or a path, not 3"),
     *(
         ({"rate_limit": value}, r'rate_limit must be a number of items a second, or a text such as "10/s"')
