@@ -84,6 +84,8 @@ PARTS: Mapping[str, Sequence[str]] = {
     "demo": ("-m", "tests.harness.demo"),
     "integration": (*_AIRFLOW_TESTS, "tests/integration"),
 }
+#: Those that take a tool which no extra of Python brings, Chromium: only by name.
+BY_NAME: Mapping[str, Sequence[str]] = {"ui": (*_PYTEST, "-m", "not nightly", "--no-skips", "tests/ui")}
 #: The unit tests of what differs between versions of Python, joblib, cloudpickle, NumPy and psutil.
 _VERSIONED = (
     *("pickling", "pools", "system", "wire", "worker", "fan_out/test_input_checks.py", "taskflow/test_termination.py"),
@@ -102,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; the exit code."""
     options = _parser().parse_args(arguments)
     chosen = options.only or (CORNERS if options.quick else [environment.name for environment in ENVIRONMENTS])
-    parts = {name: part for name, part in (QUICK_PARTS if options.quick else PARTS).items() if name in options.parts}
+    known = {**(QUICK_PARTS if options.quick else PARTS), **BY_NAME}
+    parts = {name: part for name, part in known.items() if name in options.parts}
     results = [Result(environment, parts) for environment in ENVIRONMENTS if environment.name in chosen]
     for result in results:
         result.fill()
@@ -116,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="matrix", description=__doc__.split("\n\n", maxsplit=1)[0])
     names = [environment.name for environment in ENVIRONMENTS]
     parser.add_argument("--only", nargs="+", choices=names, help="these environments alone")
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS), help="these tests alone")
+    parser.add_argument("--parts", nargs="+", choices=[*PARTS, *BY_NAME], default=list(PARTS), help="these tests alone")
     parser.add_argument("--quick", action="store_true", help=f"few tests, on {' and '.join(CORNERS)} unless --only")
     return parser
 
@@ -160,7 +163,7 @@ class Result:
     def _installation(self, interpreter: str) -> list[list[str]]:
         """Return the commands that make the environment."""
         uv = str(Path(sys.executable).with_name("uv"))
-        wanted = [self.environment.airflow, *self.environment.options, "--editable", ".[test]"]
+        wanted = [self.environment.airflow, *self.environment.options, "--editable", ".[test,ui]"]
         return [
             [uv, "venv", "--quiet", "--python", interpreter, str(self._folder / "venv")],
             [uv, "pip", "install", "--quiet", "--python", str(self._python), *wanted],

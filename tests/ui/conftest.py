@@ -11,7 +11,7 @@ import pytest
 
 from tests.harness import AirflowInstance
 from tests.harness.demo import SHOWN
-from tests.ui.browser import Tabs
+from tests.ui.browser import Tabs, sign_in
 from tests.ui.runs import Runs
 
 if TYPE_CHECKING:
@@ -67,11 +67,18 @@ def runs(airflow: AirflowInstance, tmp_path_factory: pytest.TempPathFactory) -> 
     started.end()
 
 
+@pytest.fixture(scope="session")
+def user(airflow: AirflowInstance, chromium: Any) -> Any:
+    """Sign in once."""
+    return sign_in(chromium, airflow.url)
+
+
 @pytest.fixture
-def tabs(airflow: AirflowInstance, chromium: Any) -> Iterator[Tabs]:
-    """Open pages, which must have no error in their console."""
+def tabs(airflow: AirflowInstance, chromium: Any, user: Any) -> Iterator[Tabs]:
+    """Open pages, which must have no error in their console, and ask nobody but the server."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    opened = Tabs(chromium, airflow.url, PICTURES)
+    opened = Tabs(chromium, airflow.url, user, PICTURES)
     yield opened
     opened.close()
     assert opened.errors == []
+    assert opened.origins <= {airflow.url.removesuffix("/team")}

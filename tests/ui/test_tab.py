@@ -90,13 +90,17 @@ def test_a_run_that_failed(runs: Runs, tabs: Tabs) -> None:
     wait_for(page, "60 of 60")
 
 
-def test_a_real_fan_out(runs: Runs, tabs: Tabs) -> None:
-    """What a parallel task has recorded by itself is shown: its items, those that failed, and its four workers."""
+def test_a_real_fan_out(airflow: AirflowInstance, runs: Runs, tabs: Tabs) -> None:
+    """What a parallel task has recorded by itself is shown: its items, those that failed, and its four workers.
+
+    The page asks Airflow's server for all of it, and nobody else for anything, as in all tests here.
+    """
     page = tabs.open("real", runs.over("real"))
     assert "400 of 400" in text(page)
     assert page.locator(".aj-lane").count() == 4
     assert page.locator(".aj-failures tbody tr").count() > 0
     tabs.picture(page, "real")
+    assert [f"{origin}/team" for origin in tabs.origins] == [airflow.url]
 
 
 def test_earlier_runs(airflow: AirflowInstance, runs: Runs, tabs: Tabs) -> None:
