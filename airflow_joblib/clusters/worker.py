@@ -136,7 +136,7 @@ class _Lane:
     def close(self, *, failed: bool) -> str:
         """Interrupt the item, leave the resources in the thread that entered them, and end the thread."""
         patience = GRACE if failed or self._busy else LEAVING
-        if self._busy:
+        if self._busy and not self._worker.interrupt():
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._ident), ctypes.py_object(RunOverError))
         try:
             self._thread.submit(self._leave).result(patience)

@@ -34,11 +34,11 @@ class AsyncItems:
     """Runs items on the event loop that is running.
 
     Args:
-        function: The asynchronous function of one item.
         concurrency: How many run at a time, at most.
         stepping: What shows which item runs.
         ended: Takes the position, the result and the seconds of an item.
         failed: Takes the exception, the position and the seconds of one that raised; returns whether others may start.
+        idled: Called when no item runs any more.
         gate: Where each item waits for its start, one by one; None where it may start at any time.
 
     Attributes:
@@ -47,19 +47,19 @@ class AsyncItems:
 
     def __init__(  # noqa: PLR0913 - what a loop needs
         self,
-        function: Callable[[Any], Any],
         concurrency: int,
         stepping: Stepping,
         ended: Callable[[int, Any, float], object],
         failed: Callable[[BaseException, int, float], bool],
+        idled: Callable[[], object],
         *,
         gate: RateGate | None = None,
     ) -> None:
-        self._function = function
         self._concurrency = concurrency
         self._stepping = stepping
         self._ended = ended
         self._failed = failed
+        self._idled = idled
         self._gate = gate
         self._context = contextvars.copy_context()
         self._todo: deque[tuple[int, Any]] = deque()
@@ -93,19 +93,12 @@ class AsyncItems:
         """Whether an item runs, or is to run."""
         return len(self._idle) < len(self._runners) or bool(self._todo)
 
-    @property
-    def last(self) -> bool:
-        """Whether nothing runs beside the item that calls this, and nothing is to run."""
-        return len(self._idle) + 1 >= len(self._runners) and not self._todo
-
-    def hold(self, *, on: bool) -> bool:
-        """Start no further item, or with *on* False go on; returns whether items wait for that."""
-        if self._cancelled:
-            return False
-        released, self.halted = self.halted and not on, on
-        while released and self._idle:
-            self._wake(self._idle.popleft())
-        return on and bool(self._todo)
+    def hold(self, *, on: bool) -> None:
+        """Start no further item, or with *on* False go on."""
+        if not self._cancelled:
+            released, self.halted = self.halted and not on, on
+            while released and self._idle:
+                self._wake(self._idle.popleft())
 
     async def wait(self) -> None:
         """Wait until every item has ended, or none may start and those that run have ended."""
@@ -141,22 +134,28 @@ class AsyncItems:
     def _look(self) -> None:
         if not self.busy:
             self._empty.set()
+            self._idled()
 
-    async def _run(self) -> None:
+    def _wanted(self) -> bool:
+        return bool(self._todo) and not self.halted
+
+    async def _run(self) -> None:  # noqa: C901 - the loop that each item's cost depends on
         """Run one item after another, as long as there are any."""
         clock, todo, place = for_loops(), self._todo, _Place(self._stepping.timeout)
-        context, stepping, ended, gate = self._context, self._stepping, self._ended, self._gate
+        limited, cancelling = place.limited, place.task.cancelling
+        copy, stepping, ended, gate = self._context.copy, self._stepping, self._ended, self._gate
         while not self._cancelled:
             if self.halted or not todo:
-                await self._next(place)
+                await self._next()
                 continue
-            if gate is not None and not await self._started(gate, place):
+            if gate is not None and not await gate.enter(self._wanted):
                 continue
             index, item = todo.popleft()
             began = clock()
-            place.begin(began)
+            if limited:
+                place.begin()
             try:
-                value = await Steps(self._function(item), index, context.copy(), stepping)
+                value = await Steps(item, index, copy(), stepping)
             except BaseException as error:  # noqa: BLE001 - whatever an item raises is its own
                 place.end()
                 if self._cancelled and isinstance(error, asyncio.CancelledError | SystemExit):
@@ -164,32 +163,21 @@ class AsyncItems:
                 if not self._failed(place.reason(error), index, clock() - began):
                     self._cancel_all_but(place.task)  # this one's failure has ended the run
             else:
-                place.end()
+                if limited:
+                    place.end()
                 ended(index, value, clock() - began)
             if gate is not None:
                 gate.leave()
-            if place.task.cancelling() and not self._cancelled:
+            if cancelling() and not self._cancelled:
                 await place.settle()
 
-    async def _started(self, gate: RateGate, place: _Place) -> bool:
-        """Wait until the next item may start; return whether there is one by then."""
-        try:
-            return await gate.enter(lambda: bool(self._todo) and not self.halted)
-        except asyncio.CancelledError:
-            if not self._cancelled:
-                await place.settle()
-            return False
-
-    async def _next(self, place: _Place) -> None:
+    async def _next(self) -> None:
         """Wait for more items."""
         waiting = asyncio.get_running_loop().create_future()
         self._idle.append(waiting)
         self._look()
         try:
             await waiting
-        except asyncio.CancelledError:
-            if not self._cancelled:
-                await place.settle()
         finally:
             if waiting in self._idle:
                 self._idle.remove(waiting)
@@ -200,6 +188,7 @@ class _Place:
 
     Attributes:
         task: The runner.
+        limited: Whether there is a limit.
     """
 
     def __init__(self, limit: float | None) -> None:
@@ -207,14 +196,14 @@ class _Place:
         assert task is not None  # noqa: S101 - a runner makes it
         self.task: asyncio.Task[None] = task
         self._limit = limit
+        self.limited = limit is not None
         self._timer: asyncio.TimerHandle | None = None
         self._late = False
 
-    def begin(self, now: float) -> None:  # noqa: ARG002
+    def begin(self) -> None:
         """Begin with an item."""
-        if self._limit is not None:
-            self._late = False
-            self._timer = asyncio.get_running_loop().call_later(self._limit, self._cancel)
+        self._late = False
+        self._timer = asyncio.get_running_loop().call_later(self._limit or 0.0, self._cancel)
 
     def _cancel(self) -> None:
         """Cancel the item, and once more if it goes on in spite of that."""

@@ -39,8 +39,6 @@ __all__ = ["AsyncWorker", "Feed"]
 
 #: Seconds between two looks around, and two reports: what has ended is reported together.
 _LOOK = 0.01
-#: Items of a report, at most.
-_MOST = 256
 
 
 class Feed(Protocol):
@@ -145,46 +143,42 @@ class AsyncWorker(Worker):
         if not running.busy and not self._collector.indices:
             self._collector.begin()  # what was waited for items is nobody's time
         running.add(indices, items)
-
-    def _ended(self, index: int, value: Any, seconds: float) -> None:
-        self._collector.report.values.append(value)
-        self._collector.note(index, seconds)
-        self._report_soon()
+        if self._timer is None:
+            self._tick()
 
     def _item_failed(self, error: BaseException, index: int, seconds: float) -> bool:
-        goes_on = self._failed(self._collector.report, error, index, seconds)
-        self._collector.note(index, seconds)
-        self._report_soon(now=not goes_on)
+        collector = self._collector
+        goes_on = self._failed(collector.report, error, index, seconds)
+        collector.indices.append(index)
+        collector.seconds.append(seconds)
+        if not goes_on:
+            self._report()
         return goes_on
 
     def _verdict(self, error: BaseException) -> Verdict:
         """Return what an exception means, of which a cancellation is the item's own: the run's is no failure."""
         return "retry" if isinstance(error, asyncio.CancelledError) else super()._verdict(error)
 
-    def _report_soon(self, *, now: bool = False) -> None:
-        if self._feed is None:
-            return
-        if now or len(self._collector.indices) >= _MOST or (self._items is not None and self._items.last):
-            self._report()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_LOOK, self._report)
+    def _tick(self) -> None:
+        """Report now and then as long as anything runs."""
+        self._report()
+        items = self._items
+        if items is not None:
+            items.hold(on=self._halted())
+            self._timer = asyncio.get_running_loop().call_later(_LOOK, self._tick) if items.busy else None
 
     def _report(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self._feed is not None and self._collector.indices:
             self._feed.send(*self._collector.take())
-        if self._items is not None and self._items.hold(on=self._halted()):
-            self._timer = asyncio.get_running_loop().call_later(_LOOK, self._report)
 
-    def interrupt(self) -> None:
-        """End :meth:`serve` from a signal's handler or another thread: the run is over, and :meth:`close` follows."""
+    def interrupt(self) -> bool:
+        """End what runs, from a signal's handler or another thread: the run is over, and :meth:`close` follows."""
         self._interrupted = True
         runner, main = self._runner, self._main
         if runner is not None and main is not None:
             with suppress(RuntimeError):  # the loop is closed
                 runner.get_loop().call_soon_threadsafe(main.cancel)
+        return True
 
     # Resources
 
@@ -200,10 +194,10 @@ class AsyncWorker(Worker):
                     break
             else:
                 function = put_around(self._call.of_item(entered))
-                stepping = Stepping(function_name(self._call.function), self._row, self._rules.timeout)
-                self._items = AsyncItems(
-                    function, self._rules.concurrency, stepping, self._ended, self._item_failed, gate=self._gate
-                )
+                name, limit = function_name(self._call.function), self._rules.timeout
+                stepping = Stepping(function, name, self._row, limit)
+                most, failed, idle = self._rules.concurrency, self._item_failed, self._report
+                self._items = AsyncItems(most, stepping, self._collector.add, failed, idle, gate=self._gate)
         if self._refused is not None:
             self._collector.report.failures.append(self._refused)
         return self._items

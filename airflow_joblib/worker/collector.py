@@ -25,6 +25,7 @@ class Collector:
 
     Attributes:
         indices: Positions in the input of the items that have ended, in the order of the report's values.
+        seconds: How long each took.
         report: What has become of them.
     """
 
@@ -35,19 +36,15 @@ class Collector:
     def begin(self) -> None:
         """Begin a report."""
         self.indices: list[int] = []
+        self.seconds: list[float] = []
         self.report = Report(-1, os.getpid(), began=clock.now(), thread=threading.get_ident())
         self._cpu = time.thread_time()
-        self._seconds = 0.0
 
-    def note(self, index: int, seconds: float) -> None:
-        """Take note of an item that has ended: its value is in the report."""
-        report = self.report
+    def add(self, index: int, value: object, seconds: float) -> None:
+        """Enter an item that has ended well."""
         self.indices.append(index)
-        self._seconds += seconds
-        if seconds > report.slowest_seconds:
-            report.slowest_seconds, report.slowest = seconds, index
-        if seconds > QUICK:
-            report.slow.append((seconds, index))
+        self.report.values.append(value)
+        self.seconds.append(seconds)
 
     def take(self) -> tuple[list[int], Report]:
         """Return the positions and the report of what has ended, and begin the next one.
@@ -60,7 +57,10 @@ class Collector:
             report.rate_waited = self._gate.take_waited()
         report.seconds = max(0.0, clock.now() - report.began - report.rate_waited)
         report.cpu = time.thread_time() - self._cpu
-        report.waited = max(0.0, self._seconds - report.cpu)
-        report.durations, report.slow = counted(report.slow, len(report.values))
+        report.waited = max(0.0, sum(self.seconds) - report.cpu)
+        if indices:
+            report.slowest_seconds, report.slowest = max(zip(self.seconds, indices, strict=True))
+        slow = [(each, index) for each, index in zip(self.seconds, indices, strict=True) if each > QUICK]
+        report.durations, report.slow = counted(slow, len(report.values))
         self.begin()
         return indices, report

@@ -81,7 +81,7 @@ class _State:
         self.running = False
         self.closing = False
         self.asked_to_leave = False
-        self.interrupt: Callable[[], None] | None = None
+        self.interrupt: Callable[[], object] | None = None
 
     def begin(self, payload: Payload) -> None:
         """Make this process a worker of a run."""

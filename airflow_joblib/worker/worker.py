@@ -256,6 +256,10 @@ class Worker:
             report.failures.append(self._refused)
         return self._refused is None
 
+    def interrupt(self) -> bool:
+        """Have what runs end by itself, from another thread, and return whether it can: a plain function's can't."""
+        return False
+
     def close(self) -> None:
         """Leave the resources, in the thread that entered them, and without an exception after a failed item too.
 
