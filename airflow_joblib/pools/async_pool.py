@@ -51,8 +51,8 @@ class Lane:
         self.outstanding: dict[int, Any] = {}
         self.rate = 0.0
 
-    def send(self, chunk: ItemChunk) -> None:
-        """Hand a chunk over."""
+    def send(self, chunk: ItemChunk, *, alone: bool) -> None:
+        """Hand a chunk over, whose one item is to have a report of its own if *alone* is true."""
         raise NotImplementedError
 
     def load(self, data: Any, chunk: ItemChunk) -> Report:
@@ -103,6 +103,7 @@ class AsyncPool:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._lanes: list[Lane] = []
         self._waiting: deque[ItemChunk] = deque()
+        self._alone: set[int] = set()
         self._left = 0
         self._looked = clock.now()
 
@@ -137,7 +138,7 @@ class AsyncPool:
                 return
             chunk = self._waiting.popleft()
             lane.outstanding.update(zip(chunk.indices, chunk.items, strict=True))
-            lane.send(chunk)
+            lane.send(chunk, alone=chunk.indices[0] in self._alone)
 
     def _room(self, lane: Lane) -> int:
         room = self._concurrency + ahead(self._concurrency, lane.rate)
@@ -188,6 +189,8 @@ class AsyncPool:
         chunk = ItemChunk(indices, [lane.outstanding.pop(index) for index in indices], self._packer)
         report = lane.load(event.data, chunk)
         self._left -= len(indices)
+        if report.unreadable:  # they come again one by one, and so must their reports
+            self._alone.update(indices)
         if report.seconds > 0:
             lane.rate = len(indices) / report.seconds
         self._distribute()

@@ -175,10 +175,10 @@ class _Process(Lane):
         self._sender = threading.Thread(target=self._send_all, name="airflow-joblib items", daemon=True)
         self._sender.start()
 
-    def send(self, chunk: ItemChunk) -> None:
+    def send(self, chunk: ItemChunk, *, alone: bool) -> None:
         """Hand a chunk over; items that the process has inherited by their positions alone."""
         data = None if chunk.indices[-1] < self._inherited else chunk.data
-        self._messages.put((chunk.indices, data))
+        self._messages.put((chunk.indices, data, alone))
 
     def end(self) -> None:
         """Let it know that nothing more comes."""

@@ -14,7 +14,7 @@ from airflow_joblib.pools.async_pool import AsyncPool, Ended, Joined, Lane, Repo
 from airflow_joblib.system import clock
 from airflow_joblib.system.thread_context import CallerContext
 from airflow_joblib.system.time_limits import GRACE
-from airflow_joblib.worker.async_worker import AsyncWorker
+from airflow_joblib.worker.async_worker import AsyncWorker, Given
 from airflow_joblib.worker.rate_limit import OwnCell, rate_limit
 from airflow_joblib.worker.worker import close_after_failure, mark_thread
 
@@ -113,9 +113,9 @@ class _Thread(Lane):
         self._failed = True
         self._worker.interrupt()
 
-    def send(self, chunk: ItemChunk) -> None:
+    def send(self, chunk: ItemChunk, *, alone: bool) -> None:  # noqa: ARG002 - every report can be loaded
         """Hand a chunk over."""
-        self._feed.put((chunk.indices, lambda: chunk.items))
+        self._feed.put(Given(chunk.indices, lambda: chunk.items))
 
     def end(self) -> None:
         """Let it know that nothing more comes."""

@@ -23,11 +23,12 @@ from airflow_joblib.system.shared_memory import Place
 from airflow_joblib.wire.chunk import load_items
 from airflow_joblib.wire.records import ItemError, Report
 from airflow_joblib.worker import process
+from airflow_joblib.worker.async_worker import Given
 from airflow_joblib.worker.reports import pack
 from airflow_joblib.worker.worker import from_user
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from airflow_joblib.worker.async_worker import AsyncWorker
 
@@ -72,7 +73,7 @@ class _Feed:
         self._line = line
         self._slot = process.own().slot
 
-    async def receive(self) -> tuple[Sequence[int], Callable[[], Sequence[Any]]] | None:
+    async def receive(self) -> Given | None:
         """Wait for a chunk."""
         loop = asyncio.get_running_loop()
         while not self._line.poll(0):
@@ -88,8 +89,8 @@ class _Feed:
             return None
         if message is None:
             return None
-        indices, data = message
-        return indices, functools.partial(self._load, indices, data)
+        indices, data, alone = message
+        return Given(indices, functools.partial(self._load, indices, data), alone)
 
     def _load(self, indices: Sequence[int], data: bytes | None) -> Sequence[Any]:
         with self._slot.with_chunk(indices[0]):

@@ -13,10 +13,11 @@ connection to the run, :meth:`AsyncWorker.serve` takes further items as others e
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from airflow_joblib.system import clock
 from airflow_joblib.system.time_limits import GRACE
@@ -35,17 +36,31 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.records import Verdict
 
-__all__ = ["AsyncWorker", "Feed"]
+__all__ = ["AsyncWorker", "Feed", "Given"]
 
 #: Seconds between two looks around, and two reports: what has ended is reported together.
 _LOOK = 0.01
 
 
+class Given(NamedTuple):
+    """Items that a worker is given.
+
+    Attributes:
+        indices: Their positions in the input.
+        load: Loads them.
+        alone: Whether the one item is to have a report of its own.
+    """
+
+    indices: Sequence[int]
+    load: Callable[[], Sequence[Any]]
+    alone: bool = False
+
+
 class Feed(Protocol):
     """Where a worker's items come from, and its reports go to."""
 
-    async def receive(self) -> tuple[Sequence[int], Callable[[], Sequence[Any]]] | None:
-        """Wait for a chunk: positions, and what loads the items; None where there is none any more."""
+    async def receive(self) -> Given | None:
+        """Wait for items; None where none come any more."""
         ...
 
     def send(self, indices: Sequence[int], report: Report) -> None:
@@ -61,7 +76,9 @@ class AsyncWorker(Worker):
         self._gate = None if self._rate is None else RateGate(self._rate)
         self._collector = Collector(self._gate)
         self._exit = AsyncExitStack()
+        self._stepping: Stepping | None = None
         self._items: AsyncItems | None = None
+        self._alone: list[AsyncItems] = []
         self._runner: asyncio.Runner | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._feed: Feed | None = None
@@ -125,20 +142,25 @@ class AsyncWorker(Worker):
     async def _serve(self, feed: Feed) -> None:
         self._feed, self._main = feed, asyncio.current_task()
         while (chunk := await feed.receive()) is not None:
-            await self._start(feed, *chunk)
-        if self._items is not None:
-            await self._items.wait()
+            await self._start(feed, chunk)
+        for items in (self._items, *self._alone):
+            if items is not None:
+                await items.wait()
         self._report()
 
-    async def _start(self, feed: Feed, indices: Sequence[int], load: Callable[[], Sequence[Any]]) -> None:
+    async def _start(self, feed: Feed, given: Given) -> None:
+        indices = given.indices
         running = await self._entered()
         if running is None:
             feed.send([], self._collector.take()[1])
             return
         try:
-            items = load()
+            items = given.load()
         except Exception as error:  # noqa: BLE001 - loading runs code of the user
             feed.send(indices, unread(Report(indices[0], os.getpid()), error, len(indices), self))
+            return
+        if given.alone:
+            self._add_alone(feed, indices, items)
             return
         if not running.busy and not self._collector.indices:
             self._collector.begin()  # what was waited for items is nobody's time
@@ -146,8 +168,19 @@ class AsyncWorker(Worker):
         if self._timer is None:
             self._tick()
 
-    def _item_failed(self, error: BaseException, index: int, seconds: float) -> bool:
-        collector = self._collector
+    def _add_alone(self, feed: Feed, indices: Sequence[int], items: Sequence[Any]) -> None:
+        """Run one item beside the others, since the task can't load its report together with theirs."""
+        collector = Collector(self._gate)
+        running = self._make_items(collector, lambda: feed.send(*collector.take()))
+        self._alone.append(running)
+        running.add(indices, items)
+
+    def _make_items(self, collector: Collector, idled: Callable[[], object]) -> AsyncItems:
+        assert self._stepping is not None  # noqa: S101 - the resources were entered
+        failed = functools.partial(self._item_failed, collector)
+        return AsyncItems(self._rules.concurrency, self._stepping, collector.add, failed, idled, gate=self._gate)
+
+    def _item_failed(self, collector: Collector, error: BaseException, index: int, seconds: float) -> bool:
         goes_on = self._failed(collector.report, error, index, seconds)
         collector.indices.append(index)
         collector.seconds.append(seconds)
@@ -195,9 +228,8 @@ class AsyncWorker(Worker):
             else:
                 function = put_around(self._call.of_item(entered))
                 name, limit = function_name(self._call.function), self._rules.timeout
-                stepping = Stepping(function, name, self._row, limit)
-                most, failed, idle = self._rules.concurrency, self._item_failed, self._report
-                self._items = AsyncItems(most, stepping, self._collector.add, failed, idle, gate=self._gate)
+                self._stepping = Stepping(function, name, self._row, limit)
+                self._items = self._make_items(self._collector, self._report)
         if self._refused is not None:
             self._collector.report.failures.append(self._refused)
         return self._items
@@ -218,17 +250,19 @@ class AsyncWorker(Worker):
         self._row[RESOURCES] = Held.LEAVING
         try:
             self._on_loop(self._leave())
-            runner, self._runner = self._runner, None
-            if runner is not None:
-                runner.close()
         except BaseException:
             self._row[RESOURCES] = Held.FAILED
             raise
+        finally:
+            runner, self._runner = self._runner, None
+            if runner is not None:
+                runner.close()
 
     async def _leave(self) -> None:
-        if self._items is not None:
-            await self._items.close(GRACE)
-            self._items = None
+        for items in (self._items, *self._alone):
+            if items is not None:
+                await items.close(GRACE)
+        self._items = None
         await self._exit.aclose()
 
 

@@ -49,7 +49,7 @@ class Ending(NamedTuple):
     log: str = ""
     reported: bool = True
     noticed: bool = False
-    backends: tuple[str, ...] = (*PROCESSES, "early")
+    backends: tuple[str, ...] = (*PROCESSES, "early", "async")
 
 
 def mark_failed(running: Running, airflow: AirflowInstance) -> None:
@@ -77,11 +77,18 @@ ENDINGS = (
     SIGTERM,
     *([SUPERVISOR_ENDED] if AIRFLOW >= (3, 3) else ()),
     SUPERVISOR_KILLED,
-    Ending("set to failed through the API", mark_failed, reported=False, noticed=True, backends=("loky",)),
-    Ending("DAG run cleared while it runs", clear_run, reported=False, noticed=True, backends=("loky",)),
+    Ending("set to failed through the API", mark_failed, reported=False, noticed=True, backends=("loky", "async")),
+    Ending("DAG run cleared while it runs", clear_run, reported=False, noticed=True, backends=("loky", "async")),
 )
 CASES = [
-    pytest.param(ending, backend, id=f"{ending.name}-{backend}") for ending in ENDINGS for backend in ending.backends
+    pytest.param(
+        ending,
+        backend,
+        id=f"{ending.name}-{backend}",
+        marks=[pytest.mark.nightly] if backend == "async" and ending is not SIGTERM else [],
+    )
+    for ending in ENDINGS
+    for backend in ending.backends
 ]
 
 
@@ -128,6 +135,8 @@ def test_task_is_ended(
         wait_for_first_end(processes)
     check_all_gone(running, processes, ending.name, capsys, again=ending.act is clear_run)
     assert ending.act is clear_run or not sockets(mortal)  # a task that was cleared runs again already
+    if backend == "async" and ending.log:
+        check_all_left(running)
     if ending.reported:
         assert mortal.wait(running.dag_id, running.run_id).task("slow").state == "failed"
     else:
@@ -135,6 +144,11 @@ def test_task_is_ended(
     log = mortal.log(running.dag_id, running.run_id, "slow")
     assert "segmentation fault" not in log
     assert ending.log in log
+
+
+def check_all_left(running: Running) -> None:
+    """Every item of an asynchronous function that was under way has run its ``finally`` block."""
+    assert len([*running.folder.glob("*.left")]) == len([*running.folder.glob("*.began")]) >= 1000
 
 
 @pytest.mark.parametrize("backend", PROCESSES)
@@ -184,7 +198,21 @@ def test_items_in_the_task_itself(
         mortal.api.patch("dags", running.dag_id, "dagRuns", running.run_id, body={"state": "failed"})
 
 
-@pytest.mark.parametrize("backend", [*PROCESSES, "threading"])
+@pytest.mark.nightly
+def test_worker_of_an_asynchronous_function_is_killed(
+    mortal: AirflowInstance, start: Callable[[str], Running], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGKILL of one of two event loops with 500 items each under way: those run again, and the task succeeds."""
+    running = start("endings_few_async")
+    running.workers[0].kill()
+    seconds = seconds_to_end(running.workers[:1])
+    with capsys.disabled():
+        print(f"\n{running.dag_id}, SIGKILL of one worker: gone after {seconds:.2f} s")
+    assert mortal.wait(running.dag_id, running.run_id).task("slow").state == "success"
+    assert mortal.xcom(running.dag_id, running.run_id, "slow") == list(range(1000))
+
+
+@pytest.mark.parametrize("backend", [*PROCESSES, "threading", pytest.param("async", marks=pytest.mark.nightly)])
 def test_timeout(
     mortal: AirflowInstance, start: Callable[[str], Running], backend: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,10 +221,12 @@ def test_timeout(
     processes = running.processes()
     mortal.wait(running.dag_id, running.run_id)
     check_all_gone(running, processes, "execution_timeout", capsys)
+    if backend == "async":
+        check_all_left(running)
     assert "AirflowTaskTimeout" in mortal.log(running.dag_id, running.run_id, "slow")
 
 
-@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize("backend", [*PROCESSES, pytest.param("async", marks=pytest.mark.nightly)])
 def test_success(
     mortal: AirflowInstance, start: Callable[[str], Running], backend: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,7 +237,7 @@ def test_success(
     check_all_gone(running, processes, "success", capsys)
 
 
-@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize("backend", [*PROCESSES, "async"])
 def test_failing_item(
     mortal: AirflowInstance, start: Callable[[str], Running], backend: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,6 +246,8 @@ def test_failing_item(
     processes = running.processes()
     mortal.wait(running.dag_id, running.run_id)
     check_all_gone(running, processes, "an item's exception", capsys)
+    if backend == "async":
+        check_all_left(running)
     assert "item 3" in mortal.log(running.dag_id, running.run_id, "failing")
 
 

@@ -370,7 +370,7 @@ class TestTimeouts:
         with pytest.raises(ItemTimeoutError):
             task(stubborn, backend=backend, item_timeout=0.1)(range(3))
 
-    @local
+    @pytest.mark.parametrize("backend", ["multiprocessing", "threading"])
     def test_warned_of(self, backend: str, tmp_path: Path) -> None:
         """A call that blocks the loop for over a second is logged once in its worker, with the item."""
         path = tmp_path / "log"

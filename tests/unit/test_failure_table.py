@@ -5,6 +5,7 @@ The same table in words is ``docs/reference/failures.md``.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import os
@@ -61,10 +62,11 @@ class Returns:
 
 @dataclass
 class Setting:
-    """What a case is given: the backend, a folder, and what notes that an item has run."""
+    """What a case is given: the backend, a folder, whether the function is ``async``; and what notes that items ran."""
 
     backend: str
     folder: Path
+    asynchronous: bool = False
 
     def run(self, function: Callable[..., Any], items: Any = ITEMS, **options: Any) -> Any:
         """Run the function on the items, three of which are before the one that fails."""
@@ -74,8 +76,13 @@ class Setting:
             note(ran)
             return function(item, **resources)
 
-        noting.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-        return parallel_task(n_jobs=2, backend=self.backend, **options)(noting)(items)
+        async def waiting(item: Any, **resources: Any) -> Any:
+            await asyncio.sleep(0.001)
+            return noting(item, **resources)
+
+        called: Any = waiting if self.asynchronous else noting
+        called.__signature__ = inspect.signature(function)
+        return parallel_task(n_jobs=2, backend=self.backend, **options)(called)(items)
 
 
 class Unpicklable:
@@ -281,17 +288,22 @@ TABLE: dict[Callable[[Setting], Any], tuple[Raises | Returns, Raises | Returns]]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["plain", "async"])
 @pytest.mark.parametrize("where", TABLE, ids=lambda where: where.__name__)
 def test_what_the_user_gets(
-    where: Callable[[Setting], Any], backend: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    where: Callable[[Setting], Any],
+    asynchronous: bool,
+    backend: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each failure gives what the table says, and no worker stays."""
+    """Each failure gives what the table says, of a plain function and of an asynchronous one, and no worker stays."""
     if where is worker_killed and backend not in PROCESSES:
         pytest.skip("a thread's end is the task's")
     caplog.set_level(logging.WARNING, logger="airflow_joblib")
     inherited = backend == "multiprocessing" and where is unpickling_an_item
     expected = TABLE[where][backend not in PROCESSES or inherited]
-    setting = Setting(backend, tmp_path)
+    setting = Setting(backend, tmp_path, asynchronous)
     if isinstance(expected, Raises):
         with pytest.raises(expected.kind, match=re.escape(expected.text) or None) as caught:
             where(setting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import time
@@ -62,6 +63,23 @@ def use_threads(value: str) -> str:
     return value
 
 
+@parallel_task(n_jobs=2, concurrency=500, task_id="slow")
+async def waiting(item: int, folder: str, seconds: float, fails: int = -1) -> int:
+    """Say that it began, wait, and say that it was left, whatever has ended it."""
+    began = Path(folder, f"{item}.began")
+    began.with_suffix(".tmp").write_text(str(os.getpid()))
+    began.with_suffix(".tmp").rename(began)
+    try:
+        await asyncio.sleep(seconds / 4 if item == fails else seconds)
+        if item == fails:
+            raise ValueError(item)
+        began.with_suffix(".ended").touch()
+    finally:
+        await asyncio.sleep(0)
+        began.with_suffix(".left").touch()
+    return item
+
+
 # Workers are forked from what the task was before its arguments were loaded.
 with DAG("endings_early", schedule=None, default_args=QUEUE, user_defined_macros={"use_threads": use_threads}):
     slow.override(backend="auto")(list(range(40)), folder="{{ use_threads(dag_run.conf['folder']) }}")
@@ -70,6 +88,19 @@ with DAG("endings_early", schedule=None, default_args=QUEUE, user_defined_macros
 with DAG("endings_slots", schedule=None):
     ours = parallel_task(n_jobs=2, task_id="ours")(wait_for_go)
     empty(FOLDER) >> ours(list(range(6)), folder=FOLDER, name="ours")
+
+
+with DAG("endings_async", schedule=None, default_args=QUEUE):
+    waiting(list(range(1000)), folder=FOLDER, seconds=60)
+
+with DAG("endings_few_async", schedule=None, default_args=QUEUE):
+    waiting(list(range(1000)), folder=FOLDER, seconds=6)
+
+with DAG("endings_failing_async", schedule=None, default_args=QUEUE):
+    waiting.override(task_id="failing")(list(range(1000)), folder=FOLDER, seconds=20, fails=3)
+
+with DAG("endings_timeout_async", schedule=None, default_args=QUEUE):
+    waiting.override(execution_timeout=timedelta(seconds=8))(list(range(1000)), folder=FOLDER, seconds=60)
 
 
 for backend in ("loky", "multiprocessing", "threading", "sequential", "dask", "ray", "spark"):
