@@ -237,7 +237,7 @@ def test_success(
     check_all_gone(running, processes, "success", capsys)
 
 
-@pytest.mark.parametrize("backend", [*PROCESSES, "async"])
+@pytest.mark.parametrize("backend", [*PROCESSES, pytest.param("async", marks=pytest.mark.nightly)])
 def test_failing_item(
     mortal: AirflowInstance, start: Callable[[str], Running], backend: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -272,6 +272,7 @@ parallel_task(n_jobs=2, backend="auto")(work).map([1, 2])
     def test_nothing_is_left(self) -> None:
         """A thousandth call has the descriptors, threads and processes of the first."""
         task(abs, backend="auto")([1, 2])
+        gc.collect()  # what tests before this one have left to it
         before = psutil.Process().num_fds(), threading.active_count()
         for _ in range(20):
             task(abs, backend="auto")([1, 2])
