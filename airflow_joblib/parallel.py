@@ -18,6 +18,7 @@ from airflow_joblib.options.backends import backend_named
 from airflow_joblib.options.error_collector import report_decorated, split_options
 from airflow_joblib.options.options import Defaults, Options
 from airflow_joblib.signature import ItemSignature
+from airflow_joblib.system.running_loop import AwaitableList, loop_runs
 from airflow_joblib.taskflow import surroundings
 from airflow_joblib.taskflow.airflow_internals import dag_is_being_defined, materialized
 from airflow_joblib.wire.call import function_name
@@ -176,7 +177,8 @@ class ParallelTask(Generic[Item, Params, Result_co]):
     def _map(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Result_co]:
         from airflow_joblib.fan_out.run import fan_out
 
-        return fan_out(*self._bound(args, kwargs))
+        results = fan_out(*self._bound(args, kwargs))
+        return AwaitableList(results) if self._signature.asynchronous and loop_runs() else results
 
     def _bound(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -81,7 +81,9 @@ class Sizes:
         return self._fixed or self._paced(self._size, workers)
 
     def _paced(self, size: int, workers: int) -> int:
-        """Return *size*, or no more than a worker's share of what may start soon."""
+        """Return *size*, or no more than a worker's share of what may start soon, and than what runs together."""
+        if self._together and not self._dispatch_seconds:
+            size = min(size, self._together)
         if self._rate is None:
             return size
         return min(size, max(1, int(self._rate * max(_OF_RATE, self._dispatch_seconds) / workers)))

@@ -85,7 +85,7 @@ CASES = [
         ending,
         backend,
         id=f"{ending.name}-{backend}",
-        marks=[pytest.mark.nightly] if backend == "async" and ending is not SIGTERM else [],
+        marks=[pytest.mark.nightly] if backend == "async" else [],
     )
     for ending in ENDINGS
     for backend in ending.backends
@@ -208,7 +208,8 @@ def test_worker_of_an_asynchronous_function_is_killed(
     seconds = seconds_to_end(running.workers[:1])
     with capsys.disabled():
         print(f"\n{running.dag_id}, SIGKILL of one worker: gone after {seconds:.2f} s")
-    assert mortal.wait(running.dag_id, running.run_id).task("slow").state == "success"
+    state = mortal.wait(running.dag_id, running.run_id).task("slow").state
+    assert state == "success", mortal.log(running.dag_id, running.run_id, "slow")
     assert mortal.xcom(running.dag_id, running.run_id, "slow") == list(range(1000))
 
 

@@ -102,6 +102,14 @@ class TestResults:
 
         assert asyncio.run(main()) == [2, 4, 6]
 
+        async def awaiting() -> Any:
+            results: Any = task(double, backend=backend)([1, 2, 3])
+            return await results, results  # as Airflow does with what an asynchronous function returns
+
+        awaited, results = asyncio.run(awaiting())
+        assert awaited == results == [2, 4, 6]
+        assert type(awaited) is list
+
     def test_inside_an_item(self) -> None:
         """An item of a plain fan-out may call one of an asynchronous function, and the other way round."""
         inner = task(double)

@@ -35,6 +35,11 @@ class ParallelOperator(DecoratedOperator, PythonOperator):
         kwargs.setdefault("show_return_value_in_logs", False)  # a list of all results is too long for a log
         super().__init__(kwargs_to_upstream=upstream, **upstream, **kwargs)
 
+    @property
+    def is_async(self) -> bool:
+        """False: what Airflow calls is no coroutine function, though an item's function may be one."""
+        return False
+
     def determine_kwargs(self, context: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the call's keyword arguments, and the context parameters that the function names.
 
