@@ -134,7 +134,8 @@ class AsyncPool:
         """Give what waits to the workers that have the most room."""
         while self._waiting and self._lanes:
             lane = max(self._lanes, key=self._room)
-            if self._room(lane) <= 0:
+            room, starting = self._room(lane), len(self._lanes) < self.n_jobs
+            if room <= 0 or (starting and lane.outstanding and len(self._waiting[0].indices) > room):
                 return
             chunk = self._waiting.popleft()
             lane.outstanding.update(zip(chunk.indices, chunk.items, strict=True))
