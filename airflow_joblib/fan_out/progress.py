@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.fan_out.run_stats import Times
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "seconds_left"]
 
 log = logging.getLogger("airflow_joblib")
 
@@ -42,6 +42,12 @@ class Items(Protocol):
     def failed(self) -> int:
         """Items that failed for good."""
         ...
+
+
+def seconds_left(items: Items, left: int, rate: float) -> float:
+    """Return the seconds until all is done: *left* items at so many a second, but no more than the rate allows."""
+    limit = items.rate_limit
+    return max(left / (rate if limit is None else min(rate, limit)), items.wait)
 
 
 class Progress:
@@ -88,8 +94,7 @@ class Progress:
             return f"{done:,} items done{bad}, {rate:,.1f} a second"
         if not rate:
             return f"{done:,} of {total:,} items done{bad}"
-        rate_limit = self._items.rate_limit
-        left = max((total - done - failed) / (rate if rate_limit is None else min(rate, rate_limit)), wait)
+        left = seconds_left(self._items, total - done - failed, rate)
         text = f"{done:,} of {total:,} items done{bad}, {rate:,.1f} a second, {max(1.0, left):,.0f} s left"
         return f"{text}, {wait:,.0f} s of it until the last retry" if wait >= 1 else text
 

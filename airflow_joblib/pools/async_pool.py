@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.records import Report
 
-__all__ = ["AsyncPool", "Ended", "Event", "Joined", "Lane", "Reported", "ahead"]
+__all__ = ["AsyncPool", "Ended", "Event", "Joined", "Lane", "Reported"]
 
 #: Seconds of a worker's work that it has beyond what runs.
 _AHEAD = 0.05
@@ -32,9 +32,9 @@ _AHEAD = 0.05
 _LEAST_PART, _MOST_TIMES = 4, 4
 
 
-def ahead(concurrency: int, rate: float) -> int:
-    """Return how many items a worker has beyond those that run, which end at so many a second."""
-    return max(1, concurrency // _LEAST_PART, min(int(rate * _AHEAD), _MOST_TIMES * concurrency))
+def _capacity(concurrency: int, rate: float) -> int:
+    """Return how many items a worker has at most: those that run, which end at so many a second, and a few more."""
+    return concurrency + max(1, concurrency // _LEAST_PART, min(int(rate * _AHEAD), _MOST_TIMES * concurrency))
 
 
 class Lane:
@@ -122,7 +122,7 @@ class AsyncPool:
     def has_room(self) -> bool:
         """Whether another chunk may be handed over now."""
         rates = [lane.rate for lane in self._lanes] + [0.0] * (self.n_jobs - len(self._lanes))
-        return self._left < sum(self._concurrency + ahead(self._concurrency, rate) for rate in rates)
+        return self._left < sum(_capacity(self._concurrency, rate) for rate in rates)
 
     def submit(self, chunk: ItemChunk) -> None:
         """Hand a chunk over."""
@@ -142,7 +142,7 @@ class AsyncPool:
             lane.send(chunk, alone=chunk.indices[0] in self._alone)
 
     def _room(self, lane: Lane) -> int:
-        room = self._concurrency + ahead(self._concurrency, lane.rate)
+        room = _capacity(self._concurrency, lane.rate)
         if len(self._lanes) < self.n_jobs:  # those that are still starting are to have their share
             room = min(room, -(-self._left // self.n_jobs))
         return room - len(lane.outstanding)

@@ -81,8 +81,8 @@ class AsyncProcesses(AsyncPool):
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            self._meetings = undo.enter_context(_Meetings(self._events, self._inherited))
-            self._pool = undo.enter_context(self._make(self._meetings.place))
+            meetings = undo.enter_context(_Meetings(self._events, self._inherited))
+            self._pool = undo.enter_context(self._make(meetings.place))
             for _ in range(self.n_jobs):
                 self._serve()
             self._leave = undo.pop_all()

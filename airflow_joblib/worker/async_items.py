@@ -105,12 +105,10 @@ class AsyncItems:
         while self.busy:
             await self._empty.wait()
 
-    def take_back(self) -> list[int]:
-        """Return the positions of the items that have not started, which do not start any more."""
-        left = [index for index, _ in self._todo]
+    def drop_waiting(self) -> None:
+        """Forget the items that have not started."""
         self._todo.clear()
         self._look()
-        return left
 
     def cancel(self) -> None:
         """Cancel every item that runs, once, and start no other."""

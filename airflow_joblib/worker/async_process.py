@@ -15,17 +15,16 @@ import functools
 import os
 import pickle
 import socket
+from contextlib import nullcontext
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_joblib.pickling.inherited import inherited_state
 from airflow_joblib.system.shared_memory import Place
 from airflow_joblib.wire.chunk import load_items
-from airflow_joblib.wire.records import ItemError, Report
+from airflow_joblib.wire.records import Report
 from airflow_joblib.worker import process
 from airflow_joblib.worker.async_worker import Given
 from airflow_joblib.worker.reports import pack
-from airflow_joblib.worker.worker import from_user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,18 +39,14 @@ def serve() -> bytes:
     state = process.own()
     assert state.payload is not None  # noqa: S101 - it was started
     with _connected(state.payload.connects) as line, process.at_work():
-        try:
-            worker = cast("AsyncWorker", process.ready_worker())
-        except BaseException as error:  # an error of unpickling must name itself, not break the pool
-            if state.asked_to_leave:
-                raise
-            report = Report(-1, os.getpid())
-            report.failures.append(ItemError(-1, from_user(error), loading=True, verdict="end"))
-            _Feed(line).send([], report)
+        report, feed = Report(-1, os.getpid()), _Feed(line)
+        worker = cast("AsyncWorker | None", process.ready_worker(report))
+        if worker is None:
+            feed.send([], report)
         else:
             state.interrupt = worker.interrupt
             try:
-                worker.serve(_Feed(line), lambda: state.slot.halted)
+                worker.serve(feed, lambda: state.slot.halted)
             finally:
                 state.interrupt = None
     return pack(Report(-1, os.getpid()), [])
@@ -94,17 +89,10 @@ class _Feed:
 
     def _load(self, indices: Sequence[int], data: bytes | None) -> Sequence[Any]:
         with self._slot.with_chunk(indices[0]):
-            if data is not None:
-                return load_items(data)
-            given = inherited_state()
-            assert given is not None  # noqa: S101 - only a forked worker is sent positions alone
-            return [given.items[index] for index in indices]
+            return process.inherited_items(indices) if data is None else load_items(data)
 
     def send(self, indices: Sequence[int], report: Report) -> None:
         """Send a report."""
-        if indices:
-            with self._slot.with_chunk(indices[0]):
-                data = pack(report, indices)
-        else:
+        with self._slot.with_chunk(indices[0]) if indices else nullcontext():
             data = pack(report, indices)
         self._line.send_bytes(pickle.dumps((indices, data), pickle.HIGHEST_PROTOCOL))

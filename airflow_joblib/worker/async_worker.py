@@ -117,7 +117,7 @@ class AsyncWorker(Worker):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(running.wait(), _LOOK)
                 if halted() or clock.now() > until:
-                    running.take_back()
+                    running.drop_waiting()
         except BaseException:
             await running.close(GRACE)
             raise
@@ -244,15 +244,11 @@ class AsyncWorker(Worker):
         self._row[RESOURCES] = Held.HELD
         return resource
 
-    def close(self) -> None:
-        """Leave the resources on the loop that has entered them, without an exception after a failed item too."""
+    def _leave_resources(self) -> None:
+        """Leave them on the loop that has entered them."""
         self._row[INDEX] = 0
-        self._row[RESOURCES] = Held.LEAVING
         try:
             self._on_loop(self._leave())
-        except BaseException:
-            self._row[RESOURCES] = Held.FAILED
-            raise
         finally:
             runner, self._runner = self._runner, None
             if runner is not None:

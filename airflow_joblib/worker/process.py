@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "at_work",
+    "inherited_items",
     "inside_worker",
     "leave",
     "own",
@@ -176,12 +177,17 @@ def _flush() -> None:
 
 def run_inherited(indices: Sequence[int]) -> bytes:
     """Run items that this worker had when it was forked, and return their pickled report."""
+    return _run(functools.partial(inherited_items, indices), indices)
+
+
+def inherited_items(indices: Sequence[int]) -> list[Any]:
+    """Return items that this worker had when it was forked."""
     given = inherited_state()
     assert given is not None  # noqa: S101 - only a forked worker is sent positions alone
     items = given.items
     if isinstance(indices, range):  # in one go: one by one takes a quick item's own time once more
-        return _run(lambda: list(items[indices.start : indices.stop]), indices)
-    return _run(lambda: [items[index] for index in indices], indices)
+        return list(items[indices.start : indices.stop])
+    return [items[index] for index in indices]
 
 
 def run_chunk(data: bytes, indices: Sequence[int]) -> bytes:
@@ -215,20 +221,30 @@ def at_work() -> Iterator[None]:
             _exit()
 
 
-def ready_worker() -> Worker:
+def ready_worker(report: Report) -> Worker | None:
     """Return this process's worker, which loads the call when it is first needed.
 
-    Raises:
-        BaseException: Whatever loading the call raises.
+    None where the call can't be loaded, which the report then has: an error of unpickling must name itself, not break
+    the pool.
     """
-    if _state.worker is None:
-        assert _state.payload is not None  # noqa: S101 - start() ran first
-        with _state.loading.measured():
-            call = _receive()
-        slot, rules = _state.slot, _state.payload.rules
-        rate = rate_limit(rules, slot.next_start if slot.shared else None)
-        _state.worker = make_worker(call, rules, catch=BaseException, slot=slot, halt=slot.halt, rate=rate)
+    try:
+        if _state.worker is None:
+            _state.worker = _made()
+    except BaseException as error:
+        if _state.asked_to_leave:
+            raise
+        report.failures.append(ItemError(-1, from_user(error), loading=True, verdict="end"))
+        return None
     return _state.worker
+
+
+def _made() -> Worker:
+    assert _state.payload is not None  # noqa: S101 - start() ran first
+    with _state.loading.measured():
+        call = _receive()
+    slot, rules = _state.slot, _state.payload.rules
+    rate = rate_limit(rules, slot.next_start if slot.shared else None)
+    return make_worker(call, rules, catch=BaseException, slot=slot, halt=slot.halt, rate=rate)
 
 
 def own() -> _State:
@@ -238,12 +254,8 @@ def own() -> _State:
 
 def _report(load: Callable[[], list[Any]], indices: Sequence[int]) -> Report:
     report = Report(indices[0], os.getpid())
-    try:
-        worker = ready_worker()
-    except BaseException as error:  # an error of unpickling must name itself, not break the pool
-        if _state.asked_to_leave:
-            raise
-        report.failures.append(ItemError(-1, from_user(error), loading=True, verdict="end"))
+    worker = ready_worker(report)
+    if worker is None:
         return report
     try:
         with _state.slot.with_chunk(indices[0]):

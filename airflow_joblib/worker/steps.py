@@ -7,13 +7,11 @@ the task knows which item has ended its worker, or holds it up.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Coroutine
 from contextvars import ContextVar
-from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.system import clock
+from airflow_joblib.system.clock import now_ns
 from airflow_joblib.wire.status_board import INDEX, SINCE
 from airflow_joblib.worker import time_limit
 
@@ -31,9 +29,6 @@ _BLOCKED = (
     "%s: item %d held up the event loop of its worker for %.1f s, and with it every other item there. Await an "
     "asynchronous call instead, or run the blocking one by asyncio.to_thread(...); it is logged of this item alone."
 )
-
-#: The machine's monotonic clock: Python's own function for it takes half as long, as long as nobody replaces it.
-_nanoseconds = time.monotonic_ns if isinstance(time.monotonic_ns, BuiltinFunctionType) else clock.now_ns
 
 #: Position in the input of the item whose code runs, also in threads that it has started with its context.
 _item: ContextVar[int | None] = ContextVar("airflow_joblib_item", default=None)
@@ -101,13 +96,13 @@ class Steps(Coroutine[Any, Any, Any]):
         """Run up to the next wait."""
         shared, index = self._shared, self._index
         row = shared.row
-        row[SINCE] = since = _nanoseconds()
+        row[SINCE] = since = now_ns()
         row[INDEX] = index + 1
         try:
             return self._run(self._send or self._begin(), value)
         finally:
             row[INDEX] = 0
-            if (passed := _nanoseconds() - since) > _BLOCKS:
+            if (passed := now_ns() - since) > _BLOCKS:
                 shared.warn(index, passed / 1e9)
 
     __next__ = send
@@ -115,7 +110,7 @@ class Steps(Coroutine[Any, Any, Any]):
     def throw(self, *error: Any) -> Any:
         """Run on with an exception, up to the next wait."""
         row = self._shared.row
-        row[SINCE] = _nanoseconds()
+        row[SINCE] = now_ns()
         row[INDEX] = self._index + 1
         try:
             return self._run(self._coroutine.throw, *error)

@@ -268,10 +268,13 @@ class Worker:
         self._function = None
         self._row[RESOURCES] = Held.LEAVING
         try:
-            self._stack.close()
+            self._leave_resources()
         except BaseException:
             self._row[RESOURCES] = Held.FAILED
             raise
+
+    def _leave_resources(self) -> None:
+        self._stack.close()
 
 
 def close_after_failure(worker: Worker) -> None:

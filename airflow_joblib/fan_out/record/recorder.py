@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_joblib.fan_out.host import Figures
+from airflow_joblib.fan_out.progress import seconds_left
 from airflow_joblib.fan_out.record.fitting import entries_of
 from airflow_joblib.fan_out.record.timeline import Entry, Timeline
 from airflow_joblib.system import clock
@@ -198,8 +199,7 @@ class Recorder:
         if self._state.total is None or not rate:
             return None
         left = self._state.total - self._state.done - self._failed
-        limit = self._state.rate_limit
-        return round(max(left / (rate if limit is None else min(rate, limit)), self._state.wait), 1)
+        return round(seconds_left(self._state, left, rate), 1)
 
 
 def _seconds(entry: tuple[int, float]) -> float:
