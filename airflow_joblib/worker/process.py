@@ -140,12 +140,16 @@ def _leave(_signal: int, _frame: FrameType | None) -> None:
         return
     if not _state.running:
         _exit()
-    if not again and _state.interrupt is not None:
+    if _state.interrupt is not None:
         _state.interrupt()
-        if _state.slot.row[INDEX] <= 0:
-            return  # the loop waits: what runs on it is cancelled
-    if not again:
-        sys.exit(128 + signal.SIGTERM)
+        # A step of an item ends by itself in a moment, and with this exception its ``finally`` would not go on. One
+        # that is there still when the task asks again holds up the loop.
+        if not (again and _state.slot.row[INDEX] > 0):
+            return
+        _state.interrupt = None  # once
+    elif again:
+        return
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _halted() -> bool:
