@@ -190,10 +190,10 @@ class _FanOut:
         with (
             self._recorded(head if rest is None else None, workers) as record,
             Progress(self.name, self.state) as progress,
-            self.state.retry_log,
         ):
             loop = Loop(scheduler, self.state, record, progress, check)
-            workers = self._execute(loop, head, workers)
+            with self.state.retry_log:
+                workers = self._execute(loop, head, workers)
             results = self.state.finish()
             self._sum_up(record.recorder.stats, progress, workers, clock.now() - began, results)
         return results

@@ -95,7 +95,7 @@ def _rows(airflow: AirflowInstance, results: Sequence[DagRunResult]) -> list[tup
 def _workers(airflow: AirflowInstance, run: DagRunResult, task: TaskResult) -> int | None:
     """How many workers a parallel task had, by its own account in the log."""
     events = airflow.log_events(run.dag_id, run.run_id, task.task_id, task.map_index, task.try_number)
-    told = (re.search(r" items on (\d+) worker", str(event.get("event"))) for event in events)
+    told = (re.search(r" items (?:\(.+?\) )?on (\d+) worker", str(event.get("event"))) for event in events)
     return next((int(match[1]) for match in told if match), None)
 
 

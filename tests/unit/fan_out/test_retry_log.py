@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from airflow_joblib import parallel_task
 from airflow_joblib.fan_out.failures import Failures
 from airflow_joblib.fan_out.host import Host
 from airflow_joblib.fan_out.retry_log import FIRST, PAUSE, RetryLog
@@ -49,3 +50,19 @@ def test_lines_are_joined(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCap
     assert caplog.messages == [
         "fetch: item 60 failed on try 1 of 3 and is tried again in 0.2 s: ConnectionError: no 60"
     ]
+
+
+def test_summary_comes_last(caplog: pytest.LogCaptureFixture) -> None:
+    """What has no line yet when the last item ends comes before the line that sums the run up."""
+    caplog.set_level(logging.INFO, logger="airflow_joblib")
+    tried: set[int] = set()
+
+    @parallel_task(n_jobs=1, item_retries=1, item_retry_delay=0)
+    def fetch(item: int) -> None:
+        if item not in tried:
+            tried.add(item)
+            raise ConnectionError(item)
+
+    fetch(range(FIRST + 2))
+    assert "2 more items failed and are tried again" in caplog.messages[-2]
+    assert f"{FIRST + 2} items on 1 worker" in caplog.messages[-1]
