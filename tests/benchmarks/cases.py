@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks import clock, contenders, guarantees, shared, stream
 from tests.benchmarks.shared import CONSTANT, TABLE
-from tests.benchmarks.work import busy, no_op, sleep
+from tests.benchmarks.work import async_sleep, busy, no_op, sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,6 +78,23 @@ def sleeping_cases(quick: bool) -> list[Case]:
         ("ThreadPoolExecutor", contenders.threads),
     ]
     return [Case(name, functools.partial(clock.warm, pool, sleep, items, jobs)) for name, pool in pools]
+
+
+def async_cases(quick: bool) -> list[Case]:
+    items, concurrency = ([0.001] * 200, 10) if quick else ([0.01] * 100_000, 1000)
+    pools: list[tuple[str, Callable[..., Any], int]] = [
+        (OURS, contenders.ours, 1),
+        (f"{OURS}, two processes", contenders.ours, 2),
+        ("asyncio.Semaphore", contenders.semaphore_loop, 1),
+        ("aiometer", contenders.aiometer_loop, 1),
+    ]
+    return [
+        Case(
+            name,
+            functools.partial(clock.warm, functools.partial(pool, concurrency=concurrency), async_sleep, items, jobs),
+        )
+        for name, pool, jobs in pools
+    ]
 
 
 def _of_few(measure: Callable[..., list[Sample]], size: int, items: Sequence[int], share: int) -> Case:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 from contextlib import contextmanager
@@ -20,12 +21,14 @@ BACKEND = "BENCHMARK_BACKEND"
 __all__ = [
     "BACKEND",
     "NotHereError",
+    "aiometer_loop",
     "executor",
     "joblib_pool",
     "mpire_pool",
     "multiprocessing_pool",
     "ours",
     "plain",
+    "semaphore_loop",
     "threads",
 ]
 
@@ -104,3 +107,34 @@ def threads(jobs: int) -> Iterator[Run]:
 
     with ThreadPoolExecutor(jobs) as pool:
         yield lambda function, items: list(pool.map(function, items))
+
+
+@contextmanager
+def semaphore_loop(_jobs: int, concurrency: int) -> Iterator[Run]:
+    """Use one event loop with a task of asyncio for each item, and a semaphore."""
+
+    async def gathered(function: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
+        semaphore = asyncio.Semaphore(concurrency)
+
+        async def limited(item: Any) -> Any:
+            async with semaphore:
+                return await function(item)
+
+        return await asyncio.gather(*map(limited, items))
+
+    yield lambda function, items: asyncio.run(gathered(function, items))
+
+
+@contextmanager
+def aiometer_loop(_jobs: int, concurrency: int) -> Iterator[Run]:
+    """Use aiometer on one event loop."""
+    try:
+        import aiometer
+    except ImportError:
+        raise NotHereError("aiometer is not installed: it comes with the extra bench") from None
+
+    async def run(function: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
+        calls = [functools.partial(function, item) for item in items]
+        return await aiometer.run_all(calls, max_at_once=concurrency)
+
+    yield lambda function, items: asyncio.run(run(function, items))

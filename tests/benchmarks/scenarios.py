@@ -105,6 +105,17 @@ SCENARIOS: tuple[Scenario, ...] = (
         ideal=lambda _: 0.5,
     ),
     Scenario(
+        "async",
+        "100,000 asynchronous items that sleep 10 ms, 1,000 at a time on one event loop",
+        cases.async_cases,
+        [
+            Target("ours / 1 s", 1.3, lambda m: m[OURS]["seconds"]),
+            Target("ours / faster peer", 1.2, lambda m: m[OURS]["seconds"] / _fastest(m)),
+            Target("ours, two processes / 1 s", None, lambda m: m[f"{OURS}, two processes"]["seconds"]),
+        ],
+        ideal=lambda _: 1.0,
+    ),
+    Scenario(
         "constant",
         "a 20 MB constant in the DAG file, 5,000 small items",
         cases.constant_cases,

@@ -6,6 +6,7 @@ timed from the moment when nobody is starting any more. Later items pay one look
 
 from __future__ import annotations
 
+import asyncio
 import os
 import struct
 import tempfile
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "all_there",
+    "async_sleep",
     "block_sum",
     "busy",
     "corner",
@@ -55,6 +57,11 @@ def busy(seconds: float) -> float:
 def sleep(seconds: float) -> None:
     """Wait, as for a network."""
     time.sleep(seconds)
+
+
+async def async_sleep(seconds: float) -> None:
+    """Wait on the event loop, as for a network."""
+    await asyncio.sleep(seconds)
 
 
 def started(_: int) -> float:
