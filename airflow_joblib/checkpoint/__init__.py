@@ -14,6 +14,7 @@ whoever may change the DAG files may be able to write where the files are.
 from __future__ import annotations
 
 from airflow_joblib.checkpoint.digests import call_key, digest
+from airflow_joblib.checkpoint.expiry import remove_expired
 from airflow_joblib.checkpoint.folders import Folder, outside_airflow
 from airflow_joblib.checkpoint.local_folder import LocalFolder
 from airflow_joblib.checkpoint.remote_folder import RemoteFolder
@@ -28,4 +29,5 @@ __all__ = [
     "call_key",
     "digest",
     "outside_airflow",
+    "remove_expired",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,14 +47,15 @@ class Kept:
         return f"{dag} / {run} / {task}{'' if mapped == 'single' else f' [{mapped}]'}"
 
 
-def kept_below(root: Any) -> Iterator[Kept]:
+def kept_below(root: Any, depth: int | None = None) -> Iterator[Kept]:
     """Yield the checkpoints below a folder, those of a task by DAG, run, task and map index.
 
     Args:
         root: The folder that an option names. Links in it are not followed.
+        depth: How many folders below it to look into; None for all.
     """
-    found = _remote(root) if isinstance(root, RemoteFolder) else _local(root)
-    for folder, parts, files in sorted(found, key=lambda each: each[1]):
+    found = _remote(root, depth) if isinstance(root, RemoteFolder) else _local(root, depth)
+    for folder, parts, files in found:
         segments = [name for name in files if is_segment(name)]
         if segments:
             whole = parts or tuple(str(root.path).strip("/").split("/"))  # the root may be one itself
@@ -72,14 +74,20 @@ def _own(parts: tuple[str, ...]) -> int:
     return _OF_TASK if parts[-1] == "single" or parts[-1].isdecimal() else 1
 
 
-def _local(root: Any) -> Iterator[tuple[LocalFolder | RemoteFolder, tuple[str, ...], list[str]]]:
-    for path, _, files in os.walk(root.path):
+def _local(root: Any, depth: int | None) -> Iterator[tuple[LocalFolder | RemoteFolder, tuple[str, ...], list[str]]]:
+    for path, folders, files in os.walk(root.path):
         parts = Path(path).relative_to(root.path).parts
+        if len(parts) == depth:
+            folders.clear()
+        folders.sort()
         yield LocalFolder(Path(path), len(parts)), parts, files
 
 
-def _remote(root: RemoteFolder) -> Iterator[tuple[LocalFolder | RemoteFolder, tuple[str, ...], list[str]]]:
-    for path, _, files in root.files.walk(root.path):
+def _remote(
+    root: RemoteFolder, depth: int | None
+) -> Iterator[tuple[LocalFolder | RemoteFolder, tuple[str, ...], list[str]]]:
+    root.files.invalidate_cache()
+    for path, _, files in root.files.walk(root.path, maxdepth=None if depth is None else depth + 1):
         below = str(path).rstrip("/").removeprefix(root.path).strip("/")
         parts = tuple(below.split("/")) if below else ()
         yield root.below(parts) if parts else root, parts, _names(files)
@@ -89,12 +97,19 @@ def _names(files: Iterable[str]) -> list[str]:
     return [str(name).rpartition("/")[2] for name in files]
 
 
-def remove(kept: Kept) -> None:
+def remove(kept: Kept, *, before: float = math.inf) -> bool:
     """Remove the files of a checkpoint, then folders that are empty. What else is there stays.
+
+    Args:
+        kept: The checkpoint.
+        before: Remove nothing if something was added at this time, in seconds since 1970, or later.
+
+    Returns:
+        Whether it was removed.
 
     Raises:
         InvalidOptionError: The folder is another user's, or others may write to it.
         OSError: A file can't be removed; a remote storage may raise others.
     """
     kept.folder.check()
-    Segments(kept.folder, "").clear(others=True)
+    return Segments(kept.folder, "").clear(others=True, before=before)

@@ -54,6 +54,10 @@ class LocalFolder:
             if why := _why_not_ours(found):
                 raise InvalidOptionError(_UNSAFE.format(folder=folder, why=why))
 
+    def root(self) -> LocalFolder:
+        """Return the folder below which this one and those of other calls are."""
+        return LocalFolder(self.path.parents[self.depth - 1], 0)
+
     def names(self) -> list[str]:
         """Return the names of all files, none if the folder isn't there."""
         try:

@@ -42,6 +42,13 @@ class RemoteFolder:
         folder.depth = len(parts)
         return folder
 
+    def root(self) -> RemoteFolder:
+        """Return the folder below which this one and those of other calls are."""
+        folder = copy.copy(self)
+        folder.shown, folder.path = (text.rsplit("/", self.depth)[0] for text in (self.shown, self.path))
+        folder.depth = 0
+        return folder
+
     def check(self) -> None:
         """Check nothing: who may write there is the storage's own affair."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import secrets
@@ -103,14 +104,26 @@ class Segments:
             for name in names:
                 self.folder.remove(name)
 
-    def clear(self, *, others: bool) -> None:
-        """Remove the call's files, or those of all calls, and the folder if it is empty then."""
+    def clear(self, *, others: bool, before: float = math.inf) -> bool:
+        """Remove the call's files, or those of all calls, and the folder if it is empty then.
+
+        Args:
+            others: Remove those of all calls.
+            before: Remove none where one was written at this time, in seconds since 1970, or later. What is written
+                from now on stays in any case.
+
+        Returns:
+            Whether they were removed.
+        """
+        found = [_NAME.fullmatch(name) or _UNFINISHED.fullmatch(name) for name in self.folder.names()]
+        names = [match.string for match in found if match and (others or match["key"] == self.key)]
+        if names and newest(names) >= before:
+            return False
         self._tiers.clear()
-        for name in self.folder.names():
-            found = _NAME.fullmatch(name) or _UNFINISHED.fullmatch(name)
-            if found and (others or found["key"] == self.key):
-                self.folder.remove(name)
+        for name in names:
+            self.folder.remove(name)
         self.folder.remove_empty()
+        return True
 
 
 def is_segment(name: str) -> bool:

@@ -41,6 +41,7 @@ def run(given: argparse.Namespace, out: TextIO) -> int:
         if given.path and not is_there(root):
             return _could_not(f"There is no {root}.")
         found = [kept for kept in kept_below(root) if now - kept.added >= least]
+        found.sort(key=lambda kept: kept.names)
     except Exception as error:  # noqa: BLE001 - whatever Airflow or a remote storage raises
         return _could_not(f"The checkpoints can't be listed: {error}")
     out.write(_json(found) if given.format == "json" else _text(found, now))

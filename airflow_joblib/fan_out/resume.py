@@ -31,6 +31,7 @@ _USED = (
     "%s: this run took finished items from the checkpoint in %s, and so will the next try. If they are wrong now, "
     "remove that folder: every item runs then."
 )
+_KEPT = "%s: finished items stay in the checkpoint in %s. To run the %s, clear the task or call the function again."
 _NO_INNER_CHECKPOINT = (
     "%s: keeps no checkpoint, since an item of another fan-out called it. Give that one a checkpoint, which keeps "
     "whole items."
@@ -49,14 +50,15 @@ def without_inner_checkpoint(options: Options, name: str) -> Options:
 class RunCheckpoint:
     """The checkpoint of a run, where there is to be one. A context manager, which writes what is pending at the end."""
 
-    def __init__(self, call: Call, options: Options, host: Host) -> None:
+    def __init__(self, call: Call, options: Options, host: Host, days: int) -> None:
         self._call = call
         self._where = options.checkpoint
         self._host = host
+        self._days = days
         self._checkpoint: Checkpoint | None = None
         self._digests: dict[int, list[bytes]] = {}
         self._unfit = host.result_check(call)
-        self._used = False
+        self._used = self._over = False
 
     def __enter__(self) -> Self:
         if self._where is not False:
@@ -74,9 +76,15 @@ class RunCheckpoint:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._checkpoint is None:
             return
-        self._checkpoint.flush(hasty=getattr(kind, "hasty", False))
-        if kind is not None and self._used:
-            log.warning(_USED, function_name(self._call.function), self._checkpoint.folder)
+        hasty = getattr(kind, "hasty", False)
+        if not self._over:
+            self._checkpoint.flush(hasty=hasty)
+            if kind is not None and self._used:
+                log.warning(_USED, function_name(self._call.function), self._checkpoint.folder)
+        if not hasty:
+            from airflow_joblib.checkpoint import remove_expired
+
+            remove_expired(self._checkpoint.folder, self._days)
 
     @property
     def any(self) -> bool:
@@ -123,13 +131,22 @@ class RunCheckpoint:
         else:
             self._checkpoint.beat()
 
-    def clear(self) -> None:
-        """Forget everything, once the run's task has ended well too: nothing may be lost while it ends."""
-        if self._checkpoint is not None:
-            self._checkpoint.flush()
-            others = self._host.is_whole_task(self._call)
-            self._host.when_succeeded(functools.partial(self._checkpoint.clear, others=others))
-            self._checkpoint = None
+    def end(self, failed: int) -> None:
+        """Forget everything, once the run's task has ended well too: nothing may be lost while it ends.
+
+        Args:
+            failed: Items that failed for good. For them everything is kept.
+        """
+        if self._checkpoint is None:
+            return
+        self._checkpoint.flush()
+        if failed:
+            items = "item that failed" if failed == 1 else f"{failed:,} items that failed"
+            log.info(_KEPT, function_name(self._call.function), self._checkpoint.folder, items)
+            return
+        self._over = True
+        others = self._host.is_whole_task(self._call)
+        self._host.when_succeeded(functools.partial(self._checkpoint.clear, others=others))
 
 
 def _identity(function: Any) -> tuple[str, dict[str, Any]]:

@@ -109,7 +109,7 @@ class _FanOut:
         n_jobs = options.n_jobs if options.n_jobs is not None else defaults.n_jobs
         self.worker_count = WorkerCount(self.name, n_jobs, backend, options)
         self.needs_process = False
-        self.checkpoint = RunCheckpoint(call, options, host)
+        self.checkpoint = RunCheckpoint(call, options, host, defaults.checkpoint_days)
         self.state = RunState(call, options, host, self.checkpoint)
         self.recorder: Recorder
         self.rules = rules_for(options, asynchronous=call.asynchronous)
@@ -147,7 +147,7 @@ class _FanOut:
         with self.checkpoint, sent_by_value(by_value):
             remote = self.pools.traits.cluster and not inside_worker()  # which may hold what another run waits for
             results = (self._run_on_cluster if remote else self._run_here)(head, rest, workers, check)
-            self.checkpoint.clear()
+            self.checkpoint.end(self.state.failed)
         return results
 
     def _run_on_cluster(

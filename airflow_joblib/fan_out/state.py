@@ -281,7 +281,7 @@ class RunState:
         self._publish()
         self.failures.check(len(self.results), over=not self._fail_fast)
         if self._skip is not None and self.skipped == len(self.results):
-            self.checkpoint.clear()
+            self.checkpoint.end(self.failed)
             raise self.failures.explained(self._skip, self._skipped_item, self._tries.get(self._skip.index, 0) + 1, 0)
         return self.results
 

@@ -45,6 +45,8 @@ TASK_OPTIONS: Final = str.split("""
     retry_exponential_backoff retry_policy run_as_user show_return_value_in_logs start_date task_display_name
     task_id templates_dict templates_exts trigger_rule wait_for_downstream weight_rule""")
 
+#: Options of the configuration that are whole numbers, and what each counts.
+_NUMBERS: Final = {"n_jobs": "worker count", "memory_budget": "size in MiB", "checkpoint_days": "number of days"}
 #: What a switch of the configuration may be, as Airflow reads one.
 _SWITCHES = {**dict.fromkeys(("t", "true", "1"), True), **dict.fromkeys(("f", "false", "0"), False)}
 
@@ -58,12 +60,14 @@ class Defaults:
         backend: Name of the backend.
         memory_budget: Mebibytes of pickled items kept between their check and their dispatch.
         record: Whether a task shows its runs in an XCom.
+        checkpoint_days: Days after its last item that a checkpoint is removed; 0 for never.
     """
 
     n_jobs: int = -1
     backend: str = "auto"
     memory_budget: int = 256
     record: bool = True
+    checkpoint_days: int = 14
 
     @classmethod
     def read(cls, get: Callable[[str], str | None]) -> Defaults:
@@ -72,8 +76,8 @@ class Defaults:
         Raises:
             InvalidOptionError: An option has a value it can't have.
         """
-        found: dict[str, Any] = {name: text for name in ("n_jobs", "backend", "memory_budget") if (text := get(name))}
-        for name in {"n_jobs", "memory_budget"} & found.keys():
+        found: dict[str, Any] = {name: text for name in ("backend", *_NUMBERS) if (text := get(name))}
+        for name in _NUMBERS.keys() & found.keys():
             found[name] = _configured_number(name, found[name])
         if text := get("record"):
             found["record"] = _configured_switch("record", text)
@@ -87,8 +91,8 @@ def _configured_number(name: str, text: str) -> int:
         number = int(text)
     except ValueError:
         number = None
-    if number is None or (name == "n_jobs" and number == 0) or (name == "memory_budget" and number < 0):
-        msg = f"[joblib] {name} is {text!r}, which is not a {'worker count' if name == 'n_jobs' else 'size in MiB'}. "
+    if number is None or (number == 0 if name == "n_jobs" else number < 0):
+        msg = f"[joblib] {name} is {text!r}, which is not a {_NUMBERS[name]}. "
         raise InvalidOptionError(msg + f"Set AIRFLOW__JOBLIB__{name.upper()} to a whole number, or unset it.")
     return number
 

@@ -54,6 +54,13 @@ def _options() -> dict[str, dict[str, Any]]:
             kind="string",
             default="{AIRFLOW_HOME}/joblib_checkpoints",
         ),
+        "checkpoint_days": _option(
+            "Days that a checkpoint is kept after the last item was added to it: that of a task that failed, or that "
+            "succeeded with failed items that it tolerates. It is removed at the end of the next run that has a "
+            "checkpoint below the same folder or URL. 0: none is removed because of its age.",
+            kind="integer",
+            default="14",
+        ),
         "tab": _option(
             "Whether the page of a task instance has the tab Fan-out. Before Airflow 3.4 a tab can't be limited to "
             "tasks that have something to show, so every task has it. Read by the API server.",

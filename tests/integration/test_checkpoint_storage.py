@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness.sftp import sftp_server
+from tests.integration.endings import eventually
 from tests.integration.helpers import result
 
 if TYPE_CHECKING:
@@ -76,3 +77,54 @@ def test_connection_stays_secret(airflow: AirflowInstance, run: DagRunResult) ->
         log = airflow.log(run.dag_id, run.run_id, "remote", -1, number)
         assert log
         assert "the password of the storage" not in log
+
+
+FAILED = {"tolerates": "success", "tolerates_remote": "success", "runs_all": "failed"}
+
+
+def clear(airflow: AirflowInstance, run: DagRunResult, number: int) -> DagRunResult:
+    """Clear every task of a run, as a user does, and wait for their tries of this number."""
+    body = {"dry_run": False, "dag_run_id": run.run_id, "only_failed": False}
+    airflow.api.post("dags", run.dag_id, "clearTaskInstances", body=body)
+    latest = run
+
+    def over() -> bool:
+        nonlocal latest
+        latest = airflow.wait(run.dag_id, run.run_id, timeout=200)
+        return all(task.try_number == number and task.state in ("success", "failed") for task in latest.tasks)
+
+    eventually(over, lambda: str(latest.tasks), timeout=300)
+    return latest
+
+
+@pytest.mark.usefixtures("storage")
+def test_tomorrow_what_failed_today(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> None:
+    """Clearing a task whose failures were tolerated runs those items alone, and then its XComs are whole.
+
+    First they fail again, which keeps everything as it was; the second time they are mended, and nothing is kept.
+    """
+    run = airflow.run_dag(add_dag("keeps_failed"))
+
+    def ran(name: str) -> list[int]:
+        file = airflow.home / f"{name}.ran"
+        found = sorted(map(int, file.read_text().split()))
+        file.unlink()
+        return found
+
+    assert {task.task_id: task.state for task in run.tasks} == FAILED
+    assert {name: ran(name) for name in FAILED} == {name: list(range(20)) for name in FAILED}
+    assert "To run the 4 items that failed, clear the task" in airflow.log(run.dag_id, run.run_id, "tolerates", -1, 1)
+    run = clear(airflow, run, 2)
+    assert {task.task_id: task.state for task in run.tasks} == FAILED
+    assert {name: ran(name) for name in FAILED} == {name: [4, 9, 14, 19] for name in FAILED}
+    for name in ("tolerates", "tolerates_remote"):
+        assert airflow.xcom(run.dag_id, run.run_id, name) == [None if n % 5 == 4 else n * 10 for n in range(20)]
+        assert len(airflow.xcom(run.dag_id, run.run_id, name, key="failures")) == 4
+    (airflow.home / "mended").touch()
+    run = clear(airflow, run, 3)
+    assert {name: ran(name) for name in FAILED} == {name: [4, 9, 14, 19] for name in FAILED}
+    for name in FAILED:
+        assert result(airflow, run, name) == [n * 10 for n in range(20)]
+    for name in ("tolerates", "tolerates_remote"):
+        assert airflow.xcom(run.dag_id, run.run_id, name, key="failures") == []
+    assert not [path for path in (airflow.home / "joblib_checkpoints" / "keeps_failed").rglob("*") if path.is_file()]

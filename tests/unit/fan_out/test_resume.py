@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_joblib import parallel_task
+from airflow_joblib import TooManyFailuresError, parallel_task
 from tests.unit.helpers import PROCESSES, note, notes, run_python
 
 if TYPE_CHECKING:
@@ -177,6 +177,53 @@ def test_each_item_is_digested_once(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(LookupError):
             task(run).map(items)
         assert digested == items
+
+
+@pytest.mark.parametrize("options", [{"max_failures": 3}, {"max_failures": 0.5, "fail_fast": False}])
+@pytest.mark.parametrize("backend", ["sequential", "auto", "threading"])
+def test_failed_items_alone(
+    backend: str, options: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a run that tolerates failures the next one runs the failed items alone; without any, nothing is kept."""
+    caplog.set_level("INFO", logger="airflow_joblib")
+    ran, mended = tmp_path / "ran", tmp_path / "mended"
+
+    def run(item: int) -> int:
+        note(ran, str(item))
+        if item % 4 == 3 and not mended.exists():
+            raise LookupError(item)
+        return item * 10
+
+    fan_out = parallel_task(n_jobs=2, backend=backend, checkpoint=True, batch_size=2, **options)(run)
+    assert fan_out(range(12)) == [None if item % 4 == 3 else item * 10 for item in range(12)]
+    (kept,) = {path.parent for path in files(tmp_path)}
+    assert f"finished items stay in the checkpoint in {kept}. To run the 3 items that failed, clear" in caplog.text
+    ran.unlink()
+    assert fan_out(range(12)).count(None) == 3
+    assert sorted(notes(ran)) == ["11", "3", "7"]
+    ran.unlink()
+    mended.touch()
+    assert fan_out(range(12)) == [item * 10 for item in range(12)]
+    assert sorted(notes(ran)) == ["11", "3", "7"]
+    assert files(tmp_path) == []
+
+
+def test_all_run_and_then_fail(tmp_path: Path) -> None:
+    """With fail_fast=False what has finished is kept, so the next try runs the failed items alone."""
+    ran = tmp_path / "ran"
+
+    def run(item: int) -> int:
+        note(ran, str(item))
+        if item in {0, 5} and len(notes(ran)) <= 8:
+            raise LookupError(item)
+        return item
+
+    with pytest.raises(TooManyFailuresError, match="2 of 8"):
+        task(run, fail_fast=False)(range(8))
+    assert len(notes(ran)) == 8
+    assert task(run, fail_fast=False)(range(8)) == list(range(8))
+    assert notes(ran)[8:] == ["0", "5"]
+    assert files(tmp_path) == []
 
 
 class Deadly:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def made_state(**options: Any) -> RunState:
     call, given, host = Call(abs), Options(**options), Host()
-    return RunState(call, given, host, RunCheckpoint(call, given, host))
+    return RunState(call, given, host, RunCheckpoint(call, given, host, 14))
 
 
 def made(

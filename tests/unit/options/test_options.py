@@ -257,17 +257,20 @@ def test_round_trip(values: dict[str, Any]) -> None:
     st.sampled_from([None, "loky", "multiprocessing", "threading", "sequential"]),
     st.integers(min_value=0) | st.none(),
     st.sampled_from([None, True, False, "true", "false", "t", "f", 1, 0]),
+    st.integers(min_value=0) | st.none(),
 )
 def test_defaults_round_trip(
-    n_jobs: int | None, backend: str | None, memory_budget: int | None, record: str | int | None
+    n_jobs: int | None, backend: str | None, memory_budget: int | None, record: str | int | None, days: int | None
 ) -> None:
     """The ``[joblib]`` section reads back what was written to it; what is unset or empty has a default."""
     written = {"n_jobs": n_jobs, "backend": backend, "memory_budget": memory_budget, "record": record}
+    written["checkpoint_days"] = days
     read = Defaults.read(lambda name: None if written[name] is None else str(written[name]))
     assert read.n_jobs == (n_jobs or -1)
     assert read.backend == (backend or "auto")
     assert read.memory_budget == (256 if memory_budget is None else memory_budget)
     assert read.record is (record not in {False, "false", "f"})
+    assert read.checkpoint_days == (14 if days is None else days)
 
 
 def test_durations() -> None:
@@ -317,6 +320,8 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BACKEND", "dusk", r"\[joblib\] backend 'dusk' is not known\. Did you mean 'dask'\?"),
         ("MEMORY_BUDGET", "-1", r"\[joblib\] memory_budget is '-1', which is not a size in MiB"),
         ("MEMORY_BUDGET", "much", r"\[joblib\] memory_budget is 'much'"),
+        ("CHECKPOINT_DAYS", "-1", r"\[joblib\] checkpoint_days is '-1', which is not a number of days"),
+        ("CHECKPOINT_DAYS", "a week", r"\[joblib\] checkpoint_days is 'a week'"),
         ("RECORD", "maybe", r"\[joblib\] record is 'maybe'\. Set AIRFLOW__JOBLIB__RECORD to True or False"),
     ],
 )
