@@ -7,17 +7,18 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.unit.helpers import eventually, worker_processes
+from tests.unit.helpers import eventually, is_worker, worker_processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    import psutil
 
 # Deadlines and health checks measure the machine, which may be a loaded one.
 settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -47,7 +48,25 @@ def _leaves_no_worker() -> Iterator[None]:
 
 
 def _workers() -> set[psutil.Process]:
-    return set(worker_processes()) if "psutil" in sys.modules else set()
+    """Return the workers that are children of this process, as the kernel lists them: each test looks twice."""
+    lists = [*Path("/proc/self/task").glob("*/children")]
+    if not lists:  # another platform
+        return set(worker_processes())
+    children = " ".join(_text(file) for file in lists).split()
+    return {child for pid in children if (child := _process(int(pid))) is not None and is_worker(child)}
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:  # of a thread that has ended meanwhile
+        return ""
+
+
+def _process(pid: int) -> psutil.Process | None:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid)
+    return None
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import pytest
 
 from airflow_joblib import parallel_task
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 PROCESSES = ("loky", "multiprocessing")
 LOCAL = (*PROCESSES, "threading", "sequential")
+#: The same for what the kind of worker has no hand in: fresh workers cost ten times what forked ones do, and are for
+#: the night where another test of the file has them by day.
+PROCESSES_BY_DAY = (pytest.param("loky", marks=pytest.mark.nightly), "multiprocessing")
+LOCAL_BY_DAY = (*PROCESSES_BY_DAY, "threading", "sequential")
 #: The packages that each engine's extra brings.
 EXTRAS = {"dask": {"dask", "distributed"}, "ray": {"ray"}, "spark": {"joblibspark", "py4j", "pyspark"}}
 
@@ -40,15 +45,16 @@ def square_or_repeat(item: Any) -> Any:
 
 def worker_processes() -> list[psutil.Process]:
     """Return the living children of this process, all generations, without the trackers that clean up after us."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            tracker = "resource_tracker" in " ".join(process.cmdline())
-            if not tracker and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
+    return list(filter(is_worker, psutil.Process().children(recursive=True)))
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Return whether a child of this process lives, and is no tracker."""
+    try:
+        tracker = "resource_tracker" in " ".join(process.cmdline())
+        return not tracker and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def eventually(holds: Callable[[], object], seconds: float = 30.0) -> bool:

@@ -17,7 +17,17 @@ import pytest
 
 from airflow_joblib import InvalidOptionError, ItemTimeoutError, NotPicklableError
 from airflow_joblib.worker.worker import current_item
-from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, task, worker_processes
+from tests.unit.helpers import (
+    LOCAL,
+    LOCAL_BY_DAY,
+    PROCESSES,
+    PROCESSES_BY_DAY,
+    eventually,
+    note,
+    notes,
+    task,
+    worker_processes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,6 +36,7 @@ if TYPE_CHECKING:
 local = pytest.mark.parametrize(
     "backend", [pytest.param(name, marks=[pytest.mark.slow] if name == "loky" else []) for name in LOCAL]
 )
+local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 #: What pytest-timeout does by default takes the timer that a limit in the main thread takes, too.
 pytestmark = pytest.mark.timeout(120, method="thread")
 #: Seconds that no item takes, unless it is cancelled.
@@ -51,7 +62,7 @@ class TestResults:
 
         assert task(wait, backend=backend)(range(300)) == list(range(300))
 
-    @local
+    @local_by_day
     def test_lazy_items(self, backend: str, tmp_path: Path) -> None:
         """Items are drawn as they are needed: those that run, and a few that wait."""
         path, ahead = tmp_path / "ended", []
@@ -70,7 +81,7 @@ class TestResults:
         assert task(wait, backend=backend, concurrency=8)(draw()) == list(range(400))
         assert max(ahead) <= 150
 
-    @local
+    @local_by_day
     def test_empty(self, backend: str) -> None:
         """Of no items the result is an empty list."""
         assert task(double, backend=backend)([]) == []
@@ -93,7 +104,7 @@ class TestResults:
         for function in (partial(double, pause=0.0), Doubler(), Doubler().method):
             assert task(function, backend="threading")([1, 2]) == [2, 4]
 
-    @local
+    @local_by_day
     def test_where_a_loop_runs(self, backend: str) -> None:
         """A call from code that an event loop runs, as in a notebook or an asynchronous test, works."""
 
@@ -121,7 +132,7 @@ class TestResults:
 
         assert task(call)([2, 3]) == [2, 6]
 
-    @local
+    @local_by_day
     def test_run(self, backend: str) -> None:
         """The record of a run has every item, and the time that the items took."""
         run = task(double, backend=backend).run(range(50), pause=0.01)
@@ -136,7 +147,7 @@ class TestResults:
 class TestConcurrency:
     """The option ``concurrency``."""
 
-    @local
+    @local_by_day
     @pytest.mark.parametrize("concurrency", [1, 5])
     def test_at_most(self, backend: str, concurrency: int) -> None:
         """No worker runs more items at a time, and each as many."""
@@ -153,7 +164,7 @@ class TestConcurrency:
         found = task(count, backend=backend, concurrency=concurrency)(range(100))
         assert max(seen for _, seen in found) == concurrency
 
-    @local
+    @local_by_day
     def test_taken_as_others_end(self, backend: str) -> None:
         """A slow item holds none of the others up: they run in the places beside it."""
 
@@ -201,7 +212,7 @@ class TestFailures:
         assert "Raised by item 3 (3) on try 1" in caught.value.__notes__[0]
         assert sorted(notes(ended)) == sorted(str(item) for item in range(8) if item != 3)
 
-    @local
+    @local_by_day
     def test_tolerated_and_retried(self, backend: str, published: list[Any]) -> None:
         """A failure is tried again, and holds no place meanwhile; what fails for good is tolerated and recorded."""
         tries: dict[int, int] = {}
@@ -218,7 +229,7 @@ class TestFailures:
         ]
         assert [(record["index"], record["tries"]) for record in published[-1]] == [(0, 2), (10, 2), (20, 2)]
 
-    @local
+    @local_by_day
     def test_places_of_failure(self, backend: str) -> None:
         """The traceback leads to the line of the user's that has raised."""
         with pytest.raises(ZeroDivisionError) as caught:
@@ -247,7 +258,7 @@ class TestFailures:
         assert results == [None if item == 3 else item for item in range(30)]
         assert [record["error_type"] for record in published[-1]] == ["asyncio.exceptions.CancelledError"]
 
-    @local
+    @local_by_day
     def test_cancels_itself_and_returns(self, backend: str) -> None:
         """An item that asks for its cancellation and returns before it comes has a result; no other is cancelled."""
 
@@ -279,7 +290,7 @@ class TestFailures:
         assert any("while it ran item 60" in message for message in caplog.messages)
         assert len(notes(ran)) < 140
 
-    @pytest.mark.parametrize("backend", PROCESSES)
+    @pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
     def test_kills_twice(self, backend: str, published: list[Any]) -> None:
         """An item that kills its worker twice has failed, with that said; the others have results."""
 
@@ -349,7 +360,7 @@ class TestTimeouts:
             task(block, backend=backend, item_timeout=0.2)(range(8))
         assert caught.value.index == 3
 
-    @pytest.mark.parametrize("backend", PROCESSES)
+    @pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
     def test_blocks_in_c(self, backend: str) -> None:
         """One that blocks the loop in C code is ended with its worker."""
 
@@ -363,7 +374,7 @@ class TestTimeouts:
             task(block, backend=backend, item_timeout=0.2)(range(8))
         assert caught.value.index == 3
 
-    @local
+    @local_by_day
     def test_goes_on(self, backend: str) -> None:
         """One that goes on in spite of its cancellation is cancelled again, and has failed by its limit."""
 
@@ -444,7 +455,7 @@ class TestResources:
         seen = notes(path)
         assert seen.count("opened") == seen.count("closed") == seen.count("left") in (1, 2)
 
-    @local
+    @local_by_day
     def test_generator(self, backend: str) -> None:
         """One made by ``asynccontextmanager`` is what the item gets."""
 
@@ -458,7 +469,7 @@ class TestResources:
 
         assert task(use, backend=backend, per_worker={"session": opened})([1, 2]) == [8, 9]
 
-    @local
+    @local_by_day
     def test_refused(self, backend: str) -> None:
         """One that can't be entered ends the run, by its name."""
 
@@ -479,7 +490,7 @@ class TestResources:
 class TestContext:
     """What belongs to one item."""
 
-    @local
+    @local_by_day
     def test_index(self, backend: str) -> None:
         """Each item is known by its position, in threads that it starts too, whichever runs beside it."""
 
@@ -490,12 +501,12 @@ class TestContext:
 
         assert task(see, backend=backend, concurrency=8)(range(40)) == [(item,) * 3 for item in range(40)]
 
-    @local
+    @local_by_day
     def test_variables(self, backend: str) -> None:
         """A context variable that an item sets is its own; decimal's is one."""
         assert task(set_mine, backend=backend, concurrency=3)(range(20)) == [(28, 1 + item) for item in range(20)]
 
-    @local
+    @local_by_day
     def test_checkpoint(self, backend: str, tmp_path: Path) -> None:
         """Items that have ended are kept though one of their chunk has not, and a later try runs the others alone."""
         ran, fixed = tmp_path / "ran", tmp_path / "fixed"
@@ -524,7 +535,7 @@ async def set_mine(item: int) -> tuple[int, int]:
     return before, decimal.getcontext().prec
 
 
-@local
+@local_by_day
 def test_nothing_is_left(backend: str) -> None:
     """After a run no thread and no process of it is there any more."""
     before = threading.active_count()

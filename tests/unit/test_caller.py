@@ -17,7 +17,7 @@ import pytest
 from airflow_joblib import ItemTimeoutError
 from airflow_joblib.fan_out.items import draw
 from airflow_joblib.system import warning_filters
-from tests.unit.helpers import LOCAL, task
+from tests.unit.helpers import LOCAL, LOCAL_BY_DAY, task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +119,7 @@ def stopped(how: str) -> AbstractContextManager[Any]:
 
 
 @pytest.mark.parametrize("how", ["freezegun", "time_machine", "mock"])
-@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 def test_clock_that_stands_still(backend: str, how: str, tmp_path: Path) -> None:
     """Results and retries come, and a limit ends an item, where a unit test has stopped the clock of the caller."""
 
@@ -172,7 +172,7 @@ def test_sized_inputs_that_are_lazy() -> None:
         assert draw(held, 1)[1] is None
 
 
-@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 def test_random_numbers_of_modules(backend: str) -> None:
     """What the modules ``random`` and ``numpy.random`` draw differs from item to item, in whichever worker."""
     np.random.seed(1)  # noqa: NPY002 - the global state is what is tested

@@ -15,7 +15,7 @@ import pytest
 
 from airflow_joblib import InvalidOptionError, ParallelTask, parallel_task
 from airflow_joblib.pickling import dumps
-from tests.unit.helpers import PROCESSES, named, note, notes
+from tests.unit.helpers import PROCESSES_BY_DAY, named, note, notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -241,7 +241,7 @@ def test_copies_have_all_options() -> None:
         assert other.task_options == task.task_options
 
 
-@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 @pytest.mark.parametrize("lock", [threading.Lock(), "text"], ids=["unpicklable", "picklable"])
 def test_label_stays_behind(backend: str, lock: object) -> None:
     """What of its options can't be pickled keeps no task from a worker that uses it; a label that can goes along."""

@@ -286,9 +286,17 @@ TABLE: dict[Callable[[Setting], Any], tuple[Raises | Returns, Raises | Returns]]
 }
 
 
+#: With fresh workers, asynchronous items are for the night.
+KINDS = [
+    pytest.param(asynchronous, backend, id=f"{kind}-{backend}", marks=[pytest.mark.nightly] if night else [])
+    for kind, asynchronous in (("plain", False), ("async", True))
+    for backend in LOCAL
+    for night in [asynchronous and backend == "loky"]
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", LOCAL)
-@pytest.mark.parametrize("asynchronous", [False, True], ids=["plain", "async"])
+@pytest.mark.parametrize(("asynchronous", "backend"), KINDS)
 @pytest.mark.parametrize("where", TABLE, ids=lambda where: where.__name__)
 def test_what_the_user_gets(
     where: Callable[[Setting], Any],

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib import ItemTimeoutError
-from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, task
+from tests.unit.helpers import LOCAL, LOCAL_BY_DAY, PROCESSES, PROCESSES_BY_DAY, eventually, note, notes, task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 processes = pytest.mark.parametrize("backend", PROCESSES)
+processes_by_day = pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 local = pytest.mark.parametrize("backend", LOCAL)
+local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 #: What pytest-timeout does by default takes the timer that a limit in the main thread takes, too.
 pytestmark = pytest.mark.timeout(400, method="thread")
 #: Seconds that no item takes, unless it is ended.
@@ -47,7 +49,7 @@ class TestRetries:
             "third_time: item 13 failed on try 2 of 3",
         ]
 
-    @local
+    @local_by_day
     def test_exhausted(self, backend: str, tmp_path: Path) -> None:
         """After its last try the item's own exception ends the run, and its note has the number of tries."""
         ran = tmp_path / "ran"
@@ -64,7 +66,7 @@ class TestRetries:
         assert len(notes(ran)) == 4
 
     @pytest.mark.parametrize("n_jobs", [1, 2])
-    @local
+    @local_by_day
     def test_others_run_meanwhile(self, backend: str, n_jobs: int, tmp_path: Path) -> None:
         """While an item waits for its next try, the workers run all the others."""
         ran = tmp_path / "ran"
@@ -80,7 +82,7 @@ class TestRetries:
         assert notes(ran)[-1] == "0"
         assert len(notes(ran)) == 31
 
-    @local
+    @local_by_day
     def test_lazy_items(self, backend: str, tmp_path: Path) -> None:
         """Items of a generator are tried again as well, those beyond its end too."""
         ran = tmp_path / "ran"
@@ -94,7 +96,7 @@ class TestRetries:
         fanned = task(fail_once, backend=backend, item_retries=1, batch_size=5)
         assert fanned(iter(range(50))) == list(range(50))
 
-    @local
+    @local_by_day
     def test_interrupted_wait(self, backend: str, tmp_path: Path) -> None:
         """What ends the task while nothing but waits is left ends it at once."""
         failed = tmp_path / "failed"
@@ -116,7 +118,7 @@ class TestRetries:
 class TestTimeLimit:
     """``item_timeout``."""
 
-    @local
+    @local_by_day
     def test_python_code(self, backend: str, tmp_path: Path) -> None:
         """A try in Python code ends with an error that says the item and the limit; the others stand."""
         left = tmp_path / "left"
@@ -172,7 +174,7 @@ class TestTimeLimit:
         assert record["error_type"] == "airflow_joblib.exceptions.ItemTimeoutError"
         assert record["message"] == "Item 7 (7) took longer than its item_timeout of 1.5 s."
 
-    @processes
+    @processes_by_day
     def test_one_item_that_never_looks(self, backend: str) -> None:
         """A single item with a limit runs in a worker process, which can be ended."""
 
@@ -202,7 +204,7 @@ class TestTimeLimit:
         assert fanned(range(8)) == [None, None, *range(2, 8)]
         assert 4 <= len(notes(ran)) <= 7, "the end of one try may cut the other item's short"
 
-    @local
+    @local_by_day
     def test_with_retries(self, backend: str, tmp_path: Path) -> None:
         """The limit is that of one try: the next one has it anew."""
         ran = tmp_path / "ran"

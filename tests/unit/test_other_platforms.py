@@ -77,7 +77,13 @@ SCRIPT = """
 
 
 @pytest.mark.parametrize(
-    ("backend", "method"), [("loky", ""), ("multiprocessing", "spawn"), ("multiprocessing", "fork"), ("threading", "")]
+    ("backend", "method"),
+    [
+        ("loky", ""),
+        ("multiprocessing", "fork"),
+        ("threading", ""),
+        pytest.param("multiprocessing", "spawn", marks=pytest.mark.nightly),
+    ],
 )
 def test_without_what_linux_has(backend: str, method: str, tmp_path: Path) -> None:
     """A fan-out works there, its workers reach the task, it ends at once, and nothing of it is left."""

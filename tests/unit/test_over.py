@@ -15,7 +15,7 @@ import pytest
 
 from airflow_joblib import InvalidOptionError, parallel_task
 from airflow_joblib.signature import ItemSignature
-from tests.unit.helpers import LOCAL, note, notes, task
+from tests.unit.helpers import LOCAL_BY_DAY, note, notes, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def test_what_an_item_may_be(kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 def test_on_each_backend(backend: str) -> None:
     """The same with workers of each kind, rows of a cursor included, for known items and for a lazy iterator."""
     items = [

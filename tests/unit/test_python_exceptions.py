@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.helpers import LOCAL, note, notes, task, worker_processes
+from tests.unit.helpers import LOCAL, LOCAL_BY_DAY, note, notes, task, worker_processes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KINDS = (StopIteration, StopAsyncIteration, GeneratorExit, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
 
 
-@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 @pytest.mark.parametrize("kind", KINDS)
 def test_raised_by_an_item(kind: type[BaseException], backend: str, tmp_path: Path) -> None:
     """It leaves the fan-out as it was raised, no item ran twice, and no worker is left."""
@@ -34,7 +34,7 @@ def test_raised_by_an_item(kind: type[BaseException], backend: str, tmp_path: Pa
     assert not worker_processes()
 
 
-@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 def test_stop_iteration_is_tolerated(backend: str) -> None:
     """StopIteration is an item's failure like any other: it is tried again, and tolerated."""
 
@@ -46,7 +46,7 @@ def test_stop_iteration_is_tolerated(backend: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 @pytest.mark.parametrize("kind", KINDS)
 def test_raised_by_a_resource(kind: type[BaseException], backend: str) -> None:
     """What the set-up of a ``per_worker`` resource raises ends the run as it was raised, and is not tried again."""
@@ -77,7 +77,7 @@ class Endless:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 @pytest.mark.parametrize("kind", [*KINDS[2:], LookupError])
 def test_raised_by_a_lazy_input(kind: type[BaseException], backend: str) -> None:
     """What a lazy input raises while items run ends the run as it was raised, and no worker is left."""

@@ -19,13 +19,14 @@ from airflow_joblib.wire.records import Rules
 from airflow_joblib.wire.status_board import INDEX, Slot
 from airflow_joblib.worker.rate_limit import RateLimit
 from airflow_joblib.worker.worker import Worker
-from tests.unit.helpers import LOCAL, PROCESSES, note, notes, task
+from tests.unit.helpers import LOCAL, LOCAL_BY_DAY, PROCESSES, note, notes, task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 local = pytest.mark.parametrize("backend", LOCAL)
+local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 #: What pytest-timeout does by default takes the timer that a limit in the main thread takes, too.
 pytestmark = pytest.mark.timeout(100, method="thread")
 
@@ -50,14 +51,14 @@ def test_over_all_workers(backend: str) -> None:
     assert most_within(starts, 0.2) <= 10 + 20 + 3
 
 
-@local
+@local_by_day
 def test_lazy_items(backend: str) -> None:
     """The rate holds for items that are drawn one by one, too."""
     starts = sorted(task(when, backend=backend, rate_limit="3000/min").map(item for item in range(30)))
     assert starts[-1] - starts[0] >= (30 - 5) / 50
 
 
-@local
+@local_by_day
 def test_tries_count(backend: str, tmp_path: Path) -> None:
     """Each try of an item is a start."""
 
@@ -75,7 +76,7 @@ def test_tries_count(backend: str, tmp_path: Path) -> None:
     assert starts[-1] - starts[0] >= (24 - 4) / 40
 
 
-@local
+@local_by_day
 def test_waits_are_nobodys_time(backend: str, log: pytest.LogCaptureFixture) -> None:
     """To wait longer than an item may take is no item's fault, nor is the run advised against its workers for it."""
     run = task(when, backend=backend, rate_limit="120/min", item_timeout=0.2).run(range(5))
@@ -88,7 +89,7 @@ def test_waits_are_nobodys_time(backend: str, log: pytest.LogCaptureFixture) -> 
     assert not any("took the most" in line or "nothing to do" in line for line in log.messages)
 
 
-@local
+@local_by_day
 def test_failure_while_others_wait(backend: str) -> None:
     """The failure that ends a run ends the waits of its other workers, which would be a day."""
 
@@ -117,7 +118,7 @@ def test_cancelled_while_waiting(backend: str) -> None:
         signal.signal(signal.SIGUSR1, before)
 
 
-@local
+@local_by_day
 def test_restored_items_are_no_starts(backend: str, tmp_path: Path) -> None:
     """What a checkpoint has is there at once, however slow the rate."""
 

@@ -13,13 +13,25 @@ import pytest
 from airflow_joblib import NotPicklableError, ParallelTaskError, TooManyFailuresError
 from airflow_joblib.fan_out.host import Host
 from airflow_joblib.taskflow import surroundings
-from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, task, worker_processes
+from tests.unit.helpers import (
+    LOCAL,
+    LOCAL_BY_DAY,
+    PROCESSES,
+    PROCESSES_BY_DAY,
+    eventually,
+    note,
+    notes,
+    task,
+    worker_processes,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 processes = pytest.mark.parametrize("backend", PROCESSES)
+processes_by_day = pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 local = pytest.mark.parametrize("backend", LOCAL)
+local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 #: What pytest-timeout does by default takes the timer that a limit in the main thread takes, too.
 pytestmark = pytest.mark.timeout(400, method="thread")
 #: Seconds that no item takes, unless it is ended.
@@ -47,7 +59,7 @@ class CannotTravel(Exception):
 class TestTolerance:
     """``max_failures``."""
 
-    @local
+    @local_by_day
     def test_labels(self, backend: str, published: list[Any], caplog: pytest.LogCaptureFixture) -> None:
         """A label names a failed item in its record, its log line, its note and the line of its retry."""
         secret = "the item's own text"
@@ -105,7 +117,7 @@ class TestTolerance:
         assert caught.value.tolerated == 9
         assert len(published[-1]) == caught.value.failed
 
-    @local
+    @local_by_day
     def test_beyond(self, backend: str, tmp_path: Path, published: list[Any]) -> None:
         """Beyond the limit the run ends early; what it raises has the first failures with their tracebacks."""
         ran = tmp_path / "ran"
@@ -126,7 +138,7 @@ class TestTolerance:
         if backend in PROCESSES:
             assert "in fail" in "".join(traceback.format_exception(group.exceptions[0]))
 
-    @local
+    @local_by_day
     @pytest.mark.parametrize("most", [0, 3, 0.04])
     def test_fail_fast(self, backend: str, most: float, tmp_path: Path, published: list[Any]) -> None:
         """With ``fail_fast=False`` every item runs, retries too; then the task fails with a summary of all failures."""
@@ -163,7 +175,7 @@ class TestTolerance:
             task(die, backend=backend, fail_fast=False)(range(10))
         assert {*notes(tmp_path / "ran")} == {str(item) for item in range(10) if item != 3}
 
-    @processes
+    @processes_by_day
     def test_running_items_are_stopped(self, backend: str, tmp_path: Path) -> None:
         """Beyond the limit nothing waits for items that run: they are ended."""
         begun = tmp_path / "begun"
@@ -224,7 +236,7 @@ class TestTolerance:
 class TestAirflowExceptions:
     """What Airflow's own exceptions mean for an item."""
 
-    @local
+    @local_by_day
     def test_some_skipped(self, backend: str, published: list[Any]) -> None:
         """A skipped item has None for a result, is no failure and is not tried again."""
 
@@ -248,7 +260,7 @@ class TestAirflowExceptions:
             task(skip, backend=backend)(range(6))
 
     @pytest.mark.parametrize("options", [{"item_retries": 5, "item_retry_delay": LONG}, {"max_failures": 5}])
-    @local
+    @local_by_day
     def test_fail(self, backend: str, options: dict[str, Any], tmp_path: Path) -> None:
         """AirflowFailException ends the run at once, whatever may be tried again or tolerated."""
         ran = tmp_path / "ran"
@@ -268,7 +280,7 @@ class TestAirflowExceptions:
 class TestFirstFailure:
     """With no tolerance the first failure ends the run."""
 
-    @local
+    @local_by_day
     def test_no_further_item_starts(self, backend: str, tmp_path: Path) -> None:
         """After a failure in the third of many items, no further one starts, and those that run are not waited for."""
         begun, failed = tmp_path / "begun", tmp_path / "failed"
@@ -290,7 +302,7 @@ class TestFirstFailure:
         assert late == []
         assert len(notes(begun)) < 20, "items run in about the order of the input"
 
-    @processes
+    @processes_by_day
     def test_running_items_are_ended(self, backend: str, tmp_path: Path) -> None:
         """A worker in mid-item is ended, and its ``finally`` blocks run."""
         begun, left = tmp_path / "begun", tmp_path / "left"
@@ -336,7 +348,7 @@ class TestResultsAreChecked:
         set_host(monkeypatch, host)
         return host
 
-    @local
+    @local_by_day
     def test_each_is_checked_once(self, backend: str, host: Checking) -> None:
         """Every result is checked; none of an item that failed or was skipped."""
 
@@ -350,7 +362,7 @@ class TestResultsAreChecked:
         task(work, backend=backend, max_failures=1)(range(10))
         assert sorted(host.checked) == [(item, item) for item in range(2, 10)]
 
-    @local
+    @local_by_day
     def test_refused_early(self, backend: str, host: Checking, tmp_path: Path) -> None:
         """A result that is refused ends the run before the later items have run, and the error says whose it is."""
         ran = tmp_path / "ran"

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, task, worker_processes
+from tests.unit.helpers import LOCAL_BY_DAY, PROCESSES, eventually, note, notes, task, worker_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 processes = pytest.mark.parametrize("backend", PROCESSES)
-local = pytest.mark.parametrize("backend", LOCAL)
+local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 
 
-@local
+@local_by_day
 def test_rest_is_not_run(backend: str, tmp_path: Path) -> None:
     """After a failure no further item is begun, but those in hand and before the workers."""
     ran = tmp_path / "ran"

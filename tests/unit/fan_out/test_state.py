@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib import NotPicklableError, ParallelTaskError, WorkerLostError
-from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, task, worker_processes
+from tests.unit.helpers import LOCAL, PROCESSES, PROCESSES_BY_DAY, eventually, note, notes, task, worker_processes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 processes = pytest.mark.parametrize("backend", PROCESSES)
+processes_by_day = pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 local = pytest.mark.parametrize("backend", LOCAL)
 
 
@@ -98,7 +99,7 @@ class TestFailures:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("how", FAILURES)
-    @processes
+    @processes_by_day
     def test_hard_failures(self, how: str, backend: str) -> None:
         """Whatever an item does short of ending its process is that item's failure, named, and the run ends."""
         kind, text = FAILURES[how]

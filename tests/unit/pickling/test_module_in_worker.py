@@ -251,6 +251,19 @@ FUNCTIONS = [
     *("by_function_globals", "hints", "hints_of_function", "class_var", "pickled", "error_pickled", "pool"),
     *("pool_of_multiprocessing", "process", "subclasses", "all_subclasses", "inner", "state", "rebound", "default"),
 ]
+#: One of each kind: the others ask in a like way, and each takes a worker of its own, which has nothing of the rest.
+BY_DAY = {
+    "by_globals",
+    "by_import",
+    "by_eval",
+    "by_frame",
+    "by_held_module",
+    "hints",
+    "pickled",
+    "process",
+    "subclasses",
+}
+BY_DAY |= {"inner", "state"}
 
 
 @pytest.fixture
@@ -260,7 +273,9 @@ def module(dag_file: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in BY_DAY else [pytest.mark.nightly]) for name in FUNCTIONS]
+)
 def test_like_a_plain_loop(name: str, module: Any) -> None:
     """What code finds by a name, whichever way it asks, is in a worker what it is in the task."""
     function = vars(module)[name]

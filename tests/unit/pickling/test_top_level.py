@@ -142,7 +142,9 @@ from airflow_joblib import parallel_task
 
 
 def run(function, backend, items=(1, 2), **options):
-    return parallel_task(n_jobs=2, backend=backend, **options)(function).map(list(items))[0]
+    # One batch, and with a limit, takes one worker: what it takes to start one is most of this.
+    work = parallel_task(n_jobs=2, backend=backend, batch_size=2, item_timeout=100, **options)(function)
+    return work.map(list(items))[0]
 
 
 of_state = ["module", "patched", "dispatched", "registered", "precision", "process", "level"]

@@ -231,7 +231,7 @@ def test_failure_to_start_releases_the_lock() -> None:
     assert done == [[2, 4]]
 
 
-@pytest.mark.parametrize("backend", ["auto", "multiprocessing", "loky"])
+@pytest.mark.parametrize("backend", ["auto", pytest.param("multiprocessing", marks=pytest.mark.nightly), "loky"])
 def test_nothing_is_written(backend: str) -> None:
     """A run writes nothing to the standard streams, with Python's warnings shown and another thread in the task.
 

@@ -16,7 +16,7 @@ import pytest
 
 from airflow_joblib import ParallelTaskError
 from airflow_joblib.pools import shutdown
-from tests.unit.helpers import PROCESSES, eventually, note, notes, run_python, task, worker_processes
+from tests.unit.helpers import PROCESSES, PROCESSES_BY_DAY, eventually, note, notes, run_python, task, worker_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,9 +163,17 @@ class Resource:
             note(self.path / "left", os.getpid())
 
 
-@pytest.mark.parametrize("where", ["item", "leaving"])
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("backend", PROCESSES)
+#: What fresh workers do of this with any handler they do with one: two of theirs by day.
+DONE = [
+    pytest.param(backend, change, where, marks=[pytest.mark.nightly] if night else [])
+    for backend in PROCESSES
+    for change in CHANGES
+    for where in ("item", "leaving")
+    for night in [backend == "loky" and (change, where) not in {(block, "item"), (default, "leaving")}]
+]
+
+
+@pytest.mark.parametrize(("backend", "change", "where"), DONE)
 def test_whatever_is_done_to_sigterm(backend: str, change: Callable[[], None], where: str, tmp_path: Path) -> None:
     """After a good run each worker leaves what it holds, and takes its time, whatever SIGTERM does there by then."""
 
@@ -188,7 +196,7 @@ def test_whatever_is_done_to_sigterm(backend: str, change: Callable[[], None], w
 
 
 @pytest.mark.parametrize("change", [default, own, block])
-@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 def test_after_a_failure(backend: str, change: Callable[[], None], tmp_path: Path) -> None:
     """After a failed run idle workers leave what they hold, though an item has changed what SIGTERM does."""
     resource = Resource(tmp_path)

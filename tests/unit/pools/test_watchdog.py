@@ -19,12 +19,13 @@ import psutil
 import pytest
 
 from airflow_joblib import WorkerLostError
-from tests.unit.helpers import PROCESSES, eventually, note, notes, task, worker_processes
+from tests.unit.helpers import PROCESSES, PROCESSES_BY_DAY, eventually, note, notes, task, worker_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 processes = pytest.mark.parametrize("backend", PROCESSES)
+processes_by_day = pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
@@ -45,8 +46,16 @@ def crash() -> None:
 ENDS = {kill: "was ended by SIGKILL", leave: "left with exit code 3", crash: "was ended by SIGSEGV"}
 
 
-@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-@processes
+#: Each end with forked workers, one with fresh ones by day.
+ENDINGS = [
+    pytest.param(backend, end, id=f"{backend}-{end.__name__}", marks=[pytest.mark.nightly] if night else [])
+    for backend in PROCESSES
+    for end in ENDS
+    for night in [backend == "loky" and end is not kill]
+]
+
+
+@pytest.mark.parametrize(("backend", "end"), ENDINGS)
 class TestOneItem:
     """One item of many ends its worker."""
 
@@ -88,10 +97,10 @@ class TestOneItem:
         )
 
 
-@processes
 class TestMany:
     """Workers die again and again."""
 
+    @processes
     @pytest.mark.nightly
     def test_every_tenth_item_kills(self, backend: str, tmp_path: Path, published: list[Any]) -> None:
         """The run finishes, finds each of them, and never has more workers at work than were asked for."""
@@ -122,6 +131,7 @@ class TestMany:
         assert max(int(line.split()[1]) for line in notes(ran)) <= 3
         assert not worker_processes()
 
+    @processes_by_day
     def test_all_workers_at_once(self, backend: str, tmp_path: Path) -> None:
         """Every worker dies with an item of its own at the same moment: each item is blamed for its own."""
         ran = tmp_path / "ran"
@@ -135,6 +145,7 @@ class TestMany:
 
         assert task(work, backend=backend, batch_size=1)(range(10)) == list(range(10))
 
+    @processes
     def test_killed_from_outside(self, backend: str, tmp_path: Path) -> None:
         """Workers that something else kills, in mid-item or between two, cost no item and no result."""
         ran = tmp_path / "ran"
@@ -152,6 +163,7 @@ class TestMany:
 
         assert task(work, backend=backend, batch_size=1)(items()) == list(range(60))
 
+    @processes_by_day
     def test_idle_worker_dies_while_items_wait(self, backend: str, tmp_path: Path) -> None:
         """A worker dies while nothing runs and an item waits for its next try: that one runs in a fresh worker."""
         ran, pids = tmp_path / "ran", tmp_path / "pids"
@@ -242,10 +254,10 @@ class LeavesWhenLoaded:
         self.__dict__.update(state)
 
 
-@processes
 class TestMemory:
     """A limit of memory."""
 
+    @processes
     def test_address_space(self, backend: str) -> None:
         """Where Python itself sees the limit the item has a MemoryError, and the worker lives."""
 
@@ -262,6 +274,7 @@ class TestMemory:
 
         assert task(grow, backend=backend, max_failures=1)(range(6)) == [0, 1, 2, None, 4, 5]
 
+    @processes_by_day
     def test_cgroup(self, backend: str, published: list[Any], small_group: Path) -> None:
         """Where the kernel kills the worker the item has failed, and its error says the memory it last had."""
 
@@ -321,6 +334,5 @@ def test_nothing_is_left(backend: str, tmp_path: Path) -> None:
 
     task(work, backend=backend, max_failures=1)(range(4))
     before = files()
-    for _ in range(2):
-        task(work, backend=backend, max_failures=1)(range(4))
+    task(work, backend=backend, max_failures=1)(range(4))  # two pools
     assert eventually(lambda: files() <= before + 1)

@@ -158,7 +158,12 @@ HERE = """
 
 @pytest.mark.parametrize(
     ("backend", "method"),
-    [("loky", ""), ("multiprocessing", "fork"), ("multiprocessing", "spawn"), ("multiprocessing", "forkserver")],
+    [
+        ("loky", ""),
+        ("multiprocessing", "fork"),
+        ("multiprocessing", "forkserver"),
+        pytest.param("multiprocessing", "spawn", marks=pytest.mark.nightly),
+    ],
 )
 def test_current_directory(backend: str, method: str, tmp_path: Path) -> None:
     """Whatever lies in the current directory, nothing that is started loads it; items' own scripts are left alone."""

@@ -58,7 +58,9 @@ resource_tracker.main = main
 }
 
 
-@pytest.mark.parametrize("change", UNKNOWN)
+@pytest.mark.parametrize(
+    "change", ["another process", *(pytest.param(name, marks=pytest.mark.nightly) for name in [*UNKNOWN][1:])]
+)
 def test_unknown_loky(change: str, tmp_path: Path) -> None:
     """Where loky's inner parts are others than is known, the run is the same, with workers as loky starts them."""
     script = tmp_path / "script.py"
@@ -96,6 +98,7 @@ def test_nested_joblib() -> None:
     assert rows == [f"ThreadingBackend 1 [{n}, 2]" for n in range(1, 5)]
 
 
+@pytest.mark.nightly  # loky's own doing: that an item may use joblib is tested above
 def test_nested_processes() -> None:
     """An item can use processes of loky by itself."""
     code = NESTED.replace("Parallel(n_jobs=2)", 'Parallel(n_jobs=2, backend="loky")')
@@ -172,10 +175,10 @@ HANDLED = "signal.signal(signal.SIGTERM, lambda *_: sys.exit())\n"
 @pytest.mark.parametrize(
     ("how", "handler", "raised"),
     [
-        ("fails", "", "LookupError"),
-        ("timeout", "", "ItemTimeoutError"),
+        pytest.param("fails", "", "LookupError", marks=pytest.mark.nightly),
+        pytest.param("timeout", "", "ItemTimeoutError", marks=pytest.mark.nightly),
         ("worker killed", "", "WorkerLostError"),
-        ("SIGTERM", HANDLED, "SystemExit"),
+        pytest.param("SIGTERM", HANDLED, "SystemExit", marks=pytest.mark.nightly),
         ("SIGTERM", "", ""),
         ("SIGKILL", "", ""),
     ],

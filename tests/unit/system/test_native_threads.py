@@ -36,6 +36,10 @@ if __name__ == "__main__":
 """
 
 starts = pytest.mark.parametrize(("backend", "method"), STARTS)
+#: The share reaches workers of each start; what the user asks for takes the same way.
+two_starts = pytest.mark.parametrize(
+    ("backend", "method"), [*STARTS[:2], *(pytest.param(*start, marks=pytest.mark.nightly) for start in STARTS[2:])]
+)
 
 
 def seen(backend: str, method: str, environment: dict[str, str] | None = None, **options: Any) -> str:
@@ -56,14 +60,14 @@ def test_fair_share(backend: str, method: str) -> None:
     assert seen(backend, method) == f"([{share}], '{share}', '{share}')"
 
 
-@starts
+@two_starts
 def test_asked_for(backend: str, method: str) -> None:
     """``inner_max_num_threads`` beats the share and the environment, on multiprocessing too."""
     out = seen(backend, method, {"OMP_NUM_THREADS": "1"}, inner_max_num_threads=2)
     assert out == "([2], '2', '2')"
 
 
-@starts
+@two_starts
 def test_environment(backend: str, method: str) -> None:
     """What the user's environment says holds in the workers."""
     out = seen(backend, method, {"OMP_NUM_THREADS": "5", "OPENBLAS_NUM_THREADS": "2"})

@@ -284,7 +284,7 @@ class TestRun:
         assert "airflow-joblib" not in Path("/proc/self/maps").read_text()
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+    @pytest.mark.parametrize("method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.nightly)])
     def test_start_methods(self, method: str) -> None:
         """A shared array reaches workers whatever start method is set: where that is no fork they are fresh ones."""
         code = f"""

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_joblib import ParallelTaskError
-from tests.unit.helpers import LOCAL, PROCESSES, eventually, note, notes, task
+from tests.unit.helpers import LOCAL, LOCAL_BY_DAY, PROCESSES_BY_DAY, eventually, note, notes, task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-processes = pytest.mark.parametrize("backend", PROCESSES)
+processes_by_day = pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 local = pytest.mark.parametrize("backend", LOCAL)
+local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 
 
 class TestPerWorker:
@@ -58,7 +59,7 @@ class TestPerWorker:
         assert len(entered) == len(set(entered))
         assert 1 <= len(entered) <= (1 if backend == "sequential" else 2)
 
-    @local
+    @local_by_day
     def test_database_connection(self, backend: str, tmp_path: Path) -> None:
         """One connection a worker serves all its items; SQLite holds its use and its closing to one thread."""
         database = tmp_path / "test.db"
@@ -77,7 +78,7 @@ class TestPerWorker:
         with closing(sqlite3.connect(database)) as connection:
             assert connection.execute("select count(*) from done").fetchone() == (50,)
 
-    @local
+    @local_by_day
     def test_plain_value(self, backend: str) -> None:
         """A resource may be a plain value."""
         fanned = task(lambda item, model: item + model["by"], backend=backend, per_worker={"model": lambda: {"by": 5}})
@@ -101,7 +102,7 @@ class TestPerWorker:
         assert "ran" not in notes(path)
         assert len(notes(path)) == len(set(notes(path))), "a worker tried twice"
 
-    @processes
+    @processes_by_day
     def test_slow_tear_down(self, backend: str, tmp_path: Path) -> None:
         """A tear-down that takes a while is waited for, not cut short."""
         path = tmp_path / "log"
@@ -115,7 +116,7 @@ class TestPerWorker:
         assert task(lambda item, conn: item, backend=backend, per_worker={"conn": connect})(range(4)) == [0, 1, 2, 3]
         assert 1 <= len(notes(path)) <= 2
 
-    @processes
+    @processes_by_day
     def test_tear_down_fails_in_processes(self, backend: str, capfd: pytest.CaptureFixture[str]) -> None:
         """A tear-down that fails in a worker process is the run's failure, its traceback on the error stream."""
 
@@ -128,7 +129,7 @@ class TestPerWorker:
             task(lambda item, conn: item, backend=backend, per_worker={"conn": connect})(range(4))
         assert "ConnectionError: lost" in capfd.readouterr().err
 
-    @processes
+    @processes_by_day
     def test_long_tear_down(self, backend: str, tmp_path: Path) -> None:
         """After a good run a tear-down gets the time that it takes, beyond what a worker gets to leave otherwise."""
 
@@ -141,7 +142,7 @@ class TestPerWorker:
         assert task(lambda item, conn: item, backend=backend, per_worker={"conn": connect})([1, 2]) == [1, 2]
         assert set(notes(tmp_path / "log")) == {"left"}
 
-    @local
+    @local_by_day
     def test_tear_down_fails_too(self, backend: str) -> None:
         """A tear-down that fails after an item did hides nothing: what leaves the run is the item's own exception."""
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib import FailItem, ItemTimeoutError, RetryItem, TooManyFailuresError
-from tests.unit.helpers import LOCAL, PROCESSES, note, notes, task
+from tests.unit.helpers import LOCAL, LOCAL_BY_DAY, PROCESSES_BY_DAY, note, notes, task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 local = pytest.mark.parametrize("backend", LOCAL)
+local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 
 
 class BusyError(ConnectionError):
@@ -38,7 +39,7 @@ def tries(path: Path, item: object) -> int:
     return notes(path).count(str(item))
 
 
-@local
+@local_by_day
 def test_item_retry_on(backend: str, tmp_path: Path, published: list[Any]) -> None:
     """What is of one of the types is tried again, one that can't be sent included; anything else has failed."""
     ran = tmp_path / "ran"
@@ -98,7 +99,7 @@ def test_retry_item(backend: str, tmp_path: Path) -> None:
         assert second - first >= 0.3
 
 
-@local
+@local_by_day
 def test_retry_item_for_the_last_time(backend: str) -> None:
     """An item that asks for one try too many has failed as others do, with what has led to it; its own type is kept."""
 
@@ -136,7 +137,7 @@ def test_no_time(after: Any) -> None:
     assert "30" not in str(caught.value)
 
 
-@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 @pytest.mark.slow
 def test_timeouts(backend: str, tmp_path: Path) -> None:
     """A try beyond its limit is tried again if ``item_retry_on`` has timeouts, also where its worker had to end."""

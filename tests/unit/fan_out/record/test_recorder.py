@@ -14,7 +14,7 @@ from airflow_joblib.fan_out.record import live
 from airflow_joblib.fan_out.record.fitting import BYTES, document
 from airflow_joblib.options.options import Defaults
 from airflow_joblib.system import clock
-from tests.unit.helpers import LOCAL, task
+from tests.unit.helpers import LOCAL, LOCAL_BY_DAY, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -65,7 +65,7 @@ def sums(record: dict[str, Any]) -> tuple[int, int, int]:
     return sum(entry[4] for entry in timeline), sum(entry[5] for entry in timeline), sum(counts)
 
 
-@pytest.mark.parametrize("backend", LOCAL)
+@pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 @pytest.mark.parametrize("number", [0, 1, 1000])
 def test_sums(number: int, backend: str, host: Watching) -> None:
     """Every item is counted once: in the numbers, in the timeline and in the histogram."""
