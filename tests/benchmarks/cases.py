@@ -85,6 +85,7 @@ def async_cases(quick: bool) -> list[Case]:
     pools: list[tuple[str, Callable[..., Any], int]] = [
         (OURS, contenders.ours, 1),
         (f"{OURS}, two processes", contenders.ours, 2),
+        ("plain loop", contenders.plain_coroutines, 1),
         ("asyncio.Semaphore", contenders.semaphore_loop, 1),
         ("aiometer", contenders.aiometer_loop, 1),
     ]

@@ -28,6 +28,7 @@ __all__ = [
     "multiprocessing_pool",
     "ours",
     "plain",
+    "plain_coroutines",
     "semaphore_loop",
     "threads",
 ]
@@ -107,6 +108,22 @@ def threads(jobs: int) -> Iterator[Run]:
 
     with ThreadPoolExecutor(jobs) as pool:
         yield lambda function, items: list(pool.map(function, items))
+
+
+@contextmanager
+def plain_coroutines(_jobs: int, concurrency: int) -> Iterator[Run]:
+    """Run so many loops on one event loop, which share the items: nobody could do less, and results have no order."""
+
+    async def gathered(function: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
+        todo = iter(items)
+
+        async def take() -> list[Any]:
+            return [await function(item) for item in todo]
+
+        found = await asyncio.gather(*(take() for _ in range(concurrency)))
+        return [result for results in found for result in results]
+
+    yield lambda function, items: asyncio.run(gathered(function, items))
 
 
 @contextmanager

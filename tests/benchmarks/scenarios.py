@@ -111,6 +111,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         [
             Target("ours / 1 s", 1.3, lambda m: m[OURS]["seconds"]),
             Target("ours / faster peer", 1.2, lambda m: m[OURS]["seconds"] / _fastest(m)),
+            Target("ours / bare loops", None, lambda m: m[OURS]["seconds"] / m["plain loop"]["seconds"]),
             Target("ours, two processes / 1 s", None, lambda m: m[f"{OURS}, two processes"]["seconds"]),
         ],
         ideal=lambda _: 1.0,
