@@ -13,6 +13,8 @@ from tests.benchmarks.contenders import BACKEND
 from tests.benchmarks.report import as_markdown, as_text
 from tests.benchmarks.scenarios import SCENARIOS
 from tests.benchmarks.suite import Figure, Measured, Result, measure, pin
+from tests.benchmarks.under_airflow import SCENARIOS as UNDER_AIRFLOW
+from tests.benchmarks.under_airflow import measure_airflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    names = [scenario.name for scenario in SCENARIOS]
+    names = [scenario.name for scenario in (*SCENARIOS, *UNDER_AIRFLOW)]
     parser.add_argument("--only", nargs="*", choices=names, metavar="SCENARIO", help=f"of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and one round: does it work at all?")
     parser.add_argument("--rounds", type=int, help="how often each case is measured")
@@ -51,9 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 def _measured(options: argparse.Namespace) -> Iterable[Result]:
     pin()
     if options.airflow:
-        from tests.benchmarks.under_airflow import measure_airflow
-
-        yield from measure_airflow(quick=options.quick, rounds=options.rounds)
+        yield from measure_airflow(quick=options.quick, rounds=options.rounds, only=options.only or ())
         return
     for scenario in SCENARIOS:
         if not options.only or scenario.name in options.only:

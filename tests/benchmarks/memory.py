@@ -1,6 +1,7 @@
 """How much memory a case takes: of all its processes together, or of the one that asked for the results.
 
-``python -m tests.benchmarks.memory PID`` samples a process with all its descendants until its own input ends.
+``python -m tests.benchmarks.memory PID BEAT`` samples a process with all its descendants, every so many seconds, until
+its own input ends.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class Peak:
 
 
 @contextmanager
-def peak_of_all() -> Iterator[Peak]:
+def peak_of_all(beat: float = _BEAT) -> Iterator[Peak]:
     """Sample the proportional set size of this process and all that it starts, from a process beside them."""
-    command = [sys.executable, "-m", "tests.benchmarks.memory", str(os.getpid())]
+    command = [sys.executable, "-m", "tests.benchmarks.memory", str(os.getpid()), str(beat)]
     peak = Peak()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sampler:
         assert sampler.stdout is not None
@@ -75,15 +76,15 @@ def _set_at_the_end_of_input(over: threading.Event) -> None:
     over.set()
 
 
-def _main(pid: int) -> None:
+def _main(pid: int, beat: float) -> None:
     over = threading.Event()
     most = _sample(pid)
     print(most, flush=True)
     threading.Thread(target=_set_at_the_end_of_input, args=(over,), daemon=True).start()
-    while not over.wait(_BEAT):
+    while not over.wait(beat):
         most = max(most, _sample(pid))
     print(most, flush=True)
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]))
+    _main(int(sys.argv[1]), float(sys.argv[2]))

@@ -55,13 +55,25 @@ def _limit(target: dict[str, Any], text: str) -> str:
     return "" if target["limit"] is None else text.format(target["limit"])
 
 
+def by_contender(result: Result) -> str:
+    """Return a row for each contender, with all its figures."""
+    names = list(dict.fromkeys(figure.figure for figure in result.figures))
+    rows: dict[str, dict[str, str]] = {}
+    for figure in result.figures:
+        rows.setdefault(figure.name, {})[figure.figure] = _number(figure.median)
+    lines = [f"| {result.title} | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
+    lines += [f"| {name} | {' | '.join(row.get(each, '') for each in names)} |" for name, row in rows.items()]
+    return "\n".join(lines)
+
+
 def as_markdown(results: Iterable[Result]) -> str:
-    """Return each target with what was measured, one line each, and the plots."""
+    """Return each target with what was measured, one line each, what has no targets by contender, and the plots."""
     results = list(results)
     lines = ["| work | figure | measured | target |", "| --- | --- | ---: | ---: |"]
     for result in results:
         for target in result.targets:
             value = "not measured" if target["value"] is None else _number(target["value"])
             lines.append(f"| {result.title} | {target['text']} | {value} | {_limit(target, '{:g}')} |")
+    lines += [f"\n{by_contender(result)}" for result in results if result.figures and not result.targets]
     lines += [f"\n![{result.title}]({result.name}.svg)" for result in results if result.figures]
     return "\n".join(lines) + "\n"

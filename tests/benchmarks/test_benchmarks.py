@@ -126,6 +126,14 @@ def test_docs(tmp_path: Path) -> None:
     assert (tmp_path / "docs" / "made_up.svg").exists()
 
 
+def test_no_targets() -> None:
+    """What has no targets is a table of the contenders' figures in the documentation."""
+    result = _result(_case(OURS, 2.0, CPU=1.5), _case("slow", 4.0))
+    result.targets = []
+    table = "| Made up | seconds | CPU |\n| --- | ---: | ---: |\n| ours | 2 | 1.5 |\n| slow | 4 |  |"
+    assert table in as_markdown([result])
+
+
 def test_case_names_are_unique() -> None:
     """No two cases of a scenario go by the same name and variant."""
     for scenario in SCENARIOS:
