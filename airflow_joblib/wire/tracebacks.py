@@ -11,6 +11,7 @@ shows an exception read them.
 
 from __future__ import annotations
 
+import copyreg
 import sys
 import traceback
 from contextlib import suppress
@@ -61,11 +62,11 @@ class Trace:
 def taken_apart(
     error: BaseException, travelling: Callable[[BaseException], BaseException], seen: set[int] | None = None
 ) -> Trace:
-    """Take the traceback of *error*, and what led to it, apart.
+    """Take the traceback of *error*, and what led to it, apart: what is to be pickled of it is pickled afterwards.
 
     Args:
         error: The exception.
-        travelling: Returns an exception that can be pickled for one behind *error*.
+        travelling: Returns an exception that can be pickled for one behind *error*, which has been taken apart.
         seen: Exceptions that were taken: a chain may be a circle.
     """
     seen = {id(error)} if seen is None else seen
@@ -74,16 +75,31 @@ def taken_apart(
         if other is None or id(other) in seen or len(seen) > _MOST_BEHIND:
             return None
         seen.add(id(other))
-        return travelling(other), taken_apart(other, travelling, seen)
+        trace = taken_apart(other, travelling, seen)
+        return travelling(other), trace
 
     parts = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    return Trace(
+    trace = Trace(
         _places(error.__traceback__),
         behind(error.__cause__),
         None if error.__suppress_context__ else behind(error.__context__),
         error.__suppress_context__,
         [taken_apart(part, travelling, seen) for part in parts],
     )
+    if type(error) in copyreg.dispatch_table:
+        _strip(error)
+    return trace
+
+
+def _strip(error: BaseException) -> None:
+    """Take from *error* what its Trace has.
+
+    Where tblib is loaded, as Dask loads it, pickles of an exception have that too, and none can be made of one that
+    leads to itself, or was raised deep in a recursion.
+    """
+    error.with_traceback(None)
+    _set(error, "__cause__", None)
+    _set(error, "__context__", None)
 
 
 def _places(trace: TracebackType | None) -> list[Place]:

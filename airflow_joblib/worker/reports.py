@@ -78,7 +78,8 @@ def _without_culprits(report: Report, indices: Sequence[int]) -> Report:
 
 def _sendable(failure: ItemError) -> ItemError:
     """Add the traceback, which pickling drops; replace an exception that would not arrive."""
-    return replace(failure, error=_travelling(failure.error), trace=taken_apart(failure.error, _travelling))
+    trace = taken_apart(failure.error, _travelling)
+    return replace(failure, error=_travelling(failure.error), trace=trace)
 
 
 def _travelling(error: BaseException) -> BaseException:

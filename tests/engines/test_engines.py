@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,6 +46,32 @@ def scale(item, factor):
     assert {type(result) for result in results} == {module.Result}
     assert len({result.pid for result in results}) == 2
     assert {result.cluster for result in results} == {cluster.marker}
+
+
+@pytest.mark.parametrize("how", ["circle", "deep"])
+def test_failure_that_pickles_badly(how: str, source: Source) -> None:
+    """An exception that leads to itself, or comes from a deep recursion, arrives as itself: Dask loads tblib."""
+    module = source("""
+def deeper(depth):
+    if depth:
+        deeper(depth - 1)
+    raise ValueError("at the end")
+
+@parallel_task(item_retries=0, **OPTIONS)
+def work(item, how):
+    if how == "deep":
+        deeper(500)
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    raise first
+""")
+    with pytest.raises(ValueError, match="at the end" if how == "deep" else "first") as caught:
+        module.work(range(4), how)
+    assert type(caught.value) is ValueError
+    if how == "deep":
+        assert [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)][-1] == "deeper"
+    else:
+        assert str(caught.value.__cause__) == "second"
 
 
 def test_failure_ends_the_run(source: Source, tmp_path: Path) -> None:
