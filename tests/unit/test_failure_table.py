@@ -286,18 +286,26 @@ TABLE: dict[Callable[[Setting], Any], tuple[Raises | Returns, Raises | Returns]]
 }
 
 
-#: With fresh workers, asynchronous items are for the night.
-KINDS = [
-    pytest.param(asynchronous, backend, id=f"{kind}-{backend}", marks=[pytest.mark.nightly] if night else [])
+#: What the task's own side does, whatever its workers are.
+BY_THE_TASK = {checkpoint_nowhere, checkpoint_read_only, checkpoint_vanishes, disk_full}
+#: With fresh workers, these and asynchronous items are for the night.
+CASES = [
+    pytest.param(
+        where,
+        asynchronous,
+        backend,
+        id=f"{where.__name__}-{kind}-{backend}",
+        marks=[pytest.mark.nightly] if night else [],
+    )
+    for where in TABLE
     for kind, asynchronous in (("plain", False), ("async", True))
     for backend in LOCAL
-    for night in [asynchronous and backend == "loky"]
+    for night in [backend == "loky" and (asynchronous or where in BY_THE_TASK)]
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("asynchronous", "backend"), KINDS)
-@pytest.mark.parametrize("where", TABLE, ids=lambda where: where.__name__)
+@pytest.mark.parametrize(("where", "asynchronous", "backend"), CASES)
 def test_what_the_user_gets(
     where: Callable[[Setting], Any],
     asynchronous: bool,

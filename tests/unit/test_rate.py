@@ -19,7 +19,7 @@ from airflow_joblib.wire.records import Rules
 from airflow_joblib.wire.status_board import INDEX, Slot
 from airflow_joblib.worker.rate_limit import RateLimit
 from airflow_joblib.worker.worker import Worker
-from tests.unit.helpers import LOCAL, LOCAL_BY_DAY, PROCESSES, note, notes, task
+from tests.unit.helpers import LOCAL, LOCAL_BY_DAY, PROCESSES_BY_DAY, note, notes, task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -135,7 +135,7 @@ def test_restored_items_are_no_starts(backend: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 def test_a_lost_worker_brings_no_burst(backend: str, tmp_path: Path) -> None:
     """Workers that take the place of lost ones wait for the next start as those would have."""
 

@@ -131,6 +131,7 @@ def test_closed_task(scripts: Path, backend: str) -> None:
     assert seen == []
 
 
+@pytest.mark.nightly
 def test_open_task(scripts: Path) -> None:
     """The spy is no bad one: of a task that is open to others it sees all of that."""
     out, seen = spied(scripts, "open", "loky")

@@ -73,7 +73,7 @@ def test_task_that_others_may_not_look_into(task: tuple[list[str], Mapping[str, 
     assert done.stdout.splitlines() == [str([item + (3 << 20) for item in range(4)])] * 2, done.stderr
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.nightly)])
 def test_start_methods_in_a_closed_task(method: str, tmp_path: Path) -> None:
     """However multiprocessing starts its workers, they are given the descriptor."""
     file = tmp_path / "task.py"

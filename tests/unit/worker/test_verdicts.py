@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 local = pytest.mark.parametrize("backend", LOCAL)
 local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
+local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 
 
 class BusyError(ConnectionError):
@@ -58,7 +59,7 @@ def test_item_retry_on(backend: str, tmp_path: Path, published: list[Any]) -> No
     assert task(work, item_retry_on=(LookupError, BusyError), **options)(list(raised)) == list(raised)
 
 
-@local
+@local_by_day
 def test_fail_item(backend: str, tmp_path: Path, published: list[Any]) -> None:
     """``FailItem`` is a failure that is not tried again, and counts for ``max_failures`` as others do."""
     ran = tmp_path / "ran"
