@@ -75,6 +75,11 @@ class AsyncThreads(AsyncPool):
         if failed and kind is None:
             raise failed[0]
 
+    def _ended(self, lane: Any) -> None:
+        super()._ended(lane)
+        if lane.error is not None:  # of the loop itself: what an item raises is in its report
+            raise lane.error
+
 
 class _Thread(Lane):
     """One thread, and its loop.

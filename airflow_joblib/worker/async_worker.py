@@ -182,8 +182,7 @@ class AsyncWorker(Worker):
 
     def _item_failed(self, collector: Collector, error: BaseException, index: int, seconds: float) -> bool:
         goes_on = self._failed(collector.report, error, index, seconds)
-        collector.indices.append(index)
-        collector.seconds.append(seconds)
+        collector.note(index, seconds)
         if not goes_on:
             self._report()
         return goes_on

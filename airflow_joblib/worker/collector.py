@@ -42,8 +42,14 @@ class Collector:
 
     def add(self, index: int, value: object, seconds: float) -> None:
         """Enter an item that has ended well."""
-        self.indices.append(index)
         self.report.values.append(value)
+        self.note(index, seconds)
+
+    def note(self, index: int, seconds: float) -> None:
+        """Enter that an item has ended, whose value or failure the report has."""
+        if self._gate is not None and not self.indices:
+            self.report.rate_waited_first = self._gate.waited
+        self.indices.append(index)
         self.seconds.append(seconds)
 
     def take(self) -> tuple[list[int], Report]:

@@ -23,6 +23,9 @@ class RateGate:
 
     Args:
         rate: What the worker goes by.
+
+    Attributes:
+        waited: Seconds in which nothing ran, since it would have been too early, as far as they were not taken.
     """
 
     def __init__(self, rate: RateLimit) -> None:
@@ -31,7 +34,7 @@ class RateGate:
         self._running = 0
         self._idle_since: float | None = None
         self._waiting = False
-        self._waited = 0.0
+        self.waited = 0.0
 
     async def enter(self, wanted: Callable[[], bool]) -> bool:
         """Wait until an item may start; return whether it is still *wanted*: then it must :meth:`leave` at its end."""
@@ -68,11 +71,11 @@ class RateGate:
 
     def _note(self) -> None:
         if self._idle_since is not None:
-            self._waited += clock.now() - self._idle_since
+            self.waited += clock.now() - self._idle_since
             self._idle_since = clock.now() if self._waiting and not self._running else None
 
     def take_waited(self) -> float:
         """Return, and forget, for how long nothing ran here since it would have been too early."""
         self._note()
-        waited, self._waited = self._waited, 0.0
+        waited, self.waited = self.waited, 0.0
         return waited

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from airflow_joblib import InvalidOptionError, ItemTimeoutError, NotPicklableError
+from airflow_joblib.worker.async_worker import AsyncWorker
 from airflow_joblib.worker.worker import current_item
 from tests.unit.helpers import (
     LOCAL,
@@ -240,6 +241,16 @@ class TestFailures:
             frames.append(trace.tb_frame.f_code.co_name)
             trace = trace.tb_next
         assert frames[-2:] == ["divide", "divided"]
+
+    def test_loop_that_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What goes wrong with a loop itself ends the run with that error, whatever is under way."""
+
+        async def broken(*_: object) -> None:
+            raise RuntimeError("the loop is broken")
+
+        monkeypatch.setattr(AsyncWorker, "_start", broken)
+        with pytest.raises(RuntimeError, match="the loop is broken"):
+            task(double, backend="threading")(range(100))
 
     @local
     def test_cancels_itself(self, backend: str, published: list[Any]) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -39,14 +39,22 @@ def when(_: object) -> float:
     return clock.now()
 
 
+async def when_awaited(_: object) -> float:
+    return clock.now()
+
+
 def most_within(starts: Sequence[float], seconds: float) -> int:
     return max(sum(first <= start < first + seconds for start in starts) for first in starts)
 
 
+both = pytest.mark.parametrize("function", [when, when_awaited], ids=["plain", "async"])
+
+
+@both
 @local
-def test_over_all_workers(backend: str) -> None:
+def test_over_all_workers(backend: str, function: Any) -> None:
     """The workers of a run together start no more items than the rate and the bucket allow, and no fewer for long."""
-    starts = sorted(task(when, backend=backend, n_jobs=3, rate_limit=100).map(range(60)))
+    starts = sorted(task(function, backend=backend, n_jobs=3, rate_limit=100).map(range(60)))
     assert starts[-1] - starts[0] >= (60 - 10) / 100
     assert most_within(starts, 0.2) <= 10 + 20 + 3
 
@@ -76,10 +84,11 @@ def test_tries_count(backend: str, tmp_path: Path) -> None:
     assert starts[-1] - starts[0] >= (24 - 4) / 40
 
 
+@both
 @local_by_day
-def test_waits_are_nobodys_time(backend: str, log: pytest.LogCaptureFixture) -> None:
+def test_waits_are_nobodys_time(backend: str, function: Any, log: pytest.LogCaptureFixture) -> None:
     """To wait longer than an item may take is no item's fault, nor is the run advised against its workers for it."""
-    run = task(when, backend=backend, rate_limit="120/min", item_timeout=0.2).run(range(5))
+    run = task(function, backend=backend, rate_limit="120/min", item_timeout=0.2).run(range(5))
     starts = sorted(run.results)
     assert starts[-1] - starts[0] >= 4 * 0.5 - 0.25
     record = run.record["runs"][0]

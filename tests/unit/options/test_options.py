@@ -30,6 +30,13 @@ def handle(item: int, shared: int = 1, resource: object = None) -> int:
     return item * shared
 
 
+class Policy:
+    """Of the shape of Airflow's retry policies."""
+
+    def evaluate(self, exception: BaseException) -> None:
+        """Decide about the tries of a task."""
+
+
 VALID: list[dict[str, Any]] = [
     {"n_jobs": None},
     {"n_jobs": 1},
@@ -160,6 +167,7 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"item_retry_on": 3}, r"item_retry_on must be an exception type or a tuple of them"),
     ({"item_retry_on": KeyboardInterrupt}, r"each derived from Exception"),
     ({"item_retry_on": (ValueError, "builtins.OSError")}, r"item_retry_on must be an exception type"),
+    ({"item_retry_on": Policy()}, r"item_retry_on can't be a Policy: .* Give it to the task as retry_policy, and here"),
     ({"retry_on": OSError}, r"Use item_retry_on"),
     ({"per_workers": {}}, r"Did you mean 'per_worker'"),
     ({"retires": 3}, r"There is no option 'retires'\. Did you mean 'retries'\?"),
