@@ -137,11 +137,14 @@ class _Thread(Lane):
         mark_thread(inside=True)
         try:
             self._worker.serve(self._feed, self._halted)
+        except BaseException as error:  # noqa: BLE001 - the run raises it
+            self.error, self._failed = error, True
+        try:
             if self._failed:
                 close_after_failure(self._worker)
             else:
                 self._worker.close()
-        except BaseException as error:  # noqa: BLE001 - the run raises it
+        except BaseException as error:  # noqa: BLE001 - as above
             self.error = error
         finally:
             self._events.put(Ended(self))
