@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SCENARIOS", "measure_airflow"]
 
 _DAGS = Path(__file__).parent / "dag_files"
-#: Of a run of requests: its DAG, and how many there are at full size. A mapped instance each would take half an hour.
+#: Of a run of requests: its DAG, and how many there are at full size; 2,000 mapped instances take too long.
 _REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     f"{OURS}, 32 threads": ("bench_requests", {"count": 2000, "way": "threads", "workers": 32}),
     f"{OURS}, async, one process": ("bench_requests", {"count": 2000, "way": "asynchronous", "workers": 1}),
