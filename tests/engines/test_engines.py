@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engines.helpers import MARKS, on
+from tests.engines.helpers import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,39 +99,6 @@ def work(item, folder):
     assert time.time() - (tmp_path / "began").stat().st_mtime < 25  # the start is the cluster's
     assert "Raised by item 0 (0) on try 1" in caught.value.__notes__[0]
     assert not (tmp_path / "went on").exists()
-
-
-@on("dask", "ray")
-def test_labels(source: Source, caplog: pytest.LogCaptureFixture) -> None:
-    """A label names items in the log, notes, failures and the record, and need not travel."""
-    module = source("""
-import threading
-LOCK = threading.Lock()
-
-def label(item):
-    with LOCK:
-        return f"order {item}"
-
-@parallel_task(label=label, batch_size=1, item_retries=1, item_retry_delay=0.01, max_failures=1, **OPTIONS)
-def work(item):
-    if item == 3:
-        raise ValueError("always")
-    return item
-
-@parallel_task(**OPTIONS)
-def other(item):
-    return work.function(item)
-""")
-    run = module.work.run(range(6))
-    assert run.results == [0, 1, 2, None, 4, 5]
-    assert [failure["item"] for failure in run.failures] == ["order 3"]
-    (record,) = run.record["runs"]
-    assert {each["label"] for each in record["slowest"]} == {f"order {item}" for item in range(6)}
-    assert any("work: item 3 (order 3) failed for good" in message for message in caplog.messages)
-    with pytest.raises(ValueError, match="always") as caught:
-        module.work.override(max_failures=0, item_retries=0)([3, 4])
-    assert "Raised by item 0 (order 3) on try 1" in caught.value.__notes__[0]
-    assert module.other([1, 2]) == [1, 2]
 
 
 def test_per_worker(source: Source, tmp_path: Path) -> None:
