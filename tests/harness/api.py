@@ -55,9 +55,9 @@ class AirflowApi:
         """POST *body* to ``/api/v2/<path>``."""
         return self._send("POST", _address(path, {}), token=self._login(), body=body)
 
-    def patch(self, *path: str, body: Any) -> Any:
+    def patch(self, *path: str, body: Any, **query: Any) -> Any:
         """PATCH ``/api/v2/<path>`` with *body*."""
-        return self._send("PATCH", _address(path, {}), token=self._login(), body=body)
+        return self._send("PATCH", _address(path, query), token=self._login(), body=body)
 
     def delete(self, *path: str) -> None:
         """DELETE ``/api/v2/<path>``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tests.ui.records import record, run
@@ -16,9 +15,19 @@ if TYPE_CHECKING:
 #: The DAG whose XComs nobody may read.
 NO_XCOMS = "no_xcoms"
 #: The DAG of a run that is not one of ``shown``.
-DAGS = {"mapped": "shown_mapped", "no rights": NO_XCOMS, "real": "gallery"}
+DAGS = {"mapped": "shown_mapped", "no rights": NO_XCOMS, "real": "gallery", "retried": "shown_again"}
+
+GATES = ("begin", "go on", "end", "fail", "record again", "end again")
 
 RECORDS: dict[str, dict[str, Any]] = {
+    # Goes on until it is told: it records nothing, then half of its items, then all.
+    "running": {
+        "steps": [
+            {"record": None, "until": "begin"},
+            {"record": record(run(250, total=500, failed=3, state="running", seconds_left=9.0)), "until": "go on"},
+            {"record": record(run(500, failed=3)), "until": "end"},
+        ]
+    },
     "failed": {
         "steps": [{"record": record(run(60), run(500, failed=23, state="failed"))}],
         "fails": True,
@@ -31,28 +40,42 @@ RECORDS: dict[str, dict[str, Any]] = {
     "killed": {"steps": [{"record": record(run(100, total=500, state="running"))}], "fails": True},
     "real": {},
     "no rights": {"steps": [{"record": record(run(60))}]},
+    # Fails once, with a record, and is tried again; each try goes on until it is told.
+    "retried": {
+        "tries": [
+            {
+                "steps": [
+                    {"record": record(run(100, total=500, state="running", seconds_left=14.0)), "until": "fail"},
+                    {"record": record(run(240, total=500, failed=23, state="failed"))},
+                ],
+                "fails": True,
+            },
+            {
+                "steps": [
+                    {"record": None, "until": "record again"},
+                    {"record": record(run(100, total=500, state="running", seconds_left=14.0)), "until": "end again"},
+                    {"record": record(run(500, failed=3))},
+                ]
+            },
+        ]
+    },
 }
 
 
 class Runs:
-    """Starts one run for each of `RECORDS`, and one that goes on until it is told."""
+    """Starts one run for each of `RECORDS`."""
 
     def __init__(self, airflow: AirflowInstance, folder: Path) -> None:
         self._airflow = airflow
-        self._gates = {name: folder / name for name in ("begin", "go on", "end")}
+        self._gates = {name: folder / name for name in GATES}
+        gates = {name: str(path) for name, path in self._gates.items()}
         airflow.wait_for_dags("shown", *DAGS.values())
-        self.ids = {name: airflow.trigger(DAGS.get(name, "shown"), conf) for name, conf in RECORDS.items()}
-
-    @cached_property
-    def running(self) -> str:
-        """The run that goes on: it records nothing, then half of its items, then all."""
-        half = run(250, total=500, failed=3, state="running", seconds_left=9.0)
-        steps = [
-            {"record": None, "until": str(self._gates["begin"])},
-            {"record": record(half), "until": str(self._gates["go on"])},
-            {"record": record(run(500, failed=3)), "until": str(self._gates["end"])},
-        ]
-        return self._airflow.trigger("shown", {"steps": steps})
+        # No task may start meanwhile. Airflow 3.2 logs such a request in its event loop, which then waits until SQLite
+        # is free, as the request of a task that starts may wait for the event loop with SQLite locked.
+        airflow.api.patch("dags", body={"is_paused": True}, dag_id_pattern="%")
+        conf = {name: {**conf, "gates": gates} for name, conf in RECORDS.items()}
+        self.ids = {name: airflow.trigger(DAGS.get(name, "shown"), conf[name]) for name in RECORDS}
+        airflow.api.patch("dags", body={"is_paused": False}, dag_id_pattern="%")
 
     def over(self, name: str) -> str:
         """Wait until a run is over; its id."""
@@ -60,15 +83,15 @@ class Runs:
         return self.ids[name]
 
     def wait_until_it_runs(self) -> None:
-        """Wait until the task of `running` does."""
+        """Wait until the task of ``running`` does."""
         deadline = time.monotonic() + 240
-        path = ("dags", "shown", "dagRuns", self.running, "taskInstances", "thumbnail")
+        path = ("dags", "shown", "dagRuns", self.ids["running"], "taskInstances", "thumbnail")
         while self._airflow.api.get(*path)["state"] != "running":
             assert time.monotonic() < deadline
             time.sleep(0.5)
 
     def step(self, gate: str) -> None:
-        """Let the run go on: past ``begin``, ``go on`` or ``end``."""
+        """Let the run go on that waits for one of `GATES`."""
         self._gates[gate].touch()
 
     def end(self) -> None:

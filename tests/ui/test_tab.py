@@ -33,7 +33,7 @@ def wait_for(page: Any, said: str) -> None:
 
 def test_a_run_that_goes_on(runs: Runs, tabs: Tabs) -> None:
     """A page follows a run from its first seconds to its end without being loaded again, and asks no more then."""
-    run_id = runs.running
+    run_id = runs.ids["running"]
     runs.wait_until_it_runs()
     page = tabs.open("running", run_id)
     wait_for(page, "The task is running")
@@ -54,6 +54,34 @@ def test_a_run_that_goes_on(runs: Runs, tabs: Tabs) -> None:
     page.on("request", lambda request: asked.append(request.url))
     page.wait_for_timeout(5_000)
     assert not [url for url in asked if "/xcomEntries/fan_out" in url]
+
+
+def test_a_task_that_is_tried_again(runs: Runs, tabs: Tabs) -> None:
+    """A page follows a task from one try to the next.
+
+    What the first recorded stays until the second starts, and says whose it is. Airflow deletes it then, so earlier
+    runs are those of the DAG, and no earlier try is among them.
+    """
+    page = tabs.open("retried", runs.ids["retried"])
+    wait_for(page, "100 of 500")
+    assert "try " not in text(page)
+    runs.step("fail")
+    wait_for(page, "Try 1 failed, and the task will be tried again")
+    assert "240 of 500" in text(page)
+    assert "Failures (23)" in text(page)
+    tabs.picture(page, "tried-again")
+    wait_for(page, "Nothing is recorded so far in try 2")
+    tabs.picture(page, "second-try-waiting")
+    runs.step("record again")
+    wait_for(page, "100 of 500")
+    assert "· try 2 ·" in text(page)
+    assert "tried again" not in text(page)
+    tabs.picture(page, "second-try")
+    runs.step("end again")
+    wait_for(page, "500 of 500")
+    page.get_by_role("button", name="Compare with earlier runs").click()
+    wait_for(page, "The last runs before this one have no record of this task")
+    tabs.picture(page, "second-try-over")
 
 
 #: The task instance of the page, as the page itself may read it.

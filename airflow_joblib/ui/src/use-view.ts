@@ -54,7 +54,7 @@ export function useView(place: Place): Looked {
       if (document.hidden && looks > 0) return; // goes on when the page is seen again
       looks += 1;
       const mine = looks;
-      const known = seen.kind === "runs";
+      const known = seen.kind === "runs" && seen.task?.state === "running"; // the next try's start takes it away
       const task = get(taskInstancePath(at), stop.signal);
       const xcom = known ? get(xcomPath(at, KEY), stop.signal) : getXcom(at, KEY, stop.signal);
       void Promise.all([task, xcom]).then((answers) => {

@@ -6,7 +6,7 @@ import { type Run, parse } from "./record";
 export type View =
   | { readonly kind: "loading" }
   | { readonly kind: "runs"; readonly runs: readonly Run[]; readonly task: Task | null; readonly cutShort: boolean }
-  | { readonly kind: "waiting"; readonly state: string | null }
+  | { readonly kind: "waiting"; readonly task: Task }
   | { readonly kind: "empty" }
   | { readonly kind: "mapped" }
   | { readonly kind: "forbidden" }
@@ -19,6 +19,11 @@ const OVER = new Set(["success", "failed", "skipped", "upstream_failed", "remove
 
 export function isOver(state: string | null): boolean {
   return state !== null && OVER.has(state);
+}
+
+/** Whether the task is between two tries, or before its first: what is recorded is of the try before. */
+export function isBetweenTries({ state }: Task): boolean {
+  return state !== "running" && !isOver(state);
 }
 
 export function viewOf(taskAnswer: Answer, xcomAnswer: Answer, mapIndex: number): View {
@@ -38,14 +43,14 @@ function recorded(value: unknown, task: Task | null): View {
   if (parsed.kind !== "runs") return parsed;
   if (parsed.runs.length === 0) return { kind: "empty" };
   const last = parsed.runs.at(-1);
-  const cutShort = task !== null && isOver(task.state) && last?.state === "running";
+  const cutShort = task !== null && task.state !== "running" && last?.state === "running";
   return { kind: "runs", runs: parsed.runs, task, cutShort };
 }
 
 function notRecorded(taskAnswer: Answer, task: Task | null, mapIndex: number): View {
   if (taskAnswer.kind === "missing" && mapIndex < 0) return { kind: "mapped" };
   if (taskAnswer.kind === "unreachable" || taskAnswer.kind === "signed out") return taskAnswer;
-  if (task !== null && !isOver(task.state)) return { kind: "waiting", state: task.state };
+  if (task !== null && !isOver(task.state)) return { kind: "waiting", task };
   return { kind: "empty" };
 }
 
@@ -61,7 +66,7 @@ export function nextLook(view: View, failures: number): number | null {
     case "runs":
       return afterRuns(view);
     case "waiting":
-      return view.state === "running" ? LIVE : CALM;
+      return view.task.state === "running" ? LIVE : CALM;
     case "loading":
       return LIVE;
     default:

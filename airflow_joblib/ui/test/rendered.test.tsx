@@ -2,7 +2,7 @@ import * as React from "react";
 import { renderToStaticMarkup } from "react-dom/server";
 import { expect, test } from "vitest";
 
-import type { Place } from "../src/api";
+import type { Place, Task } from "../src/api";
 import { Notice } from "../src/components/notice";
 import { Runs } from "../src/components/runs";
 import FanOut from "../src/main";
@@ -10,6 +10,7 @@ import type { View } from "../src/view";
 import { aRun } from "./fixtures";
 
 const PLACE: Place = { dagId: "d", runId: "r", taskId: "t", mapIndex: -1 };
+const aTask = (state: string | null, tryNumber: number): Task => ({ state, tryNumber, maxTries: 3 });
 const nothing = (): void => undefined;
 
 function shown(view: Exclude<View, { kind: "loading" }>, trouble: string | null = null): string {
@@ -55,6 +56,16 @@ test("a run that its task did not outlive says so", () => {
   expect(html).toContain("cut short");
 });
 
+test.each([
+  ["up_for_retry", 2, "Try 2 failed, and the task will be tried again.", " · try 2 · "],
+  ["queued", 2, "The task&#x27;s state is queued.", "multiprocessing · "],
+  [null, 2, "The task&#x27;s state is none yet.", "multiprocessing · "],
+])("between two tries (%s) the record of the one before is shown as such", (state, tryNumber, said, head) => {
+  const html = shown({ kind: "runs", runs: [aRun()], task: aTask(state, tryNumber), cutShort: false });
+  expect(html).toContain(said);
+  expect(html).toContain(head);
+});
+
 test("what was seen stays while the server does not answer", () => {
   const html = shown({ kind: "runs", runs: [aRun()], task: null, cutShort: false }, "HTTP 502");
   expect(html).toContain("HTTP 502");
@@ -63,8 +74,9 @@ test("what was seen stays while the server does not answer", () => {
 
 test.each<[Exclude<View, { kind: "loading" | "runs" }>, string]>([
   [{ kind: "empty" }, "This task made no fan-out"],
-  [{ kind: "waiting", state: "running" }, "The task is running"],
-  [{ kind: "waiting", state: "queued" }, "queued"],
+  [{ kind: "waiting", task: aTask("running", 1) }, "Nothing is recorded so far. "],
+  [{ kind: "waiting", task: aTask("running", 2) }, "Nothing is recorded so far in try 2. "],
+  [{ kind: "waiting", task: aTask("queued", 1) }, "queued"],
   [{ kind: "mapped" }, "This task is mapped"],
   [{ kind: "forbidden" }, "No permission"],
   [{ kind: "signed out" }, "You are signed out"],

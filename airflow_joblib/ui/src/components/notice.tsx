@@ -2,7 +2,7 @@
 
 import * as React from "react";
 
-import { type Place, get, mappedPath, tabLink } from "../api";
+import { type Place, type Task, get, mappedPath, tabLink } from "../api";
 import type { View } from "../view";
 
 /** A page that comes with the bundle, so that the link works on every Airflow. */
@@ -49,11 +49,8 @@ function sayings(view: Exclude<View, { kind: "runs" | "loading" }>): Said {
   switch (view.kind) {
     case "waiting":
       return {
-        title: view.state === "running" ? "The task is running" : "The task is not running yet",
-        text:
-          view.state === "running"
-            ? "Nothing is recorded so far. A fan-out shows here once it has lasted two seconds."
-            : `Its state is ${view.state ?? "none yet"}. A fan-out shows here, live, once it has lasted two seconds. The records of earlier tries are cleared when a try starts.`,
+        title: view.task.state === "running" ? "The task is running" : "The task is not running yet",
+        text: waiting(view.task),
       };
     case "empty":
       return {
@@ -103,6 +100,13 @@ function sayings(view: Exclude<View, { kind: "runs" | "loading" }>): Said {
         tone: "trouble",
       };
   }
+}
+
+function waiting({ state, tryNumber }: Task): string {
+  const live = "A fan-out shows here, live, once it has lasted two seconds.";
+  if (state !== "running") return `Its state is ${state ?? "none yet"}. ${live}`;
+  if (tryNumber < 2) return `Nothing is recorded so far. ${live}`;
+  return `Nothing is recorded so far in try ${String(tryNumber)}. ${live} Airflow has deleted what the tries before it recorded; their logs are there.`;
 }
 
 interface Instance {

@@ -5,7 +5,7 @@ import * as React from "react";
 import type { Place } from "../api";
 import { plural, when } from "../format";
 import { type Run, finished } from "../record";
-import type { View } from "../view";
+import { type View, isBetweenTries } from "../view";
 import { EarlierRuns } from "./earlier-runs";
 import { Failures } from "./failures";
 import { Histogram } from "./histogram";
@@ -36,6 +36,14 @@ export function Runs({ place, view, trouble, again }: Props): React.JSX.Element 
           <button onClick={again} type="button">
             Try now
           </button>
+        </p>
+      )}
+      {task !== null && isBetweenTries(task) && (
+        <p className="aj-banner" role="status">
+          {task.state === "up_for_retry"
+            ? `Try ${String(task.tryNumber)} failed, and the task will be tried again.`
+            : `The task's state is ${task.state ?? "none yet"}.`}{" "}
+          This is what it recorded before; the next try deletes it when it starts.
         </p>
       )}
       {runs.length > 1 && <Choice at={at} choose={setChosen} runs={runs} />}

@@ -5,6 +5,7 @@ import * as React from "react";
 import type { Task } from "../api";
 import { count, percent, plural, rate, seconds, when } from "../format";
 import { type Run, finished, ran, wall } from "../record";
+import { isBetweenTries } from "../view";
 
 interface Props {
   readonly run: Run;
@@ -23,7 +24,7 @@ export function Summary({ run, task, cutShort }: Props): React.JSX.Element {
         <span className={`aj-state aj-state-${state.replace(" ", "-")}`}>{state}</span>
         <span className="aj-muted">
           {plural(run.workers, "worker")} · {run.backend}
-          {task !== null && task.tryNumber > 1 && ` · try ${String(task.tryNumber)}`} · {when(run.began)}
+          {task !== null && task.tryNumber > 1 && counted(task) && ` · try ${String(task.tryNumber)}`} · {when(run.began)}
         </span>
       </div>
       {cutShort && (
@@ -36,6 +37,11 @@ export function Summary({ run, task, cutShort }: Props): React.JSX.Element {
       <Figures cutShort={cutShort} run={run} />
     </header>
   );
+}
+
+/** Whether the task's number of tries is that of the record: a try is counted before it starts. */
+function counted(task: Task): boolean {
+  return task.state === "up_for_retry" || !isBetweenTries(task);
 }
 
 const SEGMENTS = [
