@@ -9,7 +9,7 @@ import io
 import re
 import sys
 from pathlib import Path
-from types import CodeType, SimpleNamespace
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -18,8 +18,7 @@ import pytest
 from cloudpickle.cloudpickle import _dynamic_class_reduce
 
 import airflow_joblib
-from airflow_joblib import ClusterError, ParallelTaskError, clusters
-from airflow_joblib.clusters import engine_internals as of_engines
+from airflow_joblib import ParallelTaskError
 from airflow_joblib.pickling.class_parts import parts_of_class
 from airflow_joblib.pickling.own_modules.modules_of import submodules
 from airflow_joblib.pickling.own_modules.own_parts import parts_of_function
@@ -241,25 +240,6 @@ def test_other_reduction_of_a_function() -> None:
     for other in (reduced[:3], (reduced[0], reduced[1][1:], *reduced[2:]), (*reduced[:2], ({}, {}), *reduced[3:])):
         with pytest.raises(ParallelTaskError, match="which has no definition of a function"):
             parts_of_function(other)
-
-
-ENGINES = [(engine, *place) for engine, places in of_engines.PLACES.items() for place in places]
-
-
-@pytest.mark.parametrize(("engine", "library", "place"), ENGINES)
-def test_missing_name_of_an_engine(monkeypatch: pytest.MonkeyPatch, engine: str, library: str, place: str) -> None:
-    """An engine that lacks a name is an error of one sentence before it is connected to; other backends go on."""
-    for needed in {"dask": ("distributed",), "ray": ("ray",), "spark": ("pyspark", "joblibspark")}[engine]:
-        pytest.importorskip(needed)
-    module_name, _, name = place.partition(":")
-    first = name.partition(".")[0]
-    module = importlib.import_module(module_name)
-    monkeypatch.setattr(module, first, SimpleNamespace()) if "." in name else monkeypatch.delattr(module, first)
-    with pytest.raises(ClusterError, match=rf"can't work with {library} [\w.]+, which has no ") as caught:
-        clusters.connect(engine, {}, 1)
-    assert place.partition(".")[0].partition(":")[0] in str(caught.value)
-    assert ". " not in str(caught.value)
-    assert task(_same, backend="threading").map([1, 2]) == [1, 2]
 
 
 STRUCTLOG = [

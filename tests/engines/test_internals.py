@@ -1,0 +1,33 @@
+"""Names of the engines that are no public API: what is said when one is gone."""
+
+from __future__ import annotations
+
+import importlib
+from types import SimpleNamespace
+
+import pytest
+
+from airflow_joblib import ClusterError, clusters
+from airflow_joblib.clusters import engine_internals as of_engines
+from tests.engines.helpers import MARKS
+from tests.unit.helpers import EXTRAS, task
+
+pytestmark = MARKS
+
+ENGINES = [(engine, *place) for engine, places in of_engines.PLACES.items() for place in places]
+
+
+@pytest.mark.parametrize(("engine", "library", "place"), ENGINES)
+def test_missing_name_of_an_engine(monkeypatch: pytest.MonkeyPatch, engine: str, library: str, place: str) -> None:
+    """An engine that lacks a name is an error of one sentence before it is connected to; other backends go on."""
+    for needed in EXTRAS[engine]:
+        pytest.importorskip(needed)
+    module_name, _, name = place.partition(":")
+    first = name.partition(".")[0]
+    module = importlib.import_module(module_name)
+    monkeypatch.setattr(module, first, SimpleNamespace()) if "." in name else monkeypatch.delattr(module, first)
+    with pytest.raises(ClusterError, match=rf"can't work with {library} [\w.]+, which has no ") as caught:
+        clusters.connect(engine, {}, 1)
+    assert place.partition(".")[0].partition(":")[0] in str(caught.value)
+    assert ". " not in str(caught.value)
+    assert task(abs, backend="threading").map([1, 2]) == [1, 2]
