@@ -62,7 +62,7 @@ def celery(
 ) -> Iterator[AirflowInstance]:
     """An Airflow with a Celery worker of two processes."""
     folder = tmp_path_factory.mktemp("celery_dags")
-    for name in ("workers", "plain_joblib", "endings", "chunks"):
+    for name in ("workers", "asynchronous", "plain_joblib", "endings", "chunks"):
         shutil.copy(DAG_FILES / f"{name}.py", folder)
     rest = metadata_url.partition("://")[2]
     backend = {"result_backend": f"db+postgresql+psycopg2://{rest}", "pool": "prefork"}
@@ -77,8 +77,9 @@ def celery(
     environment = {"TMPDIR": str(home / "tmp")}
     services = {"celery": (*WORKER, "--concurrency", "2")}
     with AirflowInstance(home, [folder], env=environment, config=config, services=services) as instance:
-        instance.wait_for_dags("workers", "plain_joblib_where", "endings_loky", "chunks")
-        instance.api.post("variables", body={"key": "greeting", "value": "hello"})
+        instance.wait_for_dags("workers", "asynchronous", "plain_joblib_where", "endings_loky", "chunks")
+        for key, value in (("greeting", "hello"), ("asynchronous", "told")):
+            instance.api.post("variables", body={"key": key, "value": value})
         shop = {"connection_id": "shop", "conn_type": "http", "host": "shop.example"}
         instance.api.post("connections", body=shop)
         yield instance
@@ -116,6 +117,16 @@ def test_airflow_in_workers_under_celery(celery: AirflowInstance, run: DagRunRes
         ("info", "informed of 0", 0),
         ("info", "informed of 1", 1),
     ]
+
+
+def test_asynchronous_functions_under_celery(celery: AirflowInstance) -> None:
+    """Items of an asynchronous function run together in each form of a task, and ask Airflow meanwhile."""
+    run = celery.run_dag("asynchronous")
+    assert {task.name: task.state for task in run.tasks if task.state != "success"} == {}
+    for task_id in ("ask", "ask_loky", "ask_threading", "ask_sequential"):
+        assert celery.xcom(run.dag_id, run.run_id, task_id) == [[3 * number, "told", True] for number in range(20)]
+    assert celery.xcom(run.dag_id, run.run_id, "mapped", 1) == [[6, "told", True]]
+    assert celery.xcom(run.dag_id, run.run_id, "stacked") == [2, 4, 6]
 
 
 @pytest.mark.nightly
