@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_joblib.clusters.engine import Engine
-    from airflow_joblib.pools.base import Chunk
-    from airflow_joblib.wire.records import Payload, Report
+    from airflow_joblib.wire.records import Chunk, Payload, Report
 
 __all__ = ["EnginePool", "connected"]
 

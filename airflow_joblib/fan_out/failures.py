@@ -114,7 +114,8 @@ class Failures:
             return ""
         from airflow_joblib.pickling.culprits.explain import explain_loading  # late: few runs fail by that
 
-        return explain_loading(self._call if failure.index < 0 else None, (failure.index, item), failure.error)
+        parts = self._call.parts() if failure.index < 0 else {f"item {failure.index}": item}
+        return explain_loading(parts, failure.error)
 
     def _log(self, failure: ItemError, item: str, message: str) -> None:
         """Log a failure as one record, with its notes: Airflow's UI shows none of an exception."""

@@ -181,7 +181,7 @@ class WorkerPools:
 
         self._host.before_fork()
         prepare = partial(native_threads.apply, threads, native_threads.find())
-        given = Inherited.of(self._call, head, prepare)
+        given = Inherited.of(self._call, [self._call.function, *self._call.factories.values()], head, prepare)
         with choice.template(self._name, self.backend, given) as template:
             self.backend = "loky" if template is None else "multiprocessing"
             yield template

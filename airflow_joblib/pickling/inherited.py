@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_joblib.pickling.class_keys import known_classes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from airflow_joblib.wire.call import Call
 
 __all__ = ["Inherited", "inherited_state", "object_of", "set_inherited_state"]
 
@@ -31,7 +30,7 @@ class Inherited:
         prepare: Called between the task's fork and those of the workers, for what would be the same in each.
     """
 
-    call: Call | None = None
+    call: Any = None
     items: Sequence[Any] = ()
     modules: frozenset[str] = field(default_factory=lambda: frozenset(sys.modules))
     classes: set[type] = field(default_factory=known_classes)
@@ -40,9 +39,17 @@ class Inherited:
     _old: set[int] = field(default_factory=set)
 
     @classmethod
-    def of(cls, call: Call, items: Sequence[Any], prepare: Callable[[], object] = bool) -> Inherited:
-        """Return what workers have that are forked now."""
-        functions = [call.function, *call.factories.values()]
+    def of(
+        cls, call: object, functions: Iterable[object], items: Sequence[Any], prepare: Callable[[], object] = bool
+    ) -> Inherited:
+        """Return what workers have that are forked now.
+
+        Args:
+            call: The function with everything but the item.
+            functions: Those of the call, which may be sent back.
+            items: The first items.
+            prepare: Called between the forks.
+        """
         return cls(call, items, objects={id(each): each for each in functions}, prepare=prepare)
 
     def had(self, obj: object) -> bool:

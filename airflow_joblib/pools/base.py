@@ -25,28 +25,12 @@ from airflow_joblib.worker.rate_limit import rate_limit
 from airflow_joblib.worker.worker import Worker, close_after_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from airflow_joblib.wire.call import Call
-    from airflow_joblib.wire.records import Report, Rules
+    from airflow_joblib.wire.records import Chunk, Report, Rules
 
-__all__ = ["Chunk", "FewerWorkersError", "Pool", "ThisThread", "Workers"]
-
-
-class Chunk(Protocol):
-    """Items of one dispatch: their positions in the input, themselves, and their pickle for a worker process."""
-
-    indices: Sequence[int]
-
-    @property
-    def items(self) -> Sequence[Any]:
-        """The items."""
-        ...
-
-    @property
-    def data(self) -> bytes:
-        """The pickled items."""
-        ...
+__all__ = ["FewerWorkersError", "Pool", "ThisThread", "Workers"]
 
 
 class Workers(Protocol):

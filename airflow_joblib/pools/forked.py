@@ -25,10 +25,9 @@ from airflow_joblib.worker import process
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from airflow_joblib.pools.base import Chunk
     from airflow_joblib.pools.executor import Executor, ForkedWorker
     from airflow_joblib.pools.template import Template
-    from airflow_joblib.wire.records import Payload, Report
+    from airflow_joblib.wire.records import Chunk, Payload, Report
 
 __all__ = ["ForkedPool"]
 

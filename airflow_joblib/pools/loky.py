@@ -25,8 +25,7 @@ from airflow_joblib.worker.end_with_task import Starter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from airflow_joblib.pools.base import Chunk
-    from airflow_joblib.wire.records import Payload
+    from airflow_joblib.wire.records import Chunk, Payload
 
 __all__ = ["LokyPool"]
 

@@ -22,8 +22,7 @@ from airflow_joblib.worker import process as worker_process
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from airflow_joblib.pools.base import Chunk
-    from airflow_joblib.wire.records import Payload, Report
+    from airflow_joblib.wire.records import Chunk, Payload, Report
 
 __all__ = ["ProcessPool"]
 

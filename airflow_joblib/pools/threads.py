@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from airflow_joblib.pools.base import Chunk
     from airflow_joblib.wire.call import Call
-    from airflow_joblib.wire.records import Report
+    from airflow_joblib.wire.records import Chunk, Report
     from airflow_joblib.worker.worker import Worker
 
 __all__ = ["ThreadPool"]

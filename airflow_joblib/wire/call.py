@@ -59,6 +59,13 @@ class Call:
         """Return every argument that the items share, by name."""
         return {**dict(zip(self.labels, (*self.before, *self.after), strict=True)), **self.shared}
 
+    def parts(self) -> dict[str, object]:
+        """Return what a worker has to load of the call, by what each part is called."""
+        found: dict[str, object] = {function_name(self.function): self.function}
+        found.update((f"per_worker {name!r}", factory) for name, factory in self.factories.items())
+        found.update((f"argument {name!r}", value) for name, value in self.arguments().items())
+        return found
+
     def of_item(self, resources: Mapping[str, Any]) -> Callable[[Any], Any]:
         """Return the function of one item, given the worker's resources."""
         named = {**self.shared, **resources}

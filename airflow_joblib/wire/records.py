@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from airflow_joblib.pickling.pickler import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from airflow_joblib.pools.base import Chunk
     from airflow_joblib.system.native_threads import Bound
     from airflow_joblib.system.warning_filters import WarningFilter
     from airflow_joblib.wire.shared_pickle import Sent
@@ -159,6 +158,22 @@ class Report:
     def ended(self) -> float:
         """When the worker had done with it, by the same clock as *began*."""
         return self.began + self.seconds + self.rate_waited
+
+
+class Chunk(Protocol):
+    """Items of one dispatch: their positions in the input, themselves, and their pickle for a worker process."""
+
+    indices: Sequence[int]
+
+    @property
+    def items(self) -> Sequence[Any]:
+        """The items."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """The pickled items."""
+        ...
 
 
 def load_report(result: bytes, chunk: Chunk) -> Report:

@@ -276,7 +276,7 @@ def _receive() -> Call:
     assert _state.payload is not None  # noqa: S101 - start() ran first
     given = inherited_state()
     if given is not None and given.call is not None:
-        return given.call
+        return given.call  # type: ignore[no-any-return]
     task_classes.update(receive(_state.payload.classes))
     call: Call = receive(_state.payload.call)
     if _state.payload.local:

@@ -17,7 +17,6 @@ from airflow_joblib.pickling.refusals import dotted_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from airflow_joblib.wire.call import Call
 
 __all__ = ["explain_call", "explain_function", "explain_items", "explain_loading", "explain_shared"]
 
@@ -64,21 +63,14 @@ def explain_shared(shared: Mapping[str, object]) -> list[Culprit]:
     return find_all_culprits(roots) or [_only_together("shared arguments", shared)]
 
 
-def explain_loading(call: Call | None, item: tuple[int, object], error: BaseException) -> str:
+def explain_loading(parts: Mapping[str, object], error: BaseException) -> str:
     """Return where lies what a worker could not load, as a sentence; empty where that is not found.
 
     Args:
-        call: The call, where it was that; else it was the item.
-        item: The item's index, and the item.
+        parts: What was to be loaded, by what each part is called.
         error: What loading has raised there.
     """
-    if call is None:
-        roots = [Child(f"item {item[0]}", item[1])]
-    else:
-        roots = [Child(_name_of(call.function), call.function)]
-        roots += [Child(f"per_worker {name!r}", factory) for name, factory in call.factories.items()]
-        roots += [Child(f"argument {name!r}", value) for name, value in call.arguments().items()]
-    found = find_elsewhere(roots, error)
+    found = find_elsewhere([Child(label, part) for label, part in parts.items()], error)
     return "" if found is None else f" What can't be loaded there: {found.path} ({found.type})."
 
 

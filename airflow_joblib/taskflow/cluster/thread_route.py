@@ -10,7 +10,7 @@ import threading
 import time
 import zlib
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_joblib.system import plain_json
 from airflow_joblib.taskflow.logs import records
@@ -20,7 +20,6 @@ from airflow_joblib.worker.worker import current_item
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from airflow_joblib.taskflow.cluster.worker_side import TaskSession
 
 __all__ = ["ThreadRoute", "current_route", "unpacked"]
 
@@ -28,6 +27,20 @@ __all__ = ["ThreadRoute", "current_route", "unpacked"]
 _FULL = 1 << 18
 #: Bytes above which it is sent in the midst of an item, and seconds after which it is if more is logged.
 _MOST, _LATEST = 1 << 20, 2.0
+
+
+class Session(Protocol):
+    """The session of a task's run in this process.
+
+    Attributes:
+        comms: What asks the task's supervisor.
+        context: The task's context.
+        levels: What of its log the task wants.
+    """
+
+    comms: Any
+    context: Any
+    levels: Any
 
 
 class ThreadRoute:
@@ -38,7 +51,7 @@ class ThreadRoute:
         ask: Sends to the task's process; None where there is no channel.
     """
 
-    def __init__(self, session: TaskSession, ask: Callable[[bytes], bytes] | None) -> None:
+    def __init__(self, session: Session, ask: Callable[[bytes], bytes] | None) -> None:
         self.session = session
         self._ask = ask
         self._number = (os.getpid(), threading.get_ident())

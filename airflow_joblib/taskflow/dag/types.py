@@ -8,14 +8,27 @@ from airflow.sdk import XComArg
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Mapping
-
-    from airflow_joblib.signature import ItemSignature
+    from collections.abc import Collection, Mapping
 
 __all__ = ["Parallel", "Upstream", "XComArg"]
 
 #: What stands for items while a DAG is being defined.
 Upstream = XComArg
+
+
+class Signature(Protocol):
+    """What a call takes: :class:`~airflow_joblib.signature.ItemSignature`, seen from here."""
+
+    def wrong(self, what: str, given: Collection[str] = ()) -> TypeError:
+        """Return the error of a call whose arguments don't fit."""
+        ...
+
+    def hint(self, given: Collection[str] = ()) -> str:
+        """Return the sentence about ``over`` for a call that may be meant so."""
+        ...
+
+    def check_pairs(self, given: Mapping[str, Any]) -> None:
+        """Refuse two lists that are to be gone through together."""
 
 
 class Parallel(Protocol):
@@ -41,7 +54,7 @@ class Parallel(Protocol):
         ...
 
     @property
-    def signature(self) -> ItemSignature:
+    def signature(self) -> Signature:
         """What a call takes."""
         ...
 
