@@ -9,6 +9,8 @@
 
 An item is recognised by its content, a call by the function's name and its shared arguments. Loading unpickles, so only
 whoever may change the DAG files may be able to write where the files are.
+
+May import options and system.
 """
 
 from __future__ import annotations

@@ -6,4 +6,6 @@
                     │        └─────► loading: a process for each file, for what a decorator would refuse
                     ├────► checkpoints
                     └────► info
+
+May import every room; only ``airflow_commands``, which Airflow loads, imports Airflow.
 """

@@ -7,6 +7,8 @@
                            └── no address: the engine's own local cluster, for as long as the run takes
 
 Each comes as an extra of the same name.
+
+May import pools, what runs in a worker, and what lies below that.
 """
 
 from __future__ import annotations

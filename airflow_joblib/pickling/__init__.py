@@ -17,6 +17,8 @@
                                 NotPicklableError: every path, type, reason and way out; never a value
 
 The cheap check and the sending are one and the same pickler, so what passes here arrives there.
+
+May import options and system.
 """
 
 from __future__ import annotations

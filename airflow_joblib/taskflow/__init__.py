@@ -1,4 +1,4 @@
-"""The Airflow side: operator, provider, configuration, services to workers. The only room that imports Airflow.
+"""The Airflow side: operator, provider, configuration, services to workers. The room that imports Airflow.
 
 ``dag`` is what a DAG file makes, ``task`` what a running task gives a run, ``relay`` workers' requests to Airflow,
 ``logs`` their lines, ``cluster`` both for workers elsewhere. ``surroundings`` returns the configuration and the host of

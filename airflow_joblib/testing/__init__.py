@@ -8,6 +8,8 @@
 
 Importing this package imports neither Airflow nor pytest: public names are loaded when they are first used. ``dir``
 does not list them before: freezegun looks at all that it lists, in every module, and would load Airflow in any test.
+
+May import every room but cli.
 """
 
 from __future__ import annotations
