@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from airflow_joblib.checkpoint.folders import Folder, shown_name
 from airflow_joblib.checkpoint.local_folder import LocalFolder
 from airflow_joblib.checkpoint.remote_folder import RemoteFolder
 from airflow_joblib.checkpoint.segments import Segments, finished_items, is_segment, newest
+from airflow_joblib.system import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,15 +49,21 @@ class Kept:
         return f"{dag} / {run} / {task}{'' if mapped == 'single' else f' [{mapped}]'}"
 
 
-def kept_below(root: Any, depth: int | None = None) -> Iterator[Kept]:
+def kept_below(root: Any, until: float | None = None) -> Iterator[Kept]:
     """Yield the checkpoints below a folder, those of a task by DAG, run, task and map index.
 
     Args:
         root: The folder that an option names. Links in it are not followed.
-        depth: How many folders below it to look into; None for all.
+        until: When to stop, by the monotonic clock. Looks then no deeper than a run keeps anything, in any order, and
+            not at the folder itself.
     """
+    depth = None if until is None else _OF_TASK
     found = _remote(root, depth) if isinstance(root, RemoteFolder) else _local(root, depth)
     for folder, parts, files in found:
+        if until is not None and clock.now() > until:
+            return
+        if depth is not None and not parts:
+            continue
         segments = [name for name in files if is_segment(name)]
         if segments:
             whole = parts or tuple(str(root.path).strip("/").split("/"))  # the root may be one itself
@@ -79,7 +87,7 @@ def _local(root: Any, depth: int | None) -> Iterator[tuple[LocalFolder | RemoteF
         parts = Path(path).relative_to(root.path).parts
         if len(parts) == depth:
             folders.clear()
-        folders.sort()
+        random.shuffle(folders)  # so that each has its turn, where there is no time for all
         yield LocalFolder(Path(path), len(parts)), parts, files
 
 
@@ -87,7 +95,8 @@ def _remote(
     root: RemoteFolder, depth: int | None
 ) -> Iterator[tuple[LocalFolder | RemoteFolder, tuple[str, ...], list[str]]]:
     root.files.invalidate_cache()
-    for path, _, files in root.files.walk(root.path, maxdepth=None if depth is None else depth + 1):
+    for path, folders, files in root.files.walk(root.path, maxdepth=None if depth is None else depth + 1):
+        random.shuffle(folders)
         below = str(path).rstrip("/").removeprefix(root.path).strip("/")
         parts = tuple(below.split("/")) if below else ()
         yield root.below(parts) if parts else root, parts, _names(files)

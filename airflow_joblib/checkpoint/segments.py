@@ -29,6 +29,9 @@ LARGEST = 2 << 20
 #: Files that are read at a time where each takes its time.
 READERS = 8
 
+#: Seconds after which a checkpoint that is read is marked as in use: far less than the day that each is kept at least.
+_FRESH = 3600
+
 _NAME = re.compile(r"(?P<key>[0-9a-f]{48})-\d-[0-9a-f]{16}-(?P<items>\d+)-[0-9a-f]+-[0-9a-f]{8}\.items")
 _UNFINISHED = re.compile(r"(?P<key>[0-9a-f]{48})-.*\.items\.[0-9a-f]{8}\.tmp")
 
@@ -53,6 +56,9 @@ class Segments:
     def read(self) -> Iterator[tuple[str, bytes | Exception]]:
         """Yield name and content of each file of the call, the oldest first, or why it can't be read."""
         names = sorted(self._own_names(), key=_order)
+        if names and time.time() - newest(names) > _FRESH:
+            with contextlib.suppress(Exception):  # it may be read all the same
+                self._write(b"", 0, 0)  # in use again, so not to be taken for old
         if not self.folder.slow:
             yield from zip(names, map(self._content, names), strict=True)
             return
@@ -104,11 +110,13 @@ class Segments:
             for name in names:
                 self.folder.remove(name)
 
-    def clear(self, *, others: bool, before: float = math.inf) -> bool:
+    def clear(self, *, others: bool, before: float = math.inf, left: bytes = b"", items: int = 0) -> bool:
         """Remove the call's files, or those of all calls, and the folder if it is empty then.
 
         Args:
             others: Remove those of all calls.
+            left: The frames of so many *items* that are to stay, in a new file.
+            items: See above.
             before: Remove none where one was written at this time, in seconds since 1970, or later. What is written
                 from now on stays in any case.
 
@@ -117,9 +125,11 @@ class Segments:
         """
         found = [_NAME.fullmatch(name) or _UNFINISHED.fullmatch(name) for name in self.folder.names()]
         names = [match.string for match in found if match and (others or match["key"] == self.key)]
-        if names and newest(names) >= before:
+        if names and before < math.inf and newest(names) >= before:
             return False
         self._tiers.clear()
+        if left:
+            self._write(left, items, 0)
         for name in names:
             self.folder.remove(name)
         self.folder.remove_empty()

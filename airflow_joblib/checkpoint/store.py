@@ -204,18 +204,29 @@ class Checkpoint:
             what = f"The checkpoint in {self.folder} may lack the last finished items"
             self._warn("slow", what, TimeoutError(f"it was not written within {patience:.0f} s"))
 
-    def clear(self, *, others: bool = False) -> None:
+    def clear(self, *, others: bool = False, spare: bool = False) -> None:
         """Remove the call's files, since it has succeeded, and folders that are empty then.
 
         Args:
             others: Remove the files of all calls: the whole task has succeeded.
+            spare: Leave what was read, and not taken: it is of a call with other items.
         """
         self._wait()
         self._pending = _Pending()
         try:
-            self._segments.clear(others=others)
+            left, items = self._not_taken() if spare else (b"", 0)
+            self._segments.clear(others=others, left=left, items=items)
         except Exception as error:  # noqa: BLE001 - whatever a remote storage raises
             self._warn("clear", "The checkpoint could not be removed, and stays", error)
+
+    def _not_taken(self) -> tuple[bytes, int]:
+        """Return a frame with what was read and not taken, and how many items it has."""
+        pairs = [*self._restored.items(), *((key, each) for key, more in self._more.items() for each in more)]
+        if not pairs:
+            return b"", 0
+        values = [finished.value for _, finished in pairs]
+        skipped = {place for place, (_, finished) in enumerate(pairs) if finished.skipped}
+        return frames.encode(self._key, [key for key, _ in pairs], values, skipped), len(pairs)
 
     def _start_writing(self, pending: _Pending) -> None:
         self._pending = _Pending()

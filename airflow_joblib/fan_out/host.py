@@ -161,6 +161,9 @@ class Host:
         """Act once the task that this run is a part of has succeeded or was skipped: now, where there is none."""
         act()
 
+    def call_off(self) -> None:
+        """Let nothing be done once the task has succeeded that this or another run was to have done then."""
+
     def checkpoint_folder(self, where: str | None) -> Any:
         """Return the folder for finished items, as a path; None where the run is to find one itself.
 

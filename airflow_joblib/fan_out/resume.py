@@ -58,7 +58,7 @@ class RunCheckpoint:
         self._checkpoint: Checkpoint | None = None
         self._digests: dict[int, list[bytes]] = {}
         self._unfit = host.result_check(call)
-        self._used = self._over = False
+        self._used = self._over = self._alone = False
 
     def __enter__(self) -> Self:
         if self._where is not False:
@@ -67,7 +67,9 @@ class RunCheckpoint:
             where = None if self._where is True else os.fspath(self._where)
             name, bound = _identity(self._call.function)
             key = call_key(name, {**self._call.arguments(), **bound})
-            folder = self._host.checkpoint_folder(where) or outside_airflow(where, name)
+            folder = self._host.checkpoint_folder(where)
+            self._alone = folder is None
+            folder = folder or outside_airflow(where, name)
             folder.check()
             self._checkpoint = Checkpoint(folder, key)
             self._checkpoint.load()
@@ -77,11 +79,12 @@ class RunCheckpoint:
         if self._checkpoint is None:
             return
         hasty = getattr(kind, "hasty", False)
+        ended = kind is not None and not issubclass(kind, Exception)  # from outside: nothing may take long now
         if not self._over:
             self._checkpoint.flush(hasty=hasty)
             if kind is not None and self._used:
                 log.warning(_USED, function_name(self._call.function), self._checkpoint.folder)
-        if not hasty:
+        if not ended:
             from airflow_joblib.checkpoint import remove_expired
 
             remove_expired(self._checkpoint.folder, self._days)
@@ -143,10 +146,11 @@ class RunCheckpoint:
         if failed:
             items = "item that failed" if failed == 1 else f"{failed:,} items that failed"
             log.info(_KEPT, function_name(self._call.function), self._checkpoint.folder, items)
+            self._host.call_off()  # a task that is cleared runs all its calls again
             return
         self._over = True
         others = self._host.is_whole_task(self._call)
-        self._host.when_succeeded(functools.partial(self._checkpoint.clear, others=others))
+        self._host.when_succeeded(functools.partial(self._checkpoint.clear, others=others, spare=self._alone))
 
 
 def _identity(function: Any) -> tuple[str, dict[str, Any]]:

@@ -60,7 +60,7 @@ class Defaults:
         backend: Name of the backend.
         memory_budget: Mebibytes of pickled items kept between their check and their dispatch.
         record: Whether a task shows its runs in an XCom.
-        checkpoint_days: Days after its last item that a checkpoint is removed; 0 for never.
+        checkpoint_days: Days after its last use that a checkpoint is removed; 0 for never.
     """
 
     n_jobs: int = -1

@@ -55,7 +55,7 @@ def _options() -> dict[str, dict[str, Any]]:
             default="{AIRFLOW_HOME}/joblib_checkpoints",
         ),
         "checkpoint_days": _option(
-            "Days that a checkpoint is kept after the last item was added to it: that of a task that failed, or that "
+            "Days that a checkpoint is kept after it was last read or added to: that of a task that failed, or that "
             "succeeded with failed items that it tolerates. It is removed at the end of the next run that has a "
             "checkpoint below the same folder or URL. 0: none is removed because of its age.",
             kind="integer",

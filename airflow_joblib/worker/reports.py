@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_joblib.wire.records import Report
+    from airflow_joblib.wire.tracebacks import Trace
     from airflow_joblib.worker.worker import Worker
 
 __all__ = ["pack", "task_classes", "unread"]
@@ -41,8 +42,9 @@ def unread(report: Report, error: Exception, items: int, worker: Worker) -> Repo
 
 def pack(report: Report, indices: Sequence[int]) -> bytes:
     """Pickle a report; where that fails, find the values that can't be sent and report them instead."""
-    report.failures = [_sendable(failure) for failure in report.failures]
-    report.skip = report.skip and _sendable(report.skip)
+    traces: dict[int, Trace] = {}
+    report.failures = [_sendable(failure, traces) for failure in report.failures]
+    report.skip = report.skip and _sendable(report.skip, traces)
     try:
         return _dumps(report, verify=True)
     except Exception:  # noqa: BLE001 - pickling runs code of the user
@@ -76,9 +78,14 @@ def _without_culprits(report: Report, indices: Sequence[int]) -> Report:
     return report
 
 
-def _sendable(failure: ItemError) -> ItemError:
-    """Add the traceback, which pickling drops; replace an exception that would not arrive."""
-    trace = taken_apart(failure.error, _travelling)
+def _sendable(failure: ItemError, traces: dict[int, Trace]) -> ItemError:
+    """Add the traceback, which pickling drops; replace an exception that would not arrive.
+
+    Several items may have raised the same exception, which is taken apart once.
+    """
+    trace = traces.get(id(failure.error))
+    if trace is None:
+        trace = traces[id(failure.error)] = taken_apart(failure.error, _travelling)
     return replace(failure, error=_travelling(failure.error), trace=trace)
 
 

@@ -120,6 +120,10 @@ class Task(Host):
         """Act once the task has succeeded or was skipped: its XCom has yet to be pushed, and more may follow."""
         xcom.when_succeeded(act)
 
+    def call_off(self) -> None:
+        """Let nothing be done once the task has succeeded that a run of this try was to have done then."""
+        xcom.call_off()
+
     def checkpoint_folder(self, where: str | None) -> Folder:
         """Return this task instance's own folder for finished items."""
         from airflow_joblib.taskflow.task import checkpoint_folder

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "are_xcom",
+    "call_off",
     "check_of",
     "is_whole_task",
     "publish_failures",
@@ -94,9 +95,20 @@ _AFTER_SUCCESS = ("on_success_callback", "on_skipped_callback")
 _AFTER_FAILURE = ("on_failure_callback", "on_retry_callback")
 
 
+#: Context of the try whose acts after its success are called off.
+_called_off: Mapping[str, Any] | None = None
+
+
 def when_succeeded(act: Callable[[], object]) -> None:
     """Call *act* after the running task has succeeded or was skipped, as Airflow calls a callback of the task."""
-    _call_back(act, _AFTER_SUCCESS)
+    this_try = _context()
+    _call_back(lambda: None if _called_off is this_try else act(), _AFTER_SUCCESS)
+
+
+def call_off() -> None:
+    """Let nothing be called that :func:`when_succeeded` was or will be given in this try of the task."""
+    global _called_off  # noqa: PLW0603 - a process runs one try of one task
+    _called_off = _context()
 
 
 def when_over(act: Callable[[], object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from airflow.sdk import dag
+from airflow.sdk import dag, task
 
 from airflow_joblib import parallel_task
 
@@ -40,11 +40,30 @@ def runs_all(item: int) -> int:
     return ask(item, "runs_all")
 
 
+@parallel_task(n_jobs=2, checkpoint=True, max_failures=0.5)
+def part(item: int) -> int:
+    """One of several fan-outs of a task."""
+    return ask(item, "calls_three")
+
+
+@parallel_task(n_jobs=2, checkpoint=True)
+def other(item: int) -> int:
+    """Another function."""
+    return ask(item, "calls_three")
+
+
+@task
+def calls_three() -> list[int | None]:
+    """One without a failure, one with four, and one of another function."""
+    return [*part.map([20, 21]), *part.map(range(20)), *other.map([22, 23])]
+
+
 @dag(schedule=None)
 def keeps_failed() -> None:
     """One task for each way to fail."""
     for each in (tolerates, tolerates_remote, runs_all):
         each(list(range(20)))
+    calls_three()
 
 
 keeps_failed()

@@ -76,7 +76,7 @@ def test_what_is_old_goes(root: str, keep: Any, caplog: pytest.LogCaptureFixture
     dag, *rest = (" / ".join([dag, *TASK[1:3]]) for dag in (TASK[0], "another"))
     assert there(root) == {dag, *rest}
     assert "Removed 3 checkpoints below " in caplog.text
-    assert "nothing was added for 14 days" in caplog.text
+    assert "not used for 14 days" in caplog.text
 
 
 def test_one_new_item_keeps_all(root: str, keep: Any) -> None:
@@ -88,6 +88,17 @@ def test_one_new_item_keeps_all(root: str, keep: Any) -> None:
     checkpoint = Checkpoint(mine, call_key("shop.f", {}))
     checkpoint.load()
     assert checkpoint.found == 2
+
+
+def test_reading_is_use(root: str, keep: Any) -> None:
+    """A run that takes finished items from an old checkpoint, and adds none, keeps it: the next try wants it too."""
+    mine = folder(root, *TASK)
+    keep(mine, 30)
+    for _ in range(2):
+        checkpoint = Checkpoint(mine, call_key("shop.f", {}))
+        checkpoint.load()
+        assert checkpoint.found == 1
+        remove_expired(mine, 14)
 
 
 def test_added_while_it_is_looked_at(root: str, keep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +117,16 @@ def test_added_while_it_is_looked_at(root: str, keep: Any, monkeypatch: pytest.M
     remove_expired(mine, 14)
     (kept,) = kept_below(folder(root))
     assert kept.items == 2
+
+
+def test_folder_itself_stays(tmp_path: Path, keep: Any) -> None:
+    """The folder that an option names is nobody's checkpoint, whatever its name and what lies in it."""
+    root = tmp_path / "2024" / "7"
+    keep(folder(str(root), "shop.f"), 30)
+    (segment,) = (root / "shop=2Ef").iterdir()
+    segment.rename(root / segment.name)
+    remove_expired(folder(str(root), "shop.f"), 14)
+    assert (root / segment.name).exists()
 
 
 def test_other_files_stay(tmp_path: Path, keep: Any) -> None:
@@ -131,6 +152,37 @@ def test_what_can_not_be_removed(tmp_path: Path, keep: Any, caplog: pytest.LogCa
     remove_expired(folder(root, "shop.b"), 14)
     assert there(root) == {"function shop.a"}
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_in_no_order_and_for_no_longer(tmp_path: Path, keep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search among many folders ends in time, and each of them has its turn in some search."""
+    from airflow_joblib.checkpoint import expiry
+    from airflow_joblib.system import clock
+
+    root = str(tmp_path / "kept")
+    for number in range(20):
+        (tmp_path / "kept" / f"of-the-user-{number}").mkdir(parents=True)
+    keep(folder(root, "shop.f"), 30)
+    now = 0.0
+
+    def later() -> float:
+        nonlocal now
+        now += 1.0
+        return now
+
+    monkeypatch.setattr(clock, "now", later)
+    monkeypatch.setattr(expiry, "SECONDS", 6.0)
+    monkeypatch.setattr(expiry, "_PAUSE", 0.0)
+    searches = 0
+    while there_now(root):
+        remove_expired(folder(root, "shop.f"), 14)
+        searches += 1
+        assert searches < 200
+    assert now < searches * 40
+
+
+def there_now(root: str) -> bool:
+    return any(name.endswith(".items") for _, _, names in os.walk(root) for name in names)
 
 
 def test_storage_that_fails(root: str, keep: Any, monkeypatch: pytest.MonkeyPatch) -> None:

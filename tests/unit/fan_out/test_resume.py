@@ -208,6 +208,47 @@ def test_failed_items_alone(
     assert files(tmp_path) == []
 
 
+def test_calls_with_other_items(tmp_path: Path) -> None:
+    """A call that succeeds leaves what another one has kept, whose items it had not."""
+    ran, mended = tmp_path / "ran", tmp_path / "mended"
+
+    def run(item: str) -> str:
+        note(ran, item)
+        if item == "oslo" and not mended.exists():
+            raise LookupError(item)
+        return item
+
+    fan_out = task(run, max_failures=1)
+    assert fan_out(["lisbon", "oslo"]) == ["lisbon", None]
+    assert fan_out(["tokyo", "osaka"]) == ["tokyo", "osaka"]
+    assert fan_out(["tokyo", "osaka"]) == ["tokyo", "osaka"]  # which is no cache
+    ran.unlink()
+    mended.touch()
+    assert fan_out(["lisbon", "oslo"]) == ["lisbon", "oslo"]
+    assert notes(ran) == ["oslo"]
+    assert files(tmp_path) == []
+
+
+def test_ended_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that is being ended does not wait for a search for old checkpoints."""
+    searched: list[object] = []
+    monkeypatch.setattr("airflow_joblib.checkpoint.remove_expired", lambda *given: searched.append(given))
+
+    class TimedOut(BaseException):
+        pass
+
+    def end(item: int) -> int:
+        if item == 2:
+            raise TimedOut
+        return item
+
+    with pytest.raises(TimedOut):
+        task(end, backend="sequential")([1, 2])
+    assert not searched
+    assert task(end, backend="sequential")([1]) == [1]
+    assert len(searched) == 1
+
+
 def test_all_run_and_then_fail(tmp_path: Path) -> None:
     """With fail_fast=False what has finished is kept, so the next try runs the failed items alone."""
     ran = tmp_path / "ran"
