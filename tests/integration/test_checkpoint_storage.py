@@ -54,8 +54,8 @@ def test_nothing_stays_after_success(airflow: AirflowInstance, run: DagRunResult
     result(airflow, run, "remote")
     assert not [path for path in storage.rglob("*") if path.is_file()]
     kept = Path(result(airflow, run, "leaves_some"))
-    root = airflow.home / "joblib_checkpoints"
-    assert kept.parent.parent.parent.parent == root
+    root = airflow.home / "joblib_checkpoints" / "keeps_items"
+    assert kept.parent.parent.parent == root
     assert {path.parent for path in root.rglob("*") if path.is_file()} == {kept}
     assert not (kept.parent.parent / "local").exists()
 
