@@ -14,6 +14,7 @@ import pytest
 
 from tests.harness import AirflowInstance
 from tests.integration.endings import PROCESSES, begun, check_all_gone, check_none_went_on, eventually, sockets
+from tests.integration.test_async import CONNECTION, TOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +81,7 @@ def celery(
         instance.wait_for_dags("workers", "asynchronous", "plain_joblib_where", "endings_loky", "chunks")
         for key, value in (("greeting", "hello"), ("asynchronous", "told")):
             instance.api.post("variables", body={"key": key, "value": value})
+        instance.api.post("connections", body=CONNECTION)
         shop = {"connection_id": "shop", "conn_type": "http", "host": "shop.example"}
         instance.api.post("connections", body=shop)
         yield instance
@@ -124,8 +126,8 @@ def test_asynchronous_functions_under_celery(celery: AirflowInstance) -> None:
     run = celery.run_dag("asynchronous")
     assert {task.name: task.state for task in run.tasks if task.state != "success"} == {}
     for task_id in ("ask", "ask_loky", "ask_threading", "ask_sequential"):
-        assert celery.xcom(run.dag_id, run.run_id, task_id) == [[3 * number, "told", True] for number in range(20)]
-    assert celery.xcom(run.dag_id, run.run_id, "mapped", 1) == [[6, "told", True]]
+        assert celery.xcom(run.dag_id, run.run_id, task_id) == [[3 * number, *TOLD] for number in range(20)]
+    assert celery.xcom(run.dag_id, run.run_id, "mapped", 1) == [[6, *TOLD]]
     assert celery.xcom(run.dag_id, run.run_id, "stacked") == [2, 4, 6]
 
 

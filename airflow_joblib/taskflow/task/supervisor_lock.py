@@ -1,7 +1,12 @@
-"""Requests to the supervisor one at a time: with 3.1's line, which has no lock, threads would swap replies."""
+"""Requests to the supervisor, from threads and event loops.
+
+With 3.1's line, which has no lock, threads would swap replies. And the line's own ``asend`` holds its lock while it
+waits for a thread of the loop's executor, all of which may wait for that lock; nor can two loops share it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,7 +19,29 @@ if TYPE_CHECKING:
 __all__ = ["InTurn", "keep_turns", "requests_in_turn"]
 
 
-class InTurn:
+class OffLoop:
+    """The task's line to its supervisor, for event loops.
+
+    Args:
+        line: The line itself.
+    """
+
+    def __init__(self, line: Any) -> None:
+        self._line = line
+
+    def send(self, msg: Any) -> Any:
+        """Send a request and wait for the reply."""
+        return self._line.send(msg)
+
+    async def asend(self, msg: Any) -> Any:
+        """Do the same in a thread."""
+        return await asyncio.to_thread(self.send, msg)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._line, name)
+
+
+class InTurn(OffLoop):
     """The task's line to its supervisor, used by one thread at a time.
 
     Args:
@@ -25,8 +52,8 @@ class InTurn:
     """
 
     def __init__(self, line: Any) -> None:
+        super().__init__(line)
         self.stays = False
-        self._line = line
         self._turn = threading.RLock()  # since a signal's handler may send one in the midst of a request
 
     def send(self, msg: Any) -> Any:
@@ -41,16 +68,20 @@ class InTurn:
             return True
         return False
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._line, name)
-
 
 @contextmanager
 def requests_in_turn() -> Iterator[None]:
-    """Let threads take turns at the supervisor's line, where it doesn't see to that itself."""
+    """Let threads take turns at the supervisor's line, where it doesn't do so itself, and event loops share it."""
     line = airflow_internals.supervisor()
-    if not _needs_turns(line):
+    if not isinstance(line, airflow_internals.CommsDecoder):
         yield
+        return
+    if airflow_internals.takes_turns(line):
+        airflow_internals.set_supervisor(OffLoop(line))
+        try:
+            yield
+        finally:
+            airflow_internals.set_supervisor(line)
         return
     in_turn = InTurn(line)
     airflow_internals.set_supervisor(in_turn)
@@ -67,7 +98,3 @@ def keep_turns() -> None:
     line = airflow_internals.supervisor()
     if isinstance(line, InTurn):
         line.stays = True
-
-
-def _needs_turns(line: object) -> bool:
-    return isinstance(line, airflow_internals.CommsDecoder) and not airflow_internals.takes_turns(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from airflow.sdk import Variable, dag, task
+from airflow.sdk import Connection, Variable, dag, task
 
 from airflow_joblib import parallel_task
 
@@ -17,9 +17,10 @@ async def ask(number: int, factor: int = 1, run_id: str | None = None) -> list[o
     """Ask for a Variable beside the loop, log before and after a wait."""
     log.info("before %d", number)
     value = await asyncio.to_thread(Variable.get, "asynchronous", default="none")
+    connection = await Connection.async_get("asynchronous")
     await asyncio.sleep(0.01)
     log.info("after %d", number)
-    return [number * factor, value, bool(run_id)]
+    return [number * factor, value, bool(run_id), connection.host]
 
 
 @task
