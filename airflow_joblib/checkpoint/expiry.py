@@ -37,22 +37,22 @@ def remove_expired(folder: Folder, days: int) -> None:
         folder: That of a call.
         days: Their age, 1 or more; 0 removes none.
     """
-    began, place = clock.now(), str(folder.root())
+    began, root = clock.now(), folder.root()
+    place = str(root)
     if not days or began < _not_before.get(place, began):
         return
     if not folder.slow:
-        _search(folder, days)
+        _search(root, days)
     else:
-        thread = threading.Thread(target=_search, args=(folder, days), name="joblib-checkpoint", daemon=True)
+        thread = threading.Thread(target=_search, args=(root, days), name="joblib-checkpoint", daemon=True)
         thread.start()
         thread.join(SECONDS)
     if clock.now() - began > _LONG:
         _not_before[place] = clock.now() + _PAUSE
 
 
-def _search(folder: Folder, days: int) -> None:
-    root, before = folder.root(), time.time() - min(days, _MOST_DAYS) * _DAY
-    removed = 0
+def _search(root: Folder, days: int) -> None:
+    before, removed = time.time() - min(days, _MOST_DAYS) * _DAY, 0
     try:
         for kept in kept_below(root, clock.now() + SECONDS):
             if kept.added < before:

@@ -30,9 +30,6 @@ class Folder(Protocol):
     #: Whether writing may take so long that a run must not wait for it.
     slow: bool
 
-    #: How many folders, this one included, are a checkpoint's own and go when they are empty.
-    depth: int
-
     def root(self) -> Folder:
         """Return the folder below which this one and those of other calls are."""
         ...

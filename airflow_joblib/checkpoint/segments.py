@@ -115,8 +115,8 @@ class Segments:
 
         Args:
             others: Remove those of all calls.
-            left: The frames of so many *items* that are to stay, in a new file.
-            items: See above.
+            left: Frames that are to stay, in a new file.
+            items: How many items they are of.
             before: Remove none where one was written at this time, in seconds since 1970, or later. What is written
                 from now on stays in any case.
 

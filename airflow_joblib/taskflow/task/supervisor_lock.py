@@ -24,9 +24,13 @@ class OffLoop:
 
     Args:
         line: The line itself.
+
+    Attributes:
+        stays: Whether it stays in its place when the run is over.
     """
 
     def __init__(self, line: Any) -> None:
+        self.stays = False
         self._line = line
 
     def send(self, msg: Any) -> Any:
@@ -37,6 +41,10 @@ class OffLoop:
         """Do the same in a thread."""
         return await asyncio.to_thread(self.send, msg)
 
+    def is_free(self) -> bool:
+        """Return whether nobody waits for a reply that another could take."""
+        return True
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._line, name)
 
@@ -46,14 +54,10 @@ class InTurn(OffLoop):
 
     Args:
         line: The line itself.
-
-    Attributes:
-        stays: Whether threads go on taking turns when the run is over.
     """
 
     def __init__(self, line: Any) -> None:
         super().__init__(line)
-        self.stays = False
         self._turn = threading.RLock()  # since a signal's handler may send one in the midst of a request
 
     def send(self, msg: Any) -> Any:
@@ -76,20 +80,13 @@ def requests_in_turn() -> Iterator[None]:
     if not isinstance(line, airflow_internals.CommsDecoder):
         yield
         return
-    if airflow_internals.takes_turns(line):
-        airflow_internals.set_supervisor(OffLoop(line))
-        try:
-            yield
-        finally:
-            airflow_internals.set_supervisor(line)
-        return
-    in_turn = InTurn(line)
-    airflow_internals.set_supervisor(in_turn)
+    shared = OffLoop(line) if airflow_internals.takes_turns(line) else InTurn(line)
+    airflow_internals.set_supervisor(shared)
     try:
         yield
     finally:
         # If not free a record is still being written, whose reply the task would take.
-        if not in_turn.stays and in_turn.is_free():
+        if not shared.stays and shared.is_free():
             airflow_internals.set_supervisor(line)
 
 
