@@ -13,10 +13,11 @@ from collections import Counter, deque
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-ALLOWED = 120  # requests in any one second
+ALLOWED = 160  # requests in any one second: a client that starts 100 may be late with forty that are under way
 SECONDS = 0.05  # that an answer takes
 
 asked: Counter[int] = Counter()  # how often for each price
+seen: set[int] = set()  # prices of which a request was not refused for haste
 answers: Counter[int] = Counter()  # how many of each status
 last_second: deque[float] = deque()
 busiest = 0  # most requests in one second
@@ -33,8 +34,12 @@ def status_of(number: int) -> HTTPStatus:
         last_second.append(now)
         busiest = max(busiest, len(last_second))
         asked[number] += 1
-        first = asked[number] == 1
-        if len(last_second) > ALLOWED or (first and number % 40 == 1):
+        if len(last_second) > ALLOWED:
+            answers[HTTPStatus.TOO_MANY_REQUESTS] += 1
+            return HTTPStatus.TOO_MANY_REQUESTS
+        first = number not in seen
+        seen.add(number)
+        if first and number % 40 == 1:
             status = HTTPStatus.TOO_MANY_REQUESTS
         elif number % 60 == 0:
             status = HTTPStatus.NOT_FOUND
