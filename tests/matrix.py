@@ -94,7 +94,6 @@ _VERSIONED = (
 )
 QUICK_PARTS: Mapping[str, Sequence[str]] = {
     "unit": (*_QUICK_UNIT_TESTS, *(f"tests/unit/{name}" for name in _VERSIONED)),
-    "kit": (*_PYTEST, "tests/kit/test_task.py", "tests/kit/test_whole_task.py", "tests/kit/test_names.py"),
     # One process: each would start an Airflow of its own.
     "integration": (*_PYTEST, "-m", "not server and not nightly", "tests/integration/test_examples.py"),
 }

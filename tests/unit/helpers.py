@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 PROCESSES = ("loky", "multiprocessing")
 LOCAL = (*PROCESSES, "threading", "sequential")
-#: The same for what the kind of worker has no hand in: fresh workers cost ten times what forked ones do, and are for
-#: the night where another test of the file has them by day.
+#: The same with fresh workers for the night, where another test of the file has them by day: they cost ten times what
+#: forked ones do.
 PROCESSES_BY_DAY = (pytest.param("loky", marks=pytest.mark.nightly), "multiprocessing")
 LOCAL_BY_DAY = (*PROCESSES_BY_DAY, "threading", "sequential")
+#: Options with which a run has one worker, which is a process for the limit's sake: all items are one chunk. To start
+#: fresh workers is most of what a test of them takes.
+ONE_WORKER: Mapping[str, Any] = {"batch_size": 1000, "item_timeout": 100}
 #: The packages that each engine's extra brings.
 EXTRAS = {"dask": {"dask", "distributed"}, "ray": {"ray"}, "spark": {"joblibspark", "py4j", "pyspark"}}
 

@@ -87,7 +87,7 @@ class TestResults:
         """Of no items the result is an empty list."""
         assert task(double, backend=backend)([]) == []
 
-    @local
+    @local_by_day
     def test_shared_arguments(self, backend: str) -> None:
         """Shared arguments arrive as in a plain function."""
         assert task(double, backend=backend)([1, 2, 3], pause=0.0) == [2, 4, 6]
@@ -124,14 +124,14 @@ class TestResults:
 
     def test_inside_an_item(self) -> None:
         """An item of a plain fan-out may call one of an asynchronous function, and the other way round."""
-        inner = task(double)
-        outer = task(lambda item: sum(inner(range(item))))
+        inner = task(double, backend="multiprocessing")
+        outer = task(lambda item: sum(inner(range(item))), backend="multiprocessing")
         assert outer([2, 3]) == [2, 6]
 
         async def call(item: int) -> int:
             return sum(await asyncio.to_thread(inner, range(item)))
 
-        assert task(call)([2, 3]) == [2, 6]
+        assert task(call, backend="multiprocessing")([2, 3]) == [2, 6]
 
     @local_by_day
     def test_run(self, backend: str) -> None:
@@ -252,7 +252,7 @@ class TestFailures:
         with pytest.raises(RuntimeError, match="the loop is broken"):
             task(double, backend="threading")(range(100))
 
-    @local
+    @local_by_day
     def test_cancels_itself(self, backend: str, published: list[Any]) -> None:
         """An item that cancels itself has failed, and no other has, whichever takes its place next."""
 
@@ -315,7 +315,7 @@ class TestFailures:
         assert results == [None if item == 5 else item for item in range(20)]
         assert [record["error_type"] for record in published[-1]] == ["airflow_joblib.exceptions.WorkerLostError"]
 
-    @local
+    @local_by_day
     def test_results_that_are_refused(self, backend: str) -> None:
         """A result that can't be sent is the failure of its item alone."""
 
@@ -344,7 +344,7 @@ async def divide(item: int) -> float:
 class TestTimeouts:
     """The option ``item_timeout``."""
 
-    @local
+    @local_by_day
     def test_waits_too_long(self, backend: str, published: list[Any]) -> None:
         """An item that waits too long is cancelled, its ``finally`` runs, and the others go on."""
 
@@ -357,7 +357,7 @@ class TestTimeouts:
         ]
         assert [record["error_type"] for record in published[-1]] == ["airflow_joblib.exceptions.ItemTimeoutError"]
 
-    @local
+    @local_by_day
     def test_blocks(self, backend: str) -> None:
         """One that blocks the loop is ended as a plain item is."""
 
@@ -439,8 +439,14 @@ class Session:
 class TestResources:
     """The option ``per_worker``."""
 
-    @local
-    @pytest.mark.parametrize("ending", ["well", "badly"])
+    @pytest.mark.parametrize(
+        ("backend", "ending"),
+        [
+            pytest.param(backend, ending, marks=[pytest.mark.nightly] if (backend, ending) == ("loky", "badly") else [])
+            for backend in LOCAL
+            for ending in ("well", "badly")
+        ],
+    )
     def test_entered_and_left(self, backend: str, ending: str, tmp_path: Path) -> None:
         """An asynchronous resource is entered once in each worker's loop and left in it, after a failed run too."""
         path = tmp_path / "session"

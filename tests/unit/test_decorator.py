@@ -15,7 +15,7 @@ import pytest
 
 from airflow_joblib import InvalidOptionError, ParallelTask, parallel_task
 from airflow_joblib.pickling import dumps
-from tests.unit.helpers import PROCESSES_BY_DAY, named, note, notes
+from tests.unit.helpers import ONE_WORKER, PROCESSES, named, note, notes, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -241,23 +241,23 @@ def test_copies_have_all_options() -> None:
         assert other.task_options == task.task_options
 
 
-@pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
-@pytest.mark.parametrize("lock", [threading.Lock(), "text"], ids=["unpicklable", "picklable"])
-def test_label_stays_behind(backend: str, lock: object) -> None:
+@pytest.mark.parametrize("backend", PROCESSES)
+def test_label_stays_behind(backend: str) -> None:
     """What of its options can't be pickled keeps no task from a worker that uses it; a label that can goes along."""
-    inner = labelled_by(lock)
+    locks = [threading.Lock(), "text"]
+    tasks = [labelled_by(lock) for lock in locks]
 
     def noted(item: int) -> list[str]:
         try:
-            inner.map([item])
+            tasks[item].map([item])
         except ValueError as error:
             return error.__notes__
         return []
 
-    found = parallel_task(n_jobs=2, backend=backend)(noted).map([7, 8])
-    kept = backend == "multiprocessing" or isinstance(lock, str)
-    for item, (text,) in zip((7, 8), found, strict=True):
-        assert f"item 0 (number {item}, {type(lock).__name__})" in text if kept else f"item 0 ({item})" in text
+    found = task(noted, backend=backend, **ONE_WORKER).map([0, 1])
+    for item, (text,) in enumerate(found):
+        kept = backend == "multiprocessing" or item == 1
+        assert f"item 0 (number {item}, {type(locks[item]).__name__})" in text if kept else f"item 0 ({item})" in text
 
 
 def test_label_that_holds_its_task() -> None:

@@ -285,10 +285,8 @@ TABLE: dict[Callable[[Setting], Any], tuple[Raises | Returns, Raises | Returns]]
     disk_full: (Returns(NOT_WRITTEN),) * 2,
 }
 
-
-#: What the task's own side does, whatever its workers are.
-BY_THE_TASK = {checkpoint_nowhere, checkpoint_read_only, checkpoint_vanishes, disk_full}
-#: With fresh workers, these and asynchronous items are for the night.
+#: Fresh workers differ in what has to travel: with them the other cases, and asynchronous items, are for the night.
+FRESH_BY_DAY = {pickling_an_item, unpickling_an_item, in_the_function, pickling_a_result, unpickling_a_result}
 CASES = [
     pytest.param(
         where,
@@ -300,7 +298,7 @@ CASES = [
     for where in TABLE
     for kind, asynchronous in (("plain", False), ("async", True))
     for backend in LOCAL
-    for night in [backend == "loky" and (asynchronous or where in BY_THE_TASK)]
+    for night in [backend == "loky" and (asynchronous or where not in FRESH_BY_DAY)]
 ]
 
 

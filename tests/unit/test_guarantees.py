@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib import ItemTimeoutError
-from tests.unit.helpers import LOCAL, LOCAL_BY_DAY, PROCESSES, PROCESSES_BY_DAY, eventually, note, notes, task
+from tests.unit.helpers import LOCAL_BY_DAY, PROCESSES, PROCESSES_BY_DAY, eventually, note, notes, task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 processes = pytest.mark.parametrize("backend", PROCESSES)
 processes_by_day = pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
-local = pytest.mark.parametrize("backend", LOCAL)
 local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 #: What pytest-timeout does by default takes the timer that a limit in the main thread takes, too.
 pytestmark = pytest.mark.timeout(400, method="thread")
@@ -30,7 +29,7 @@ LONG = 100.0
 class TestRetries:
     """``item_retries``."""
 
-    @local
+    @local_by_day
     def test_succeeds_in_the_end(self, backend: str, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
         """An item that fails at first is tried again until it succeeds, and no other item runs twice."""
         ran = tmp_path / "ran"
@@ -154,7 +153,7 @@ class TestTimeLimit:
         results = task(sleep, backend=backend, item_timeout=1, max_failures=1)(range(5))
         assert results == [0, 1, None, 3, 4]
 
-    @processes
+    @processes_by_day
     def test_code_that_never_looks(self, backend: str, tmp_path: Path, published: list[Any]) -> None:
         """C code that lets no signal through ends with its worker process; no finished item runs again."""
         ran = tmp_path / "ran"

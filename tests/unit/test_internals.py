@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import enum
+import functools
 import importlib
 import io
 import re
@@ -30,12 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = Path(airflow_joblib.__path__[0])
-FILES = {str(file.relative_to(PACKAGE)): ast.parse(file.read_text()) for file in PACKAGE.rglob("*.py")}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-#: The package's classes, by name.
-CLASSES: dict[str, list[ast.ClassDef]] = {}
-for _node in (node for tree in FILES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
-    CLASSES.setdefault(_node.name, []).append(_node)
 #: The modules of Airflow that others than `airflow_internals.py` may import.
 PUBLIC = {
     "airflow.cli.cli_config",
@@ -83,9 +79,24 @@ TABLES = ("clusters/engine_internals.py", "system/isolated_start/start.py", "tas
 LIBRARIES = ("airflow.", "cloudpickle", "dask", "distributed", "joblib", "pyspark", "ray", "structlog")
 
 
+@functools.cache
+def files() -> dict[str, ast.Module]:
+    """Return the package's files: read by the process that tests them, not by each that collects the tests."""
+    return {str(file.relative_to(PACKAGE)): ast.parse(file.read_text()) for file in PACKAGE.rglob("*.py")}
+
+
+@functools.cache
+def classes() -> dict[str, list[ast.ClassDef]]:
+    """Return the package's classes, by name."""
+    found: dict[str, list[ast.ClassDef]] = {}
+    for node in (node for tree in files().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        found.setdefault(node.name, []).append(node)
+    return found
+
+
 def test_airflow_is_imported_by_its_public_names() -> None:
     """But for one file, Airflow is imported by what it promises to keep."""
-    for file, tree in FILES.items():
+    for file, tree in files().items():
         if file != "taskflow/airflow_internals.py":
             found = {name for name, _ in _imports(tree) if name.partition(".")[0] == "airflow"}
             assert found <= PUBLIC, file
@@ -93,7 +104,7 @@ def test_airflow_is_imported_by_its_public_names() -> None:
 
 def test_private_modules_are_imported_where_they_are_guarded() -> None:
     """No other file imports a private module, or a private name, of another library."""
-    for file, tree in FILES.items():
+    for file, tree in files().items():
         if file not in GUARDED:
             found = [f"{module}.{name}" for module, name in _imports(tree) if module.startswith(LIBRARIES)]
             assert not [name for name in found if "._" in name], file
@@ -101,17 +112,17 @@ def test_private_modules_are_imported_where_they_are_guarded() -> None:
 
 def test_private_attributes_are_used_where_they_are_guarded() -> None:
     """No other file uses a private attribute of what isn't its own."""
-    for file, tree in FILES.items():
+    for file, tree in files().items():
         if file not in GUARDED:
             assert _foreign(tree) <= STANDARD | OWN.get(file, set()), file
 
 
 def test_every_guarded_name_is_looked_for() -> None:
     """What those files use of another library they look for by its name, or do without where it is missing."""
-    tables = set().union(*(_texts(FILES[file]) for file in TABLES))
+    tables = set().union(*(_texts(files()[file]) for file in TABLES))
     for file in GUARDED - CATCH:
-        looked_for = tables | _texts(FILES[file])
-        assert _foreign(FILES[file]) <= STANDARD | looked_for, file
+        looked_for = tables | _texts(files()[file])
+        assert _foreign(files()[file]) <= STANDARD | looked_for, file
 
 
 def _texts(tree: ast.AST) -> set[str]:
@@ -153,7 +164,7 @@ def _is_set_on_self(node: ast.Attribute) -> bool:
 
 def _bases(kind: ast.ClassDef) -> list[ast.ClassDef]:
     names = {node.id for base in kind.bases for node in ast.walk(base) if isinstance(node, ast.Name)} - {kind.name}
-    return [each for name in names for each in CLASSES.get(name, ())]
+    return [each for name in names for each in classes().get(name, ())]
 
 
 def _private(name: str) -> bool:

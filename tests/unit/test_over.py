@@ -15,7 +15,7 @@ import pytest
 
 from airflow_joblib import InvalidOptionError, parallel_task
 from airflow_joblib.signature import ItemSignature
-from tests.unit.helpers import LOCAL_BY_DAY, note, notes, task
+from tests.unit.helpers import LOCAL, ONE_WORKER, note, notes, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def test_what_an_item_may_be(kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", LOCAL_BY_DAY)
+@pytest.mark.parametrize("backend", LOCAL)
 def test_on_each_backend(backend: str) -> None:
     """The same with workers of each kind, rows of a cursor included, for known items and for a lazy iterator."""
     items = [
@@ -87,9 +87,8 @@ def test_on_each_backend(backend: str) -> None:
             rows(" UNION ALL ".join(f"SELECT {n} AS record_id, 'a' AS value" for n in range(30)))
         )
     ]
-    work = task(update, over=OVER, backend=backend)
-    assert work(items) == [f"{number}=a" for number in range(30)]
-    assert work.map(iter(items)) == work.run(items).results == work(items)
+    work = task(update, over=OVER, backend=backend, **ONE_WORKER)
+    assert work(items) == work.map(iter(items)) == [f"{number}=a" for number in range(30)]
 
 
 UNFIT = {

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-local = pytest.mark.parametrize("backend", LOCAL)
 local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 #: What pytest-timeout does by default takes the timer that a limit in the main thread takes, too.
 pytestmark = pytest.mark.timeout(100, method="thread")
@@ -50,8 +49,10 @@ def most_within(starts: Sequence[float], seconds: float) -> int:
 both = pytest.mark.parametrize("function", [when, when_awaited], ids=["plain", "async"])
 
 
-@both
-@local
+@pytest.mark.parametrize(
+    ("backend", "function"),
+    [*((backend, when) for backend in LOCAL), *((backend, when_awaited) for backend in LOCAL if backend != "loky")],
+)
 def test_over_all_workers(backend: str, function: Any) -> None:
     """The workers of a run together start no more items than the rate and the bucket allow, and no fewer for long."""
     starts = sorted(task(function, backend=backend, n_jobs=3, rate_limit=100).map(range(60)))
@@ -109,7 +110,7 @@ def test_failure_while_others_wait(backend: str) -> None:
         task(fail, backend=backend, rate_limit="1/day").map(range(4))
 
 
-@local
+@local_by_day
 def test_cancelled_while_waiting(backend: str) -> None:
     """What ends the task ends the waits of all of its workers."""
 

@@ -162,7 +162,7 @@ class TestTolerance:
         assert isinstance(caught.value.__cause__, ExceptionGroup)
         assert work.override(max_failures=10)(range(100))[9:12] == [9, None, 11]
 
-    @processes
+    @processes_by_day
     def test_fail_fast_and_dead_workers(self, backend: str, tmp_path: Path) -> None:
         """An item that ends its workers is one of the failures; the others run."""
 
@@ -378,7 +378,7 @@ class TestResultsAreChecked:
         assert len(notes(ran)) < 900
         assert (3, "bad") in host.checked
 
-    @local
+    @local_by_day
     def test_tolerated(self, backend: str, host: Checking, published: list[Any]) -> None:
         """A result that is refused is its item's failure, which another try would not mend."""
         work = task(lambda item: "bad" if item == 3 else item, backend=backend, max_failures=1, item_retries=2)

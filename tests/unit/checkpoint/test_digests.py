@@ -146,10 +146,10 @@ def test_same_in_every_process() -> None:
     """Digests and keys don't depend on the process: not on the seed of its hashes, nor on what it has imported."""
     found = [
         run_python(IN_A_PROCESS.format(numpy=numpy), PYTHONHASHSEED=seed).stdout
-        for seed, numpy in [("0", False), ("1", False), ("2", True), ("random", False)]
+        for seed, numpy in [("0", False), ("1", True), ("random", False)]
     ]
     assert len(found[0].split()) == 27
-    assert found == [found[0]] * 4
+    assert found == [found[0]] * 3
 
 
 def test_path_of_the_dag_file_does_not_count(dag_file: Callable[[str], Any]) -> None:

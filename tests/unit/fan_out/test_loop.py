@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.helpers import LOCAL_BY_DAY, PROCESSES, eventually, note, notes, task, worker_processes
+from tests.unit.helpers import LOCAL_BY_DAY, PROCESSES_BY_DAY, eventually, note, notes, task, worker_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-processes = pytest.mark.parametrize("backend", PROCESSES)
+processes_by_day = pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 
 
@@ -44,8 +44,15 @@ class Ended(BaseException):
 class TestEndedFromOutside:
     """A signal in the waiting task: a timeout, Ctrl-C."""
 
-    @pytest.mark.parametrize("kind", [Ended, KeyboardInterrupt])
-    @processes
+    @pytest.mark.parametrize(
+        ("backend", "kind"),
+        [
+            ("loky", KeyboardInterrupt),
+            pytest.param("loky", Ended, marks=pytest.mark.nightly),
+            ("multiprocessing", KeyboardInterrupt),
+            ("multiprocessing", Ended),
+        ],
+    )
     def test_processes(self, backend: str, kind: type[BaseException], tmp_path: Path) -> None:
         """What a signal's handler raises ends the run, every worker, and what ``finally`` blocks do is done."""
         begun, left = tmp_path / "begun", tmp_path / "left"
@@ -65,7 +72,7 @@ class TestEndedFromOutside:
         assert len(notes(left)) == 2
         assert len(notes(begun)) == 2
 
-    @processes
+    @processes_by_day
     def test_items_that_will_not_leave(self, backend: str, tmp_path: Path) -> None:
         """An item that swallows everything is killed with its worker."""
         begun = tmp_path / "begun"

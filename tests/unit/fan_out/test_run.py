@@ -16,13 +16,25 @@ from hypothesis import strategies as st
 
 from airflow_joblib import NotPicklableError
 from airflow_joblib.pools import loky, threads
-from tests.unit.helpers import LOCAL, PROCESSES, note, notes, run_python, square_or_repeat, task, worker_processes
+from tests.unit.helpers import (
+    LOCAL,
+    LOCAL_BY_DAY,
+    ONE_WORKER,
+    PROCESSES,
+    note,
+    notes,
+    run_python,
+    square_or_repeat,
+    task,
+    worker_processes,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 processes = pytest.mark.parametrize("backend", PROCESSES)
 local = pytest.mark.parametrize("backend", LOCAL)
+local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 CHEAP = ("multiprocessing", "threading", "sequential")
 
 
@@ -49,7 +61,7 @@ sizes: Any = st.just("auto") | st.integers(1, 7)
 class TestResults:
     """A list in input order."""
 
-    @settings(max_examples=40)
+    @settings(max_examples=25)
     @given(
         items=st.lists(values, max_size=30),
         backend=st.sampled_from(CHEAP),
@@ -62,14 +74,14 @@ class TestResults:
         fanned = task(square_or_repeat, backend=backend, n_jobs=n_jobs, batch_size=batch_size)
         assert fanned(iter(items) if lazy else items) == [square_or_repeat(item) for item in items]
 
-    @settings(max_examples=3)
+    @settings(max_examples=2)
     @given(items=st.lists(values, min_size=2, max_size=30), n_jobs=st.integers(2, 3), batch_size=sizes)
     def test_equals_a_loop_on_loky(self, items: list[Any], n_jobs: int, batch_size: Any) -> None:
         """The same on loky, with fewer examples, since each starts its workers anew."""
         fanned = task(square_or_repeat, backend="loky", n_jobs=n_jobs, batch_size=batch_size)
         assert fanned(items) == [square_or_repeat(item) for item in items]
 
-    @local
+    @local_by_day
     def test_order(self, backend: str) -> None:
         """Results are in input order though items finish out of it."""
 
@@ -119,7 +131,8 @@ class TestResults:
             return float(item.sum())
 
         for backend in PROCESSES:
-            assert task(add_in_place, backend=backend)([np.zeros(1 << 18), np.zeros(1 << 18)]) == [1 << 18] * 2
+            work = task(add_in_place, backend=backend, **ONE_WORKER)
+            assert work([np.zeros(1 << 18), np.zeros(1 << 18)]) == [1 << 18] * 2
 
     def test_many(self) -> None:
         """A hundred thousand items are no matter."""

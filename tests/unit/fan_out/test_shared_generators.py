@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from airflow_joblib.fan_out.shared_generators import shared_generators
-from tests.unit.helpers import LOCAL_BY_DAY, PROCESSES, task
+from tests.unit.helpers import LOCAL, PROCESSES, task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_paths(function: Callable[..., float], arguments: dict[str, Any], paths:
     assert shared_generators(function, arguments) == paths
 
 
-@pytest.mark.parametrize("backend", LOCAL_BY_DAY)
+@pytest.mark.parametrize("backend", LOCAL)
 def test_warning(backend: str, caplog: pytest.LogCaptureFixture) -> None:
     """Worker processes that have a copy each are warned of, threads that share the one generator are not."""
     shared = random.Random(1)

@@ -17,7 +17,6 @@ from tests.unit.helpers import LOCAL, PROCESSES, PROCESSES_BY_DAY, eventually, n
 if TYPE_CHECKING:
     from pathlib import Path
 
-processes = pytest.mark.parametrize("backend", PROCESSES)
 processes_by_day = pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 local = pytest.mark.parametrize("backend", LOCAL)
 
@@ -112,7 +111,7 @@ class TestFailures:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("how", FATAL)
-    @processes
+    @processes_by_day
     def test_lost_worker(self, how: str, backend: str) -> None:
         """An item that ends two workers in mid-item has failed, the run doesn't hang, and the next run works."""
         began = time.monotonic()

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from tests.unit.helpers import PROCESSES, eventually, note, notes, run_python, task
+from tests.unit.helpers import ONE_WORKER, PROCESSES, PROCESSES_BY_DAY, eventually, note, notes, run_python, task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 processes = pytest.mark.parametrize("backend", PROCESSES)
+processes_by_day = pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 
 
 class TestWorkers:
     """As many as were asked for."""
 
-    @processes
+    @processes_by_day
     def test_number_of_processes(self, backend: str, tmp_path: Path) -> None:
         """As many processes work as were asked for, none of them this one."""
         seen = tmp_path / "seen"
@@ -114,7 +115,7 @@ class TestSentOnce:
         items = [Counted(path, number) for number in range(20)]
         for backend, expected in {"loky": times, "multiprocessing": 1}.items():
             path.write_text("")
-            assert task(lambda item: item.name, backend=backend)(items) == list(range(20))
+            assert task(lambda item: item.name, backend=backend, **ONE_WORKER)(items) == list(range(20))
             dumped = [line for line in notes(path) if line.startswith("dumped")]
             assert sorted(dumped) == sorted(f"dumped {number}" for number in range(20) for _ in range(expected))
 
@@ -165,7 +166,8 @@ class TestOwnClasses:
     @processes
     def test_same_class(self, backend: str) -> None:
         """Results are of the very classes that the caller has, and so is an item's exception."""
-        for pair, colour, slotted, mapping in task(build, backend=backend)([Point(1), Point(2), Point(3)]):
+        work = task(build, backend=backend, **ONE_WORKER)
+        for pair, colour, slotted, mapping in work([Point(1), Point(2), Point(3)]):
             assert type(pair) is Pair
             assert type(pair.left) is type(pair.right) is Point
             assert pair.left == Point(pair.right.x - 1)
@@ -173,7 +175,7 @@ class TestOwnClasses:
             assert type(slotted) is Slotted
             assert mapping == {Point: Colour}
         with pytest.raises(OwnError):
-            task(build, backend=backend)([Point(1), Point(-1), Point(2)])
+            work([Point(1), Point(-1), Point(2)])
 
     def test_class_met_late(self) -> None:
         """A class that only a late item of an iterator has comes back as itself, too."""
@@ -213,6 +215,6 @@ def test_helpers_travel(backend: str) -> None:
     global OFFSET
     OFFSET = 20
     try:
-        assert task(uses_helpers, backend=backend)([1, 2, 3]) == [21, 22, 23]
+        assert task(uses_helpers, backend=backend, **ONE_WORKER)([1, 2, 3]) == [21, 22, 23]
     finally:
         OFFSET = 10

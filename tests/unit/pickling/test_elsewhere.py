@@ -9,7 +9,7 @@ import pytest
 
 from airflow_joblib.pickling.culprits.containers import Child
 from airflow_joblib.pickling.culprits.elsewhere import find_elsewhere
-from tests.unit.helpers import task, worker_processes
+from tests.unit.helpers import ONE_WORKER, task, worker_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,8 @@ def error_of(call: Callable[[], object]) -> tuple[str, str]:
 @pytest.mark.parametrize(("make", "error", "kind"), KINDS)
 def test_shared_argument(make: Callable[[], object], error: str, kind: str) -> None:
     """Whatever an argument holds that a worker can't load is named by its path; no item is blamed for it."""
-    said, notes = error_of(lambda: task(uses_argument, backend="loky").map([1, 2], given={"deep": [make()]}))
+    work = task(uses_argument, backend="loky", **ONE_WORKER)
+    said, notes = error_of(lambda: work.map([1, 2], given={"deep": [make()]}))
     assert said == error
     assert "Raised while the function uses_argument was loaded in worker" in notes
     inner = " → closure 'held'" if make is closure else ""
@@ -94,7 +95,8 @@ def test_shared_argument(make: Callable[[], object], error: str, kind: str) -> N
 @pytest.mark.parametrize("wrap", [list, iter])
 def test_item(wrap: Callable[[Any], Any]) -> None:
     """Of an item the path begins with its index, whether the items were known or are drawn."""
-    said, notes = error_of(lambda: task(uses_argument, backend="loky").map(wrap([1, {"deep": State()}, 3])))
+    work = task(uses_argument, backend="loky", **ONE_WORKER)
+    said, notes = error_of(lambda: work.map(wrap([1, {"deep": State()}, 3])))
     assert said == "RuntimeError: no state here"
     assert f"What can't be loaded there: item 1 → ['deep'] ({__name__}.State)." in notes
 
@@ -102,7 +104,7 @@ def test_item(wrap: Callable[[Any], Any]) -> None:
 def test_what_the_function_refers_to() -> None:
     """Of what a function uses the path begins with its name."""
     held = {"deep": State()}
-    _, notes = error_of(lambda: task(lambda item: item + len(held) * 0, backend="loky").map([1, 2]))
+    _, notes = error_of(lambda: task(lambda item: item + len(held) * 0, backend="loky", **ONE_WORKER).map([1, 2]))
     assert f"What can't be loaded there: <lambda> → closure 'held' → ['deep'] ({__name__}.State)." in notes
 
 

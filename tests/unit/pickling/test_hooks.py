@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.unit.helpers import task
+from tests.unit.helpers import ONE_WORKER, task
 
 SOURCE = """
 import abc, enum
@@ -157,17 +157,17 @@ def test_done_once(dag_file: Any) -> None:
     function = dag_file("def work(name):\n    return functions[name](2)\nfunctions = {}", "other").work
     function.__globals__["functions"].update({name: vars(module)[name] for name in NAMES})
     want = [vars(module)[name](2) for name in NAMES]
-    assert task(function, backend="loky").map(NAMES) == want
+    assert task(function, backend="loky", **ONE_WORKER).map(NAMES) == want
 
 
 def test_hooks_go_on(dag_file: Any) -> None:
     """A class that an item defines meets the hooks as ever."""
     module = dag_file(SOURCE)
-    assert task(module.goes_on, backend="loky").map([1, 2]) == [[["Later"], 1, "later", "Table"]] * 2
+    assert task(module.goes_on, backend="loky", **ONE_WORKER).map([1, 2]) == [[["Later"], 1, "later", "Table"]] * 2
 
 
 def test_classes_of_items(dag_file: Any) -> None:
     """Classes that only items have don't fill the registry that came with the function."""
     module = dag_file(SOURCE)
     items = [module.A(), module.B()]
-    assert task(module.of_items, backend="loky").map(items) == [module.of_items(item) for item in items]
+    assert task(module.of_items, backend="loky", **ONE_WORKER).map(items) == [module.of_items(item) for item in items]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib.exceptions import NotPicklableError
-from tests.unit.helpers import run_python, task
+from tests.unit.helpers import ONE_WORKER, run_python, task
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -281,8 +281,7 @@ def test_like_a_plain_loop(name: str, module: Any) -> None:
     function = vars(module)[name]
     want = [function(1), function(2)]
     vars(module).pop("LATER", None)
-    # One batch, and with a limit, takes one worker: what it takes to start one is most of this.
-    assert task(function, backend="loky", batch_size=2, item_timeout=100).map([1, 2]) == want
+    assert task(function, backend="loky", **ONE_WORKER).map([1, 2]) == want
 
 
 def test_items(module: Any) -> None:
@@ -295,7 +294,7 @@ def test_items(module: Any) -> None:
 
 def test_results(module: Any) -> None:
     """Functions, classes and the module itself come back as the task's own; what was made there, with its globals."""
-    *named, made, base, red, this = task(module.give, backend="loky").map([1, 2])[1]
+    *named, made, base, red, this = task(module.give, backend="loky", **ONE_WORKER).map([1, 2])[1]
     own = [module.square, module.Base, module.Base.still, module.Base.method, module.decorated]
     assert all(a is b for a, b in zip(named, own, strict=True))
     assert (made(), made.__globals__ is vars(module)) == (5, True)
@@ -307,13 +306,13 @@ def test_pickles_from_elsewhere(module: Any) -> None:
     import pickle
 
     items = [pickle.dumps(module.Base(n)) for n in (1, 2)]
-    assert task(module.unpickled, backend="loky").map(items) == [1, 2]
+    assert task(module.unpickled, backend="loky", **ONE_WORKER).map(items) == [1, 2]
 
 
 def test_module_of_which_a_part_cannot_travel(module: Any) -> None:
     """What a function names of its module must be able to travel, and is named if it can't."""
     with pytest.raises(NotPicklableError) as caught:
-        task(module.with_lock, backend="loky").map([1, 2])
+        task(module.with_lock, backend="loky", **ONE_WORKER).map([1, 2])
     (culprit,) = caught.value.culprits
     assert culprit.path == f"with_lock → module {module.__name__} → attribute 'LOCK'"
 
@@ -321,8 +320,8 @@ def test_module_of_which_a_part_cannot_travel(module: Any) -> None:
 def test_task_is_not_changed(module: Any) -> None:
     """Checks and results leave the task's own module as it is."""
     before = {name: id(value) for name, value in vars(module).items()}
-    task(module.give, backend="loky").map([1, 2])
-    task(module.by_eval, backend="loky").map([1, 2])
+    task(module.give, backend="loky", **ONE_WORKER).map([1, 2])
+    task(module.by_eval, backend="loky", **ONE_WORKER).map([1, 2])
     assert {name: id(value) for name, value in vars(module).items()} == before
     assert module.counter == [0]
 
@@ -340,7 +339,7 @@ class Base:
 def double(n):
     return 2 * n
 
-@parallel_task(n_jobs=2, backend="loky")
+@parallel_task(n_jobs=2, backend="loky", batch_size=2, item_timeout=100)
 def work(n):
     with ProcessPoolExecutor(1) as pool:
         there = list(pool.map(double, [n]))
@@ -392,7 +391,7 @@ from airflow_joblib import parallel_task
 from own.tasks import work
 want = [work(1), work(2)]
 assert want[0] == [8, True, True, True, 3], want
-got = parallel_task(n_jobs=2, backend="loky")(work).map([1, 2])
+got = parallel_task(n_jobs=2, backend="loky", batch_size=2, item_timeout=100)(work).map([1, 2])
 assert got == want, got
 """
     run_python(code, {"PYTHONPATH": str(tmp_path)})

@@ -65,6 +65,9 @@ def sources(item):
         return 1
     each = fail, inner, Parser.method, Parser.made, Parser.static, Parser.parsed.fget, (lambda: 3)
     return [inspect.getsource(one).strip().splitlines()[-1].strip() for one in each]
+
+def everything(item):
+    return [each(item) for each in (frames, logged, warned, sources)]
 """
 
 RUN = """
@@ -85,12 +88,12 @@ def without_name(code, reduce=Pickler.dispatch_table[CodeType]):
 
 if nameless:
     Pickler.dispatch_table[CodeType] = without_name
-for function in (dag.frames, dag.logged, dag.warned, dag.sources):
-    wanted = function(1)
-    # One batch, and with a limit, takes one worker: what it takes to start one is most of this.
-    got = parallel_task(n_jobs=2, backend="loky", batch_size=2, item_timeout=100)(function).map([1, 2])
-    assert got == [wanted, wanted], (function.__name__, got, wanted)
-    print(wanted)
+wanted = dag.everything(1)
+# One batch, and with a limit, takes one worker: what it takes to start one is most of this.
+got = parallel_task(n_jobs=2, backend="loky", batch_size=2, item_timeout=100)(dag.everything).map([1, 2])
+assert got == [wanted, wanted], (got, wanted)
+for each in wanted:
+    print(each)
 """
 
 

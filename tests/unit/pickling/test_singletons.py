@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.helpers import task
+from tests.unit.helpers import ONE_WORKER, task
 
 SOURCE = """
 import dataclasses
@@ -161,11 +161,11 @@ NAMES = ["only", "unset", "kind", "slotted", "MISSING"]
 
 @pytest.fixture
 def loky(dag_file: Any) -> Any:
-    """Run a function of the DAG file in fresh workers."""
+    """Run a function of the DAG file in a fresh worker."""
     module = dag_file(SOURCE)
 
     def run(name: str, items: list[Any], **shared: Any) -> Any:
-        return task(getattr(module, name), backend="loky").map(items, **shared)
+        return task(getattr(module, name), backend="loky", **ONE_WORKER).map(items, **shared)
 
     run.module = module  # type: ignore[attr-defined]
     return run

@@ -125,12 +125,20 @@ def checked(n):
     return zlib.crc32(b"a text") == CHECKED
 
 
-def state(n):
-    return [module(n), patched(n), dispatched(n), registered(n), precision(n), process(n), level(n)]
+def state():
+    return [each(1) for each in (module, patched, dispatched, registered, precision, process, level)]
 
 
-def with_set_up(n, ready):
-    return state(n)
+def rows(item):
+    return [*state(), subclasses(1), looked_up(1), hashed(1), is_same(item)]
+
+
+def rows_with_ways_out(n, ready):
+    return [*state(), subclasses_named(1), looked_up_named(1), checked(1)]
+
+
+def by_globals_with_ways_out(name, lock):
+    return [is_same_by_name(name), locked_given(1, lock)]
 """
 RUN = """
 import importlib.machinery, importlib.util, json, sys, threading
@@ -141,29 +149,21 @@ loader.exec_module(dag)
 from airflow_joblib import parallel_task
 
 
-def run(function, backend, items=(1, 2), **options):
+def run(function, backend, item, **options):
     # One batch, and with a limit, takes one worker: what it takes to start one is most of this.
     work = parallel_task(n_jobs=2, backend=backend, batch_size=2, item_timeout=100, **options)(function)
-    return work.map(list(items))[0]
+    return work.map([item] * 2)[0]
 
 
-of_state = ["module", "patched", "dispatched", "registered", "precision", "process", "level"]
-found = {name: [] for name in of_state}
-for results in (dag.state(1), run(dag.state, "multiprocessing"), run(dag.state, "loky"),
-                run(dag.with_set_up, "loky", per_worker={"ready": dag.set_up})):
-    for name, result in zip(of_state, results):
-        found[name].append(result)
-for name, function, out, items, options in [
-    ("subclasses", dag.subclasses, dag.subclasses_named, [1, 2], {}),
-    ("looked_up", dag.looked_up, dag.looked_up_named, [1, 2], {}),
-    ("locked", dag.locked, dag.locked_given, [1, 2], {"per_worker": {"lock": lambda: [threading.Lock()]}}),
-    ("hashed", dag.hashed, dag.checked, [1, 2], {}),
-    ("is_same", dag.is_same, dag.is_same_by_name, [dag.CONFIG] * 2, {}),
-]:
-    named = ["CONFIG"] * 2 if name == "is_same" else items
-    found[name] = [function(items[0]), run(function, "multiprocessing", items), run(function, "loky", items),
-                   run(out, "loky", named, **options)]
-print(json.dumps(found))
+names = ["module", "patched", "dispatched", "registered", "precision", "process", "level",
+         "subclasses", "looked_up", "hashed", "is_same", "locked"]
+# What calls globals() is in a run of its own, with which all names of the file travel.
+results = [[*dag.rows(dag.CONFIG), dag.locked(1)]]
+for backend in ("multiprocessing", "loky"):
+    results.append([*run(dag.rows, backend, dag.CONFIG), run(dag.locked, backend, 1)])
+results.append([*run(dag.rows_with_ways_out, "loky", 1, per_worker={"ready": dag.set_up}),
+                *run(dag.by_globals_with_ways_out, "loky", "CONFIG", per_worker={"lock": lambda: [threading.Lock()]})])
+print(json.dumps(dict(zip(names, zip(*results, strict=True), strict=True))))
 """
 #: A row of the table by its first words: the function, what it gives in the task, and in a fresh worker.
 ROWS: dict[str, tuple[str, Any, Any]] = {

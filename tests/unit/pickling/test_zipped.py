@@ -23,11 +23,11 @@ def plain(item):
     assert type(item) is Order and item.kind is Kind.SMALL
     return double(item.size) + part.three() + zipped_helpers.double(1) + zipped_package.part.three() + RATE
 
-@parallel_task(n_jobs=2, backend="loky")
+@parallel_task(n_jobs=2, backend="loky", batch_size=2, item_timeout=100)
 def handle(item):
     return plain(item), Order(item.size)
 
-@parallel_task(n_jobs=2, backend="loky")
+@parallel_task(n_jobs=2, backend="loky", batch_size=2, item_timeout=100)
 def trace(item):
     import traceback
     return [frame.filename.rpartition("/")[2] for frame in traceback.extract_stack(part.frame())][-1]
@@ -118,7 +118,9 @@ sys.path.insert(0, {str(tmp_path)!r})
 import passing
 del sys.path[0]
 from airflow_joblib import parallel_task
-task = parallel_task(n_jobs=2, backend="loky")(lambda n: (passing.one() + n, passing.Thing))
-print(task.map([1, 2]) == [(2, passing.Thing), (3, passing.Thing)])
+@parallel_task(n_jobs=2, backend="loky", batch_size=2, item_timeout=100)
+def work(n):
+    return passing.one() + n, passing.Thing
+print(work.map([1, 2]) == [(2, passing.Thing), (3, passing.Thing)])
 """
     assert run_python(code).stdout.strip() == "True"

@@ -22,7 +22,7 @@ from airflow_joblib.pools.threads import ThreadPool
 from airflow_joblib.wire.call import Call
 from airflow_joblib.wire.chunk import ItemChunk, Packer
 from airflow_joblib.wire.records import Payload, Report
-from tests.unit.helpers import eventually, note, notes, run_python, worker_processes
+from tests.unit.helpers import PROCESSES, eventually, note, notes, run_python, worker_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -231,10 +231,13 @@ def test_failure_to_start_releases_the_lock() -> None:
     assert done == [[2, 4]]
 
 
-@pytest.mark.parametrize("backend", ["auto", pytest.param("multiprocessing", marks=pytest.mark.nightly), "loky"])
+@pytest.mark.parametrize(
+    "backend", ["auto", *(pytest.param(backend, marks=pytest.mark.nightly) for backend in PROCESSES)]
+)
 def test_nothing_is_written(backend: str) -> None:
     """A run writes nothing to the standard streams, with Python's warnings shown and another thread in the task.
 
+    By default workers are forked, and beside that thread fresh ones.
     Python 3.12 and later warn of forks beside threads, and 3.13 of buffers that are collected while they are in use.
     """
     code = f"""

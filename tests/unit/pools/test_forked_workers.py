@@ -149,6 +149,7 @@ print(parallel_task(n_jobs=2, backend="auto", batch_size=1)(look).map([1, 2])[0]
 
         assert task(split, backend="auto", batch_size=1)([1, 2, 3]) == [(1, True), (2, True), (3, True)]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("backend", ["auto", "loky"])
     @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
     def test_what_an_item_has_forked_can_be_ended(self, backend: str) -> None:
@@ -157,7 +158,7 @@ print(parallel_task(n_jobs=2, backend="auto", batch_size=1)(look).map([1, 2])[0]
         def end(item: int) -> list[int]:
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # so that parent and child take turns
             codes = []
-            for _ in range(50):
+            for _ in range(20):
                 if not (child := os.fork()):
                     time.sleep(5)
                     os._exit(0)
@@ -167,7 +168,7 @@ print(parallel_task(n_jobs=2, backend="auto", batch_size=1)(look).map([1, 2])[0]
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            assert task(end, backend=backend, batch_size=1)([1, 2]) == [[-signal.SIGTERM] * 50] * 2
+            assert task(end, backend=backend, batch_size=1)([1, 2]) == [[-signal.SIGTERM] * 20] * 2
 
     def test_standard_input_is_empty(self) -> None:
         """Standard input, by which a task talks to its supervisor, is nothing in a worker."""
@@ -270,11 +271,11 @@ parallel_task(n_jobs=2, backend="auto")(work).map([1, 2])
         assert not alive
 
     def test_nothing_is_left(self) -> None:
-        """A thousandth call has the descriptors, threads and processes of the first."""
+        """A later call has the descriptors, threads and processes of the first."""
         task(abs, backend="auto")([1, 2])
         gc.collect()  # what tests before this one have left to it
         before = psutil.Process().num_fds(), threading.active_count()
-        for _ in range(20):
+        for _ in range(8):
             task(abs, backend="auto")([1, 2])
         assert (psutil.Process().num_fds(), threading.active_count()) == before
         assert not worker_processes()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 
 def test_offspring(monkeypatch: pytest.MonkeyPatch) -> None:
     """What workers have started is found, whichever thread did; where none has started anything no scan is needed."""
@@ -46,7 +48,7 @@ def test_offspring(monkeypatch: pytest.MonkeyPatch) -> None:
             worker.communicate()
 
 
-@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 def test_an_interruption_does_not_wait_for_resources(backend: str, tmp_path: Path) -> None:
     """What interrupts the task while resources are left ends the workers, and what they have started, at once."""
     leaving, started = tmp_path / "leaving", tmp_path / "started"
@@ -219,8 +221,15 @@ def kill_itself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("end", [exit_at_once, kill_itself])
-@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize(
+    ("backend", "end"),
+    [
+        ("loky", kill_itself),
+        pytest.param("loky", exit_at_once, marks=pytest.mark.nightly),
+        ("multiprocessing", kill_itself),
+        ("multiprocessing", exit_at_once),
+    ],
+)
 def test_a_worker_that_ends_while_it_leaves(backend: str, end: Callable[[], None], tmp_path: Path) -> None:
     """A good run fails where a worker ended before it had left what it holds, however calm its end."""
     resource = Resource(tmp_path, end)
@@ -229,7 +238,7 @@ def test_a_worker_that_ends_while_it_leaves(backend: str, end: Callable[[], None
     assert resource.left == []
 
 
-@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 def test_a_worker_that_an_item_ends(backend: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Where an item ends its worker the run goes on, and the log says that resources were not left."""
     resource = Resource(tmp_path)
@@ -245,7 +254,7 @@ def test_a_worker_that_an_item_ends(backend: str, tmp_path: Path, caplog: pytest
     assert len(resource.left) < len(resource.entered)
 
 
-@pytest.mark.parametrize("backend", PROCESSES)
+@pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 def test_leaving_is_bounded(backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A worker that never comes out of what it holds is ended, and the run fails with that said."""
     monkeypatch.setattr(shutdown, "LEAVING", 1.0)
@@ -271,7 +280,7 @@ except KeyboardInterrupt:
 def test_what_an_item_starts_can_be_interrupted(backend: str) -> None:
     """A process that an item starts, or forks, answers SIGINT and SIGTERM as one that the task starts."""
 
-    def started(_: int) -> str:
+    def started() -> str:
         process = subprocess.Popen([sys.executable, "-c", ASLEEP], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         assert process.stdout.readline() == "began\n"
@@ -290,8 +299,11 @@ def test_what_an_item_starts_can_be_interrupted(backend: str) -> None:
         os.kill(pid, number)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-    assert task(started, backend=backend)([1, 2]) == ["interrupted"] * 2
-    assert task(forked, backend=backend)([signal.SIGTERM, signal.SIGINT]) == [-signal.SIGTERM, 7]
+    def start(number: int) -> str | int:
+        return forked(number) if number else started()
+
+    items = [0, signal.SIGTERM, signal.SIGINT]
+    assert task(start, backend=backend, batch_size=1)(items) == ["interrupted", -signal.SIGTERM, 7]
 
 
 @pytest.mark.parametrize("backend", PROCESSES)

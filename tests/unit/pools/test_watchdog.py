@@ -145,7 +145,7 @@ class TestMany:
 
         assert task(work, backend=backend, batch_size=1)(range(10)) == list(range(10))
 
-    @processes
+    @processes_by_day
     def test_killed_from_outside(self, backend: str, tmp_path: Path) -> None:
         """Workers that something else kills, in mid-item or between two, cost no item and no result."""
         ran = tmp_path / "ran"
@@ -192,10 +192,10 @@ class TestMany:
             killer.join()
 
 
-@processes
 class TestAtStart:
     """Workers that end before they run anything."""
 
+    @processes_by_day
     def test_set_up_leaves(self, backend: str, tmp_path: Path) -> None:
         """A resource whose set-up ends the process ends the run: no item is to blame, and nothing goes on for ever."""
         begun = tmp_path / "begun"
@@ -211,6 +211,7 @@ class TestAtStart:
         assert len(notes(begun)) <= 12
         assert not worker_processes()
 
+    @processes
     def test_loading_leaves(self, backend: str) -> None:
         """The same for a shared argument that ends the process when it is loaded, which no fork does."""
         if backend == "multiprocessing":
@@ -220,6 +221,7 @@ class TestAtStart:
             task(lambda item, other: item, backend=backend)(range(10), other=LeavesWhenLoaded())
         assert caught.value.index == -1
 
+    @processes_by_day
     def test_item_leaves_when_loaded(self, backend: str) -> None:
         """An item that ends the process when it is loaded ends the run, too; a fork has the first ones without that."""
         items: Any = [1, 2, LeavesWhenLoaded(), 4]
@@ -257,7 +259,7 @@ class LeavesWhenLoaded:
 class TestMemory:
     """A limit of memory."""
 
-    @processes
+    @processes_by_day
     def test_address_space(self, backend: str) -> None:
         """Where Python itself sees the limit the item has a MemoryError, and the worker lives."""
 
@@ -328,11 +330,12 @@ def test_nothing_is_left(backend: str, tmp_path: Path) -> None:
         return len(list(Path("/proc/self/fd").iterdir()))
 
     def work(item: int) -> int:
-        if item == 2:
+        if item == 2 and not notes(tmp_path / "killed"):
+            note(tmp_path / "killed")
             kill()
         return item
 
-    task(work, backend=backend, max_failures=1)(range(4))
+    task(work, backend=backend)(range(2))
     before = files()
-    task(work, backend=backend, max_failures=1)(range(4))  # two pools
+    task(work, backend=backend)(range(4))  # two pools
     assert eventually(lambda: files() <= before + 1)

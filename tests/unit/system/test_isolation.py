@@ -20,6 +20,7 @@ from tests.unit.system.test_shared_memory import without_rights
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SECRET = "swordfish-in-the-environment"
 

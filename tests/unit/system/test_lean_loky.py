@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
+#: In one worker each, since to start them is most of these tests: one chunk takes one, and for a limit a process.
 RUN = """
 from airflow_joblib import parallel_task
-@parallel_task(n_jobs=2, backend="loky")
+@parallel_task(n_jobs=2, backend="loky", batch_size=1000, item_timeout=100)
 def program(item):
     return "ours" if "loky_worker" in open("/proc/self/cmdline").read() else "its own"
 if __name__ == "__main__":
@@ -79,7 +80,7 @@ def test_out_of_reach(tmp_path: Path) -> None:
 
 NESTED = """
 from airflow_joblib import parallel_task
-@parallel_task(n_jobs=2, backend="loky", batch_size=1)
+@parallel_task(n_jobs=2, backend="loky", batch_size=1000, item_timeout=100)
 def nested(item):
     from joblib import Parallel, delayed
     from joblib.parallel import get_active_backend
@@ -110,11 +111,11 @@ import importlib, tempfile
 from joblib import Memory
 from airflow_joblib import parallel_task
 
-@parallel_task(n_jobs=2, backend="loky", batch_size=1)
+@parallel_task(n_jobs=2, backend="loky", batch_size=1000, item_timeout=100)
 def look_up(name):  # a worker has nothing of joblib until it asks for it
     return importlib.import_module(name).__name__
 
-@parallel_task(n_jobs=2, backend="loky", batch_size=1)
+@parallel_task(n_jobs=2, backend="loky", batch_size=1000, item_timeout=100)
 def cached(item):
     return absolute(item)
 
@@ -197,7 +198,7 @@ def test_own_shared_memory_is_named() -> None:
 import os
 from multiprocessing.shared_memory import SharedMemory
 from airflow_joblib import parallel_task
-parallel_task(n_jobs=2, backend="loky")(abs).map([1, 2])
+parallel_task(n_jobs=2, backend="loky", batch_size=1000, item_timeout=100)(abs).map([1, 2])
 left = SharedMemory(create=True, size=1)
 os._exit(0)
 """

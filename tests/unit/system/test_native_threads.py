@@ -35,11 +35,11 @@ if __name__ == "__main__":
     print(found)
 """
 
-starts = pytest.mark.parametrize(("backend", "method"), STARTS)
-#: The share reaches workers of each start; what the user asks for takes the same way.
-two_starts = pytest.mark.parametrize(
-    ("backend", "method"), [*STARTS[:2], *(pytest.param(*start, marks=pytest.mark.nightly) for start in STARTS[2:])]
-)
+
+def by_day(*starts: tuple[str, str]) -> pytest.MarkDecorator:
+    """Have these starts by day, and the others by night: what a worker is given takes the same way in each test."""
+    night = (pytest.param(*start, marks=pytest.mark.nightly) for start in STARTS if start not in starts)
+    return pytest.mark.parametrize(("backend", "method"), [*starts, *night])
 
 
 def seen(backend: str, method: str, environment: dict[str, str] | None = None, **options: Any) -> str:
@@ -53,21 +53,21 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@starts
+@by_day(*STARTS[:3])
 def test_fair_share(backend: str, method: str) -> None:
     """Each worker gets its share of the CPUs, in the environment and in NumPy's BLAS, which the task had loaded."""
     share = max(1, cpu_count.count() // 2)
     assert seen(backend, method) == f"([{share}], '{share}', '{share}')"
 
 
-@two_starts
+@by_day(*STARTS[:2])
 def test_asked_for(backend: str, method: str) -> None:
     """``inner_max_num_threads`` beats the share and the environment, on multiprocessing too."""
     out = seen(backend, method, {"OMP_NUM_THREADS": "1"}, inner_max_num_threads=2)
     assert out == "([2], '2', '2')"
 
 
-@two_starts
+@by_day(STARTS[1])
 def test_environment(backend: str, method: str) -> None:
     """What the user's environment says holds in the workers."""
     out = seen(backend, method, {"OMP_NUM_THREADS": "5", "OPENBLAS_NUM_THREADS": "2"})

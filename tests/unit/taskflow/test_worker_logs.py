@@ -29,10 +29,13 @@ from airflow_joblib.taskflow.logs.sender import Sender
 from airflow_joblib.taskflow.logs.worker import Logs
 from airflow_joblib.taskflow.relay import framing
 from airflow_joblib.taskflow.relay.server import Relay
-from tests.unit.helpers import PROCESSES, eventually, run_python
+from tests.unit.helpers import PROCESSES, PROCESSES_BY_DAY, eventually, run_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+processes = pytest.mark.parametrize("backend", PROCESSES)
+processes_by_day = pytest.mark.parametrize("backend", PROCESSES_BY_DAY)
 
 
 class Lines:
@@ -590,8 +593,8 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
     return taken
 
 
-@pytest.mark.parametrize("backend", PROCESSES)
 class TestRun:
+    @processes
     def test_items_are_named(self, lines: Lines, backend: str) -> None:
         """Each line has the index of its item, and is there when the run's result is."""
 
@@ -604,6 +607,7 @@ class TestRun:
             own = [entry["message"] for entry in lines.data if entry.get("item") == item]
             assert own == [f"printed {item}\n", f"logged {item}"]
 
+    @processes_by_day
     def test_a_failure_in_a_flood(self, lines: Lines, backend: str) -> None:
         """The run ends soon, and what was said until then is whole, in order and without a gap."""
         lines.delay = 0.0002
@@ -625,6 +629,7 @@ class TestRun:
         assert whole == [str(line) for line in range(len(whole))]
         assert len(whole) > 100
 
+    @processes_by_day
     def test_a_killed_worker(self, lines: Lines, backend: str) -> None:
         """What it said before it was killed is there."""
 
@@ -637,6 +642,7 @@ class TestRun:
         assert {entry["message"] for entry in lines.data} & {"last words 0\n", "last words 1\n"}
 
     @pytest.mark.slow
+    @processes
     def test_a_task_that_is_killed(self, backend: str, tmp_path: Path) -> None:
         """A worker that waits for its task to read goes with the task."""
         note = tmp_path / "note"

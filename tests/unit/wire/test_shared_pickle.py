@@ -8,15 +8,11 @@ import multiprocessing
 import os
 import pickle
 import signal
-import tempfile
 import time
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,26 +22,18 @@ from airflow_joblib import InvalidOptionError, parallel_task
 from airflow_joblib.pickling.pickler import Pickler
 from airflow_joblib.wire.call import Call
 from airflow_joblib.wire.shared_pickle import Sent, pack, receive, send, share_above
-from tests.unit.helpers import PROCESSES, eventually, run_python
+from tests.unit.wire.helpers import files
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MIB = 1 << 20
-processes = pytest.mark.parametrize("backend", PROCESSES)
 
 
 def through(obj: object, above: int | None = MIB) -> Any:
     shared, (sent,) = send(pack(obj, share_above=above))
     with shared:
         return receive(pickle.loads(pickle.dumps(sent)))
-
-
-def descriptors() -> set[str]:
-    return {os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()}  # noqa: PTH115
-
-
-def files() -> set[str]:
-    """Return what this process has in the folders of temporary files."""
-    folders = [Path("/dev/shm"), Path(tempfile.gettempdir())]
-    return {str(path) for folder in folders for path in folder.glob(f"*joblib*_{os.getpid()}_*")}
 
 
 def layouts(array: Any) -> list[Any]:
@@ -126,6 +114,10 @@ def test_arrays_with_gaps_are_shared_too(cut: Any) -> None:
     assert not received.flags.writeable
 
 
+def at(item: int, array: Any) -> float:
+    return float(array[item])
+
+
 class Loaded:
     """Runs code of its own when it is loaded."""
 
@@ -137,7 +129,7 @@ def test_only_the_unsure_is_loaded_here() -> None:
     """Arguments whose loading runs no code of the user are not loaded in the task to see whether they can be."""
     for shared, unsure in (({"a": [1]}, False), ({"a": Loaded()}, True)):
         pickler = Pickler(io.BytesIO())
-        pickler.dump(Call(shared_array, shared=shared))
+        pickler.dump(Call(at, shared=shared))
         assert pickler.unsure is unsure
 
 
@@ -185,18 +177,6 @@ class TestMappedFiles:
             assert (received == part).all()
             assert not received.flags.writeable
 
-    @processes
-    def test_workers_write_to_it(self, file: Path, backend: str) -> None:
-        """What workers write to an array mapped for writing lands in the file."""
-        out: Any = np.memmap(file, mode="r+", dtype=float)
-
-        @parallel_task(n_jobs=2, backend=backend)
-        def write(item: int, out: Any) -> None:
-            out[item] = -item
-
-        write(range(100), out)
-        assert (np.fromfile(file) == -np.arange(100.0)).all()
-
     def test_private_changes(self, file: Path) -> None:
         """Where the file is not what the array holds, the values travel."""
         private: Any = np.memmap(file, mode="c", dtype=float)
@@ -220,7 +200,7 @@ def test_share_above(given: dict[str, Any], expected: int | None) -> None:
 def test_share_above_wrong(wrong: Any) -> None:
     """What is no size is an error that says so, before anything runs."""
     with pytest.raises(InvalidOptionError, match="max_nbytes"):
-        parallel_task(n_jobs=2, backend_options={"max_nbytes": wrong})(shared_array)([1, 2], None)
+        parallel_task(n_jobs=2, backend_options={"max_nbytes": wrong})(at)([1, 2], None)
 
 
 def test_several_objects_share_one_memory() -> None:
@@ -247,82 +227,6 @@ def test_plain_bytes() -> None:
     assert receive(pickle.dumps([1])) == [1]
 
 
-def shared_array(item: int, array: Any) -> tuple[bool, float, int]:
-    return array.flags.writeable, float(array[item]), os.getpid()
-
-
-class TestRun:
-    """A whole run."""
-
-    @processes
-    def test_arrays_are_shared(self, backend: str) -> None:
-        """A large shared argument is read-only in fresh workers, on demand their own; a fork always has its own."""
-        array = np.arange(300_000.0)
-        task = parallel_task(n_jobs=2, backend=backend)(shared_array)
-        forked = backend == "multiprocessing"
-        assert [one[:2] for one in task(range(4), array)] == [(forked, float(item)) for item in range(4)]
-        own = task.override(backend_options={"max_nbytes": None})
-        assert [one[:2] for one in own(range(4), array)] == [(True, float(item)) for item in range(4)]
-
-    @processes
-    @pytest.mark.parametrize("fails", [False, True])
-    def test_leaves_nothing(self, backend: str, fails: bool) -> None:
-        """After a run, failed or not, there is no descriptor, no mapping and no file of what was shared."""
-
-        def item_of(item: int, array: Any) -> float:
-            if fails:
-                raise LookupError(item)
-            return float(array[item])
-
-        task = parallel_task(n_jobs=2, backend=backend)(item_of)
-
-        before = files()
-        with pytest.raises(LookupError) if fails else nullcontext():
-            task(range(4), np.ones(300_000))
-        assert not [name for name in descriptors() if "airflow-joblib" in name]
-        assert not files() - before
-        assert "airflow-joblib" not in Path("/proc/self/maps").read_text()
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("method", ["fork", "spawn", pytest.param("forkserver", marks=pytest.mark.nightly)])
-    def test_start_methods(self, method: str) -> None:
-        """A shared array reaches workers whatever start method is set: where that is no fork they are fresh ones."""
-        code = f"""
-import multiprocessing, numpy
-from airflow_joblib import parallel_task
-@parallel_task(n_jobs=2, backend="multiprocessing")
-def at(item, array): return array.flags.writeable, float(array[item])
-if __name__ == "__main__":
-    multiprocessing.set_start_method({method!r})
-    print(at(range(3), numpy.arange(300_000.)))
-"""
-        own = method == "fork"
-        assert run_python(code).stdout.strip() == f"[({own}, 0.0), ({own}, 1.0), ({own}, 2.0)]"
-
-    @pytest.mark.slow
-    @processes
-    def test_one_copy_for_all_workers(self, backend: str) -> None:
-        """Three workers that read all of a 50 MB array need under 1.2 times its memory more than the task has."""
-        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-            run = parallel_task(n_jobs=3, backend=backend, batch_size=1)(together)
-            without = max(run(range(3), np.ones(1), Path(one)))
-            array = np.ones(50 * 10**6, "u1")
-            extra = max(run(range(3), array, Path(other))) - array.nbytes - without
-        assert extra < 1.2 * array.nbytes
-
-
-def together(item: int, array: Any, folder: Path) -> int:
-    """Return the memory of the whole family when three workers have read the array."""
-    assert array.sum() == array.size
-    (folder / str(item)).touch()
-    assert eventually(lambda: len(list(folder.iterdir())) >= 3, 20)
-    task = psutil.Process(os.getppid())
-    total = sum(one.memory_full_info().pss for one in [task, *task.children(recursive=True)])
-    (folder / f"{item} done").touch()
-    assert eventually(lambda: len(list(folder.iterdir())) >= 6, 20)
-    return total
-
-
 def hold(sent: Sent, ready: Any) -> None:
     array = receive(sent)
     ready.send(array.nbytes)
@@ -342,26 +246,3 @@ def test_killed_worker_keeps_nothing() -> None:
             os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
     assert files() == before
-
-
-def test_nothing_is_printed_where_a_pickle_is_collected() -> None:
-    """A run whose items or arguments can't be sent leaves nothing that Python complains of when it is collected."""
-    code = """
-import gc, threading
-from airflow_joblib import parallel_task
-def two(item, shared=None):
-    return item
-large = bytearray(1 << 22)
-for items, shared in ([1, threading.Lock()], None), ([1, 2], threading.Lock()), ([1, 2], large), (range(50), 1):
-    try:
-        parallel_task(n_jobs=2, backend="loky")(two).map(items, shared)
-    except TypeError as error:
-        error.loop = error
-        print(type(error).__name__)
-        del error
-    gc.collect()
-"""
-    done = run_python(code)
-    assert done.stdout.split() == ["NotPicklableError"] * 2
-    assert "xception ignored" not in done.stderr
-    assert "exported buffers" not in done.stderr

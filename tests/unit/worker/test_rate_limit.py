@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from bisect import bisect_left
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,8 @@ DAY = 86_400.0
 
 def most_within(starts: Sequence[float], seconds: float) -> int:
     """Return the most starts in any span of so many seconds."""
-    return max(sum(first <= start < first + seconds for start in starts) for first in starts)
+    starts = sorted(starts)
+    return max(bisect_left(starts, first + seconds) - index for index, first in enumerate(starts))
 
 
 def after(looks: int) -> Callable[[], bool]:

@@ -27,8 +27,19 @@ local_by_day = pytest.mark.parametrize("backend", LOCAL_BY_DAY)
 class TestPerWorker:
     """A resource of each worker."""
 
-    @pytest.mark.parametrize("fails", [False, True], ids=["good", "failing"])
-    @local
+    @pytest.mark.parametrize(
+        ("backend", "fails"),
+        [
+            pytest.param(
+                backend,
+                fails,
+                id=f"{backend}-{'failing' if fails else 'good'}",
+                marks=[pytest.mark.nightly] if fails and backend == "loky" else [],
+            )
+            for backend in LOCAL
+            for fails in (False, True)
+        ],
+    )
     def test_entered_and_left_once(self, backend: str, fails: bool, tmp_path: Path) -> None:
         """Each worker enters its resource once and leaves it in the same thread, also after a failure."""
         path = tmp_path / "log"
