@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from airflow_joblib.wire.records import Payload
+    from airflow_joblib.wire.records import Payload, Rules
 
 __all__ = [
     "TIMEOUT",
@@ -42,6 +42,8 @@ TIMEOUT = 10.0
 #: What must be the same on both sides: bytecode of one Python doesn't run in another, nor do pickles load.
 _SAME = ("python", "cloudpickle", "airflow-joblib")
 _NEEDED = ("joblib",)
+#: Chunks of an asynchronous function that a worker has at a time: one that lasts must not keep others from coming.
+_JOINED = 4
 
 
 #: Clusters that have been warned of.
@@ -112,6 +114,7 @@ class Engine(ABC):
         keeps_others: Whether the end of a worker fails what that one ran, and nothing else.
         parting: What workers' threads logged as they left a run, each with its unique id.
         dispatch_seconds: Work that is worth a dispatch; 0 for what holds of processes on one machine.
+        joins: Whether a worker takes another chunk of an asynchronous function while items of the last still run.
         own_workers: Whether a run has workers of its own; else its items run on whichever of all slots is free.
     """
 
@@ -122,6 +125,7 @@ class Engine(ABC):
     single: bool = False
     keeps_others: bool = False
     dispatch_seconds: float = 0.0
+    joins: bool = False
     own_workers: bool = False
     parting: Sequence[tuple[Any, Sequence[bytes]]] = ()
 
@@ -132,6 +136,10 @@ class Engine(ABC):
     @abstractmethod
     def task(self, data: bytes, indices: Sequence[int]) -> tuple[Callable[..., bytes], tuple[Any, ...]]:
         """Return the function that runs a chunk on a worker, and its arguments, without the payload itself."""
+
+    def chunks_ahead(self, rules: Rules) -> int:
+        """Return how many chunks a worker has at a time: the one that it runs, and the next; more where they join."""
+        return _JOINED if self.joins and rules.concurrency else 2
 
     @abstractmethod
     def everywhere(self, function: Callable[[], Any]) -> Mapping[str, Any]:

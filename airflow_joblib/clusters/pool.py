@@ -71,6 +71,7 @@ class EnginePool(Pool):
         self._take = take
         self._nested: Any = None
         super().__init__(engine.backend(self._run, payload), n_jobs, {})
+        self.ahead = engine.chunks_ahead(payload.rules)
 
     def _start(self) -> None:
         super()._start()

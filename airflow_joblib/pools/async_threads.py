@@ -5,9 +5,7 @@ The threads are our own: one of joblib's runs one function after another, and ca
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_joblib.pools.async_pool import AsyncPool, Ended, Joined, Lane, Reported
@@ -16,6 +14,7 @@ from airflow_joblib.system.thread_context import CallerContext
 from airflow_joblib.system.time_limits import GRACE
 from airflow_joblib.worker.async_worker import AsyncWorker, Given
 from airflow_joblib.worker.rate_limit import OwnCell, rate_limit
+from airflow_joblib.worker.thread_feed import ThreadFeed
 from airflow_joblib.worker.worker import close_after_failure, mark_thread
 
 if TYPE_CHECKING:
@@ -150,35 +149,13 @@ class _Thread(Lane):
             self._events.put(Ended(self))
 
 
-class _Feed:
-    """What a thread takes chunks from."""
+class _Feed(ThreadFeed):
+    """What a thread takes chunks from, and sends reports to."""
 
     def __init__(self, lane: Lane, events: queue.SimpleQueue[Event]) -> None:
+        super().__init__(lambda: events.put(Joined(lane)))
         self._lane = lane
         self._events = events
-        self._chunks: deque[Any] = deque()
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._arrived: asyncio.Event | None = None
-
-    def put(self, chunk: Any) -> None:
-        """Bring a chunk, from the run's thread."""
-        self._chunks.append(chunk)
-        with self._lock:
-            if self._loop is not None and self._arrived is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._arrived.set)
-
-    async def receive(self) -> Any:
-        """Wait for a chunk."""
-        if self._arrived is None:
-            with self._lock:
-                self._loop, self._arrived = asyncio.get_running_loop(), asyncio.Event()
-            self._events.put(Joined(self._lane))
-        while not self._chunks:
-            self._arrived.clear()
-            if not self._chunks:
-                await self._arrived.wait()
-        return self._chunks.popleft()
 
     def send(self, indices: Sequence[int], report: Report) -> None:
         """Send a report."""

@@ -105,7 +105,14 @@ class FewerWorkersError(Exception):
 
 
 class Pool:
-    """A running backend: hand it chunks, take their reports in the order they finish. A context manager."""
+    """A running backend: hand it chunks, take their reports in the order they finish. A context manager.
+
+    Attributes:
+        n_jobs: Its workers.
+        ahead: Chunks under way for each of them.
+    """
+
+    ahead = 2
 
     def __init__(self, backend: str, n_jobs: int, backend_options: Mapping[str, Any], **settings: object) -> None:
         self.n_jobs = n_jobs
@@ -164,8 +171,8 @@ class Pool:
 
     @property
     def has_room(self) -> bool:
-        """Whether fewer than two chunks a worker are under way."""
-        return len(self._jobs) < 2 * self.n_jobs
+        """Whether fewer chunks are under way than the workers are to have."""
+        return len(self._jobs) < self.ahead * self.n_jobs
 
     @property
     def unfinished(self) -> list[Any]:
@@ -218,7 +225,10 @@ class Pool:
                 continue
             result = self._result(self._jobs[ticket][1], out)
             chunk, _ = self._jobs.pop(ticket)
-            return chunk, self._report(result, chunk)
+            report = self._report(result, chunk)
+            if chunk is not None and report.positions is not None:
+                chunk = chunk.of(report.positions)
+            return chunk, report
 
     def _result(self, job: Any, out: object) -> Any:
         if self._backend.supports_retrieve_callback:

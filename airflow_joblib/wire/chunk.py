@@ -74,6 +74,11 @@ class ItemChunk:
         """Return some of it as a chunk of its own."""
         return ItemChunk(self.indices[start:stop], self.items[start:stop], self._packer)
 
+    def of(self, positions: Sequence[int]) -> ItemChunk:
+        """Return those of its items that are at these positions in the input as a chunk of their own."""
+        items = dict(zip(self.indices, self.items, strict=True))
+        return ItemChunk(positions, [items[index] for index in positions], self._packer)
+
     def pieces(self, size: int) -> list[ItemChunk]:
         """Return it in chunks of no more than *size* items, and about as many in each."""
         count = len(self.indices)

@@ -114,6 +114,8 @@ class Report:
         failures: The failures among them.
         skipped: Positions in the input of those that were skipped, with the first such exception.
         skip: That exception.
+        positions: Positions in the input of the items that it is about, where those are not the chunk's first ones:
+            of an asynchronous function they end in any order, and some may have been cancelled.
         began: When the worker took the chunk up, by the machine's monotonic clock in seconds.
         seconds: Time that the chunk took in the worker, without what it waited for the rate.
         cpu: Processor time of it.
@@ -138,6 +140,7 @@ class Report:
     failures: list[ItemError] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     skip: ItemError | None = None
+    positions: Sequence[int] | None = None
     began: float = 0.0
     seconds: float = 0.0
     cpu: float = 0.0

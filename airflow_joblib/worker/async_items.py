@@ -23,7 +23,7 @@ from airflow_joblib.system.time_limits import BEYOND
 from airflow_joblib.worker.steps import Stepping, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from airflow_joblib.worker.rate_gate import RateGate
 
@@ -105,10 +105,18 @@ class AsyncItems:
         while self.busy:
             await self._empty.wait()
 
-    def drop_waiting(self) -> None:
-        """Forget the items that have not started."""
+    @property
+    def waiting(self) -> int:
+        """Items that have not started."""
+        return len(self._todo)
+
+    def drop(self, indices: Collection[int]) -> list[int]:
+        """Forget those of these items that have not started, and return their positions in the input."""
+        waiting = list(self._todo)
         self._todo.clear()
+        self._todo.extend(one for one in waiting if one[0] not in indices)
         self._look()
+        return [index for index, _ in waiting if index in indices]
 
     def cancel(self) -> None:
         """Cancel every item that runs, once, and start no other."""

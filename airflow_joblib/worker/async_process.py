@@ -85,7 +85,7 @@ class _Feed:
         if message is None:
             return None
         indices, data, alone = message
-        return Given(indices, functools.partial(self._load, indices, data), alone)
+        return Given(indices, functools.partial(self._load, indices, data), self.send if alone else None)
 
     def _load(self, indices: Sequence[int], data: bytes | None) -> Sequence[Any]:
         with self._slot.with_chunk(indices[0]):

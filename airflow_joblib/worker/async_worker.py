@@ -3,17 +3,16 @@
 ::
 
     chunk ─► add ─► AsyncItems ─► Collector ─► report, every few milliseconds, of what has ended
-                        ▲
+                        ▲    └──► AsyncChunk ─► report of one chunk, where the run wants that
     resources entered on the same loop, and left on it
 
-Where a backend takes one chunk after another, :meth:`AsyncWorker.run` runs a chunk to its end; where a worker has a
-connection to the run, :meth:`AsyncWorker.serve` takes further items as others end.
+:meth:`AsyncWorker.serve` takes further items as others end. Where a backend gives a worker one chunk after another,
+:meth:`AsyncWorker.run` runs a chunk to its end.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import time
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, suppress
@@ -24,8 +23,9 @@ from airflow_joblib.system.time_limits import GRACE
 from airflow_joblib.wire.call import function_name
 from airflow_joblib.wire.records import ItemError, Report
 from airflow_joblib.wire.status_board import INDEX, RESOURCES, Held
+from airflow_joblib.worker.async_chunk import AsyncChunk, AsyncChunks
 from airflow_joblib.worker.async_items import AsyncItems
-from airflow_joblib.worker.collector import Collector
+from airflow_joblib.worker.collector import Collector, Reported
 from airflow_joblib.worker.rate_gate import RateGate
 from airflow_joblib.worker.reports import unread
 from airflow_joblib.worker.steps import Stepping
@@ -48,12 +48,15 @@ class Given(NamedTuple):
     Attributes:
         indices: Their positions in the input.
         load: Loads them.
-        alone: Whether the one item is to have a report of its own.
+        done: Takes the report of these items alone, with the positions of those that have ended; None where they are
+            reported with others.
+        taken: Called as soon as the worker has room for other items.
     """
 
     indices: Sequence[int]
     load: Callable[[], Sequence[Any]]
-    alone: bool = False
+    done: Callable[[Sequence[int], Report], object] | None = None
+    taken: Callable[[], object] = bool
 
 
 class Feed(Protocol):
@@ -74,13 +77,17 @@ class AsyncWorker(Worker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._gate = None if self._rate is None else RateGate(self._rate)
-        self._collector = Collector(self._gate)
+        self._reported = Reported()
+        self._collector = Collector(self._gate, self._reported)
         self._exit = AsyncExitStack()
         self._stepping: Stepping | None = None
         self._items: AsyncItems | None = None
-        self._alone: list[AsyncItems] = []
+        self._chunks = AsyncChunks()
+        self._taken: list[Callable[[], object]] = []
+        self._hands_back = False
         self._runner: asyncio.Runner | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._feed: Feed | None = None
         self._halted: Callable[[], bool] = bool
         self._main: asyncio.Task[Any] | None = None
@@ -105,34 +112,28 @@ class AsyncWorker(Worker):
         return report
 
     async def _chunk(self, items: Sequence[Any], indices: Sequence[int], halted: Callable[[], bool]) -> Report:
-        self._collector.begin()
-        self._main = asyncio.current_task()
-        running = await self._entered()
-        if running is None:
-            return self._collector.take()[1]
-        running.add(indices, items)
-        until = clock.now() + self._rules.seconds
+        self._halted, self._hands_back, self._main = halted, True, asyncio.current_task()
+        ended: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         try:
-            while running.busy:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(running.wait(), _LOOK)
-                if halted() or clock.now() > until:
-                    running.drop_waiting()
+            await self._start(Given(indices, lambda: items, lambda _, report: ended.set_result(report)))
+            return await ended
         except BaseException:
-            await running.close(GRACE)
+            if self._items is not None:
+                await self._items.close(GRACE)
             raise
-        return _in_order(*self._collector.take())
 
     # As others end
 
-    def serve(self, feed: Feed, halted: Callable[[], bool] = bool) -> None:
+    def serve(self, feed: Feed, halted: Callable[[], bool] = bool, *, hands_back: bool = False) -> None:
         """Run what comes, until nothing comes any more.
 
         Args:
             feed: Where items come from.
             halted: Whether no further item may start now; looked at a hundred times a second while items end.
+            hands_back: Whether items with a report of their own are then handed back, as they are when their time is
+                over: others wait until they may start.
         """
-        self._halted = halted
+        self._halted, self._hands_back = halted, hands_back
         try:
             self._on_loop(self._serve(feed))
         except asyncio.CancelledError:
@@ -142,49 +143,55 @@ class AsyncWorker(Worker):
     async def _serve(self, feed: Feed) -> None:
         self._feed, self._main = feed, asyncio.current_task()
         while (chunk := await feed.receive()) is not None:
-            await self._start(feed, chunk)
-        for items in (self._items, *self._alone):
-            if items is not None:
-                await items.wait()
+            await self._start(chunk)
+        if self._items is not None:
+            await self._items.wait()
         self._report()
 
-    async def _start(self, feed: Feed, given: Given) -> None:
-        indices = given.indices
+    async def _start(self, given: Given) -> None:
+        indices, done = given.indices, given.done or self._send
         running = await self._entered()
         if running is None:
-            feed.send([], self._collector.take()[1])
+            done([], self._collector.take()[1])
             return
         try:
             items = given.load()
         except Exception as error:  # noqa: BLE001 - loading runs code of the user
-            feed.send(indices, unread(Report(indices[0], os.getpid()), error, len(indices), self))
+            done(indices, unread(Report(indices[0], os.getpid()), error, len(indices), self))
             return
-        if given.alone:
-            self._add_alone(feed, indices, items)
-            return
-        if not running.busy and not self._collector.indices:
+        if given.done is not None:
+            self._add_chunk(indices, given.done)
+            self._taken.append(given.taken)
+        elif not running.busy and not self._collector.indices:
             self._collector.begin()  # what was waited for items is nobody's time
         running.add(indices, items)
+        self._look_for_room(running)
         if self._timer is None:
             self._tick()
 
-    def _add_alone(self, feed: Feed, indices: Sequence[int], items: Sequence[Any]) -> None:
-        """Run one item beside the others, since the task can't load its report together with theirs."""
-        collector = Collector(self._gate)
-        running = self._make_items(collector, lambda: feed.send(*collector.take()))
-        self._alone.append(running)
-        running.add(indices, items)
+    def _add_chunk(self, indices: Sequence[int], done: Callable[[Sequence[int], Report], object]) -> None:
+        """Have items reported by themselves."""
+        until = clock.now() + self._rules.seconds if self._hands_back else float("inf")
+        self._chunks.add(AsyncChunk(indices, Collector(self._gate, self._reported), until, done))
 
-    def _make_items(self, collector: Collector, idled: Callable[[], object]) -> AsyncItems:
-        assert self._stepping is not None  # noqa: S101 - the resources were entered
-        failed = functools.partial(self._item_failed, collector)
-        return AsyncItems(self._rules.concurrency, self._stepping, collector.add, failed, idled, gate=self._gate)
+    def _item_ended(self, index: int, value: object, seconds: float) -> None:
+        chunk = self._chunks.of(index)
+        if chunk is None:
+            self._collector.add(index, value, seconds)
+        else:
+            chunk.collector.add(index, value, seconds)
+            self._chunks.take_out(chunk, [index])
 
-    def _item_failed(self, collector: Collector, error: BaseException, index: int, seconds: float) -> bool:
+    def _item_failed(self, error: BaseException, index: int, seconds: float) -> bool:
+        chunk = self._chunks.of(index)
+        collector = self._collector if chunk is None else chunk.collector
         goes_on = self._failed(collector.report, error, index, seconds)
         collector.note(index, seconds)
-        if not goes_on:
+        if not goes_on and self._items is not None:
             self._report()
+            self._ending = asyncio.get_running_loop().create_task(self._chunks.end(self._items, GRACE))
+        elif chunk is not None:
+            self._chunks.take_out(chunk, [index])
         return goes_on
 
     def _verdict(self, error: BaseException) -> Verdict:
@@ -194,14 +201,27 @@ class AsyncWorker(Worker):
     def _tick(self) -> None:
         """Report now and then as long as anything runs."""
         self._report()
-        items = self._items
+        items, halted = self._items, self._halted()
         if items is not None:
-            items.hold(on=self._halted())
+            if self._hands_back:
+                self._chunks.hand_back(items, clock.now(), everything=halted)
+            else:
+                items.hold(on=halted)
+            self._look_for_room(items)
             self._timer = asyncio.get_running_loop().call_later(_LOOK, self._tick) if items.busy else None
 
+    def _look_for_room(self, items: AsyncItems) -> None:
+        """Tell who gave chunks of their own as soon as less waits than runs."""
+        while self._taken and items.waiting < self._rules.concurrency:
+            self._taken.pop()()
+
     def _report(self) -> None:
-        if self._feed is not None and self._collector.indices:
-            self._feed.send(*self._collector.take())
+        if self._collector.indices:
+            self._send(*self._collector.take())
+
+    def _send(self, indices: Sequence[int], report: Report) -> None:
+        assert self._feed is not None  # noqa: S101 - else each chunk has a report of its own
+        self._feed.send(indices, report)
 
     def interrupt(self) -> bool:
         """End what runs, from a signal's handler or another thread: the run is over, and :meth:`close` follows."""
@@ -228,7 +248,10 @@ class AsyncWorker(Worker):
                 function = put_around(self._call.of_item(entered))
                 name, limit = function_name(self._call.function), self._rules.timeout
                 self._stepping = Stepping(function, name, self._row, limit)
-                self._items = self._make_items(self._collector, self._report)
+                ended, failed = self._item_ended, self._item_failed
+                self._items = AsyncItems(
+                    self._rules.concurrency, self._stepping, ended, failed, self._report, gate=self._gate
+                )
         if self._refused is not None:
             self._collector.report.failures.append(self._refused)
         return self._items
@@ -254,18 +277,10 @@ class AsyncWorker(Worker):
                 runner.close()
 
     async def _leave(self) -> None:
-        for items in (self._items, *self._alone):
-            if items is not None:
-                await items.close(GRACE)
+        if self._items is not None:
+            await self._items.close(GRACE)
         self._items = None
         await self._exit.aclose()
-
-
-def _in_order(indices: list[int], report: Report) -> Report:
-    """Return the report of a chunk whose items ended in any order, with their values in that of the input."""
-    order = sorted(range(len(indices)), key=indices.__getitem__)
-    report.values = [report.values[place] for place in order]
-    return report
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -14,7 +14,18 @@ from airflow_joblib.wire.records import Report
 if TYPE_CHECKING:
     from airflow_joblib.worker.rate_gate import RateGate
 
-__all__ = ["Collector"]
+__all__ = ["Collector", "Reported"]
+
+
+class Reported:
+    """What the reports of one worker have told of its time, so that none tells it again.
+
+    Attributes:
+        until: Until when, by the machine's monotonic clock in seconds.
+        cpu: Until what processor time of the worker's thread.
+    """
+
+    until = cpu = 0.0
 
 
 class Collector:
@@ -22,6 +33,7 @@ class Collector:
 
     Args:
         gate: Where items wait for the rate, which is nobody's time; None where they don't.
+        reported: What other reports of the same worker have told.
 
     Attributes:
         indices: Positions in the input of the items that have ended, in the order of the report's values.
@@ -29,8 +41,9 @@ class Collector:
         report: What has become of them.
     """
 
-    def __init__(self, gate: RateGate | None) -> None:
+    def __init__(self, gate: RateGate | None, reported: Reported) -> None:
         self._gate = gate
+        self._reported = reported
         self.begin()
 
     def begin(self) -> None:
@@ -57,12 +70,14 @@ class Collector:
 
         What the items took together is what a plain loop would have taken.
         """
-        indices, report = self.indices, self.report
+        indices, report, reported = self.indices, self.report, self._reported
+        report.began, cpu = max(report.began, reported.until), max(self._cpu, reported.cpu)
+        reported.until, reported.cpu = clock.now(), time.thread_time()
         report.first = min(indices, default=-1)
         if self._gate is not None:
             report.rate_waited = self._gate.take_waited()
-        report.seconds = max(0.0, clock.now() - report.began - report.rate_waited)
-        report.cpu = time.thread_time() - self._cpu
+        report.seconds = max(0.0, reported.until - report.began - report.rate_waited)
+        report.cpu = reported.cpu - cpu
         report.waited = max(0.0, sum(self.seconds) - report.cpu)
         if indices:
             report.slowest_seconds, report.slowest = max(zip(self.seconds, indices, strict=True))

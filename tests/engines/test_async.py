@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engines.helpers import MARKS, wait_until
+from tests.engines.helpers import MARKS, on, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,3 +129,43 @@ async def work(item, folder):
     (tmp_path / "mended").touch()
     assert kept.map(range(40), folder=str(tmp_path)) == list(range(40))
     assert (tmp_path / "ran").read_text().split() == ["30"]
+
+
+def test_run_after_a_failure_is_right(source: Source, tmp_path: Path) -> None:
+    """The checkpoint of a run that a failure has ended has each result in its place, and none of what was cancelled."""
+    module = source("""
+import asyncio
+from pathlib import Path
+
+@parallel_task(batch_size=4, concurrency=4, **OPTIONS)
+async def work(item, folder):
+    if item == 2 and not Path(folder, "mended").exists():
+        await asyncio.sleep(0.2)
+        raise LookupError(item)
+    await asyncio.sleep(0.01 if item in {1, 3} else 30 * (not Path(folder, "mended").exists()))
+    return 10 * item
+""")
+    kept = module.work.override(checkpoint=str(tmp_path / "kept"))
+    with pytest.raises(LookupError):
+        kept.map(range(4), folder=str(tmp_path))
+    (tmp_path / "mended").touch()
+    assert kept.map(range(4), folder=str(tmp_path)) == [0, 10, 20, 30]
+
+
+@on("dask", "ray")
+def test_next_chunk_joins(source: Source, tmp_path: Path) -> None:
+    """On Dask and Ray items start as others end, whatever chunk those came with: one that lasts keeps none waiting."""
+    module = source("""
+import asyncio
+from pathlib import Path
+
+@parallel_task(batch_size=4, concurrency=4, item_timeout=60, **OPTIONS)
+async def work(item, folder):
+    if item < 8:  # of the first chunk of each worker
+        while item % 4 == 0 and not Path(folder, "last").exists():
+            await asyncio.sleep(0.01)
+    elif item == 23:
+        Path(folder, "last").touch()
+    return item
+""")
+    assert module.work(range(24), folder=str(tmp_path)) == list(range(24))

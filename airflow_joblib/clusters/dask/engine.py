@@ -112,6 +112,7 @@ def _client(address: str, tls: Mapping[str, str], timeout: float) -> Client:
 class _Dask(Engine):
     name = "dask"
     single = True
+    joins = True
     dispatch_seconds = 0.02
 
     def __init__(self, client: Client, place: str, timeout: float) -> None:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from distributed import Worker, get_worker
+from distributed import Worker, get_worker, secede
 from distributed.core import Status
 
 from airflow_joblib.clusters import worker as clusters_worker
@@ -40,6 +40,8 @@ _LOOK = 1.0
 _WAIT, _AGAIN = 0.25, 8
 
 _RUNNING = (Status.running, Status.paused)
+#: States of a chunk that runs: with a thread of Dask's, and when it has left that to another chunk.
+_AT_WORK = {"executing", "long-running"}
 
 _numbers = itertools.count()
 #: Requests that wait for their answer: of which channel, and by which number.
@@ -149,7 +151,8 @@ def run_chunk(run: str, scattered: str, payload: Any, data: bytes, indices: Sequ
     """
     worker = get_worker()
     with _counted(worker, run, scattered):
-        return clusters_worker.run_chunk(run, payload, data, indices)
+        # Dask runs the next chunk as soon as this one has left its thread to others.
+        return clusters_worker.run_chunk(run, payload, data, indices, secede)
 
 
 @contextmanager
@@ -181,7 +184,7 @@ async def _watch(worker: Worker, run: str, scattered: str) -> None:
 def _wanted(worker: Worker, run: str) -> bool:
     """Return whether Dask runs a chunk of the run here and has not cancelled it, which needs no request."""
     states = [task.state for key in list(_chunks.get(run, ())) if (task := worker.state.tasks.get(key)) is not None]
-    return "executing" in states
+    return not _AT_WORK.isdisjoint(states)
 
 
 async def _is_known(worker: Worker, scattered: str) -> bool:

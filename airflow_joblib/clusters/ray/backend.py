@@ -22,10 +22,6 @@ __all__ = ["Backend", "has_actors"]
 
 log = logging.getLogger("airflow_joblib")
 
-#: Chunks that an actor has at a time: the one that it runs, and the next.
-_AHEAD = 2
-#: A CPU for each actor, lest Ray puts them all on one node; and a thread more than for its chunks, for the run's end.
-_ACTOR = {"num_cpus": 1, "max_concurrency": _AHEAD + 1}
 #: Seconds after which the log has that actors are missing.
 _PATIENCE = 10.0
 _MISSING = (
@@ -64,11 +60,13 @@ class Backend(RayBackend):
 
     Args:
         gone: Returns why the cluster is no more, or None.
+        ahead: Chunks that an actor has at a time.
     """
 
-    def __init__(self, gone: Callable[[], str | None]) -> None:
+    def __init__(self, gone: Callable[[], str | None], ahead: int) -> None:
         super().__init__()
         self._gone = gone
+        self._ahead = ahead
 
     def effective_n_jobs(self, n_jobs: int) -> int:
         """Return *n_jobs*: one actor is fine, in whichever thread."""
@@ -77,8 +75,9 @@ class Backend(RayBackend):
     def configure(self, n_jobs: int = 1, parallel: Any = None, **_: object) -> int:
         """Start the actors. Not as Ray does, which changes joblib's own pool for the whole process."""
         self.parallel = parallel
-        self._pool = _Actors(n_jobs, ray_remote_args=_ACTOR)
-        self._dispatcher = _Dispatcher(self._pool)
+        # A CPU for each actor, lest Ray puts them all on one node; and a thread more than for its chunks, for the end.
+        self._pool = _Actors(n_jobs, ray_remote_args={"num_cpus": 1, "max_concurrency": self._ahead + 1})
+        self._dispatcher = _Dispatcher(self._pool, self._ahead)
         _here.actors = True
         return n_jobs
 
@@ -110,8 +109,9 @@ class Backend(RayBackend):
 class _Dispatcher:
     """Hands batches to the actors of a pool, as they come up and have room."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, ahead: int) -> None:
         self._pool = pool
+        self._ahead = ahead
         self._size = len(pool._actor_pool)  # noqa: SLF001
         self._busy: dict[int, int] = {}
         self._waiting: deque[tuple[Any, Callable[[Any], None]]] = deque()
@@ -209,7 +209,7 @@ class _Dispatcher:
         """Take a batch that waits, for the actor with the least to do. Sending it must not hold the lock."""
         with self._lock:
             place = min(self._busy, key=self._busy.__getitem__, default=None)
-            if place is None or self._busy[place] >= _AHEAD or not self._waiting:
+            if place is None or self._busy[place] >= self._ahead or not self._waiting:
                 return None
             if self._busy[place] and len(self._waiting) <= self._size - len(self._busy):
                 return None  # one each for those that are still to come up

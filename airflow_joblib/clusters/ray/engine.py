@@ -80,6 +80,7 @@ class _Ray(Engine):
     name = "ray"
     single = True
     own_workers = True
+    joins = True
     dispatch_seconds = 0.02
 
     def __init__(self, address: str | None) -> None:
@@ -135,7 +136,7 @@ class _Ray(Engine):
             self._sent = payload, worker.FromStore(payload)
         self._run = run
         self._call = functools.partial(worker.run_chunk, run, self._sent[1])
-        self._backend = Backend(self.why_gone)
+        self._backend = Backend(self.why_gone, self.chunks_ahead(payload.rules))
         return self._backend
 
     def task(self, data: bytes, indices: Sequence[int]) -> tuple[Callable[..., bytes], tuple[Any, ...]]:

@@ -13,7 +13,7 @@ import functools
 import secrets
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ from ray.exceptions import GetTimeoutError, RayError
 from airflow_joblib.clusters import worker
 from airflow_joblib.clusters.ray.head import LOOK, Head
 from airflow_joblib.clusters.sealed import ANSWERS, ASKS, seal, unseal
-from airflow_joblib.system.daemon_thread import OwnThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,9 +36,8 @@ NAMESPACE = "airflow-joblib"
 #: Seconds of one wait, in which an item can't be interrupted.
 _WAIT = 0.25
 
-#: The thread in which chunks are run.
-_front: list[OwnThread] = []
-_lock = threading.Lock()
+#: Whose turn it is of the chunks that have come.
+_turn = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,8 @@ class FromStore:
 def run_chunk(run: str, payload: Callable[[], Payload], data: bytes, indices: Sequence[int]) -> bytes:
     """Run a pickled chunk and return its pickled report.
 
-    An actor's process has threads for two chunks, lest it waits for the next one, and for the run's end; here the
-    chunks are run one after another, in one thread.
+    An actor's process has threads for several chunks, lest it waits for the next one, and for the run's end; here they
+    run one after another, or the next one as soon as the worker has room for it.
 
     Args:
         run: Which run the chunk is of.
@@ -106,16 +104,15 @@ def run_chunk(run: str, payload: Callable[[], Payload], data: bytes, indices: Se
         data: The pickled items.
         indices: Their positions in the input.
     """
-    report: bytes = _turns(run).submit(functools.partial(worker.run_chunk, run, payload, data, indices)).result()
-    return report
+    _start_watch(run)
+    with ExitStack() as turn:
+        turn.enter_context(_turn)
+        return worker.run_chunk(run, payload, data, indices, turn.close)
 
 
-def _turns(run: str) -> OwnThread:
-    with _lock:
-        if not _front:
-            _front.append(OwnThread("airflow-joblib chunks", bool, worker.RunOverError))
-            threading.Thread(target=_watch, args=(run,), name="airflow-joblib watch", daemon=True).start()
-        return _front[0]
+@functools.lru_cache(maxsize=1)
+def _start_watch(run: str) -> None:
+    threading.Thread(target=_watch, args=(run,), name="airflow-joblib watch", daemon=True).start()
 
 
 def _watch(run: str) -> None:
