@@ -31,7 +31,7 @@ async def work(item: Any) -> Any:
     """Wait for an event, or set one; or sleep, or raise. Gives the item and the thread."""
     match item:
         case ("wait", str(name)):
-            while not arrived[name].is_set():
+            while not arrived[name].is_set():  # noqa: ASYNC110 - it may be set in another thread
                 await asyncio.sleep(0.005)
         case ("set", str(name)):
             arrived[name].set()
@@ -52,7 +52,7 @@ def _left() -> Iterator[None]:
     arrived.clear()
     arrived.update(first=threading.Event(), second=threading.Event())
     yield
-    for name in list(worker._runs):  # noqa: SLF001
+    for name in list(worker._runs):
         worker.leave(name)
 
 
