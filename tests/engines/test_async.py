@@ -49,9 +49,7 @@ async def work(item, folder, held):
     results = module.work(range(60), folder=str(tmp_path))
     assert [result for result, _, _ in results] == [2 * item for item in range(60)]
     assert 1 < max(together for _, together, _ in results) <= 4
-    assert {file.name for file in tmp_path.iterdir() if file.suffix != ".py"} == {
-        f"{pid}.{thread}" for _, _, (pid, thread) in results
-    }
+    assert {file.name for file in tmp_path.glob("*.[0-9]*")} == {f"{pid}.{thread}" for _, _, (pid, thread) in results}
 
 
 def test_retries_failures_and_time_limits(source: Source) -> None:
