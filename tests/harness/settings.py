@@ -91,7 +91,7 @@ def _quick(dags_folders: Sequence[Path]) -> Sections:
             "dag_bundle_config_list": json.dumps(bundles),
             "refresh_interval": "1",
             "bundle_refresh_check_interval": "1",
-            "min_file_process_interval": "60",  # a file that was changed is parsed again at once
+            "min_file_process_interval": "300",  # a file that was changed is parsed again at once
         },
         "workers": {"execution_api_timeout": "30"},
     }

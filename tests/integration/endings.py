@@ -26,6 +26,7 @@ __all__ = [
     "check_all_gone",
     "check_none_went_on",
     "eventually",
+    "items_begun",
     "runs",
     "seconds_to_end",
     "shared_memory",
@@ -83,8 +84,12 @@ class Running(NamedTuple):
 
 
 def begun(airflow: AirflowInstance, dag_id: str, folder: Path) -> Running:
-    """Trigger a DAG of ``endings`` and wait until two items have begun; of an asynchronous function, all thousand."""
-    run_id = airflow.trigger(dag_id, conf={"folder": str(folder)})
+    """Trigger a DAG of ``endings`` and wait until its items have begun."""
+    return items_begun(airflow, dag_id, airflow.trigger(dag_id, conf={"folder": str(folder)}), folder)
+
+
+def items_begun(airflow: AirflowInstance, dag_id: str, run_id: str, folder: Path) -> Running:
+    """Wait until two items of a run have begun; of an asynchronous function, all thousand."""
     items = 1000 if dag_id.endswith("async") else 2
     eventually(lambda: len([*folder.glob("*.began")]) >= items, lambda: airflow.log(dag_id, run_id, "slow"))
     pids = sorted({int(trace.read_text()) for trace in folder.glob("*.began")})

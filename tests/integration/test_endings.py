@@ -20,6 +20,7 @@ from tests.integration.endings import (
     check_all_gone,
     check_none_went_on,
     eventually,
+    items_begun,
     runs,
     seconds_to_end,
     sockets,
@@ -213,18 +214,47 @@ def test_worker_of_an_asynchronous_function_is_killed(
     assert mortal.xcom(running.dag_id, running.run_id, "slow") == list(range(1000))
 
 
-@pytest.mark.parametrize("backend", [*PROCESSES, "threading", pytest.param("async", marks=pytest.mark.nightly)])
-def test_timeout(
-    mortal: AirflowInstance, start: Callable[[str], Running], backend: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+Timeouts = dict[str, tuple[Running, list[psutil.Process]]]
+#: In the order in which their limits end them.
+TIMEOUTS = ("threading", "multiprocessing", "loky")
+
+
+@pytest.fixture(scope="module")
+def timeouts(mortal: AirflowInstance, tmp_path_factory: pytest.TempPathFactory) -> Timeouts:
+    """Tasks that wait for their limits side by side, each with the processes that it has once its items have begun."""
+    started = {}
+    for backend in TIMEOUTS:
+        folder = tmp_path_factory.mktemp(backend)
+        dag_id = f"endings_timeout_{backend}"
+        started[backend] = dag_id, mortal.trigger(dag_id, conf={"folder": str(folder)}), folder
+    running = {backend: items_begun(mortal, *run) for backend, run in started.items()}
+    return {backend: (one, one.processes()) for backend, one in running.items()}
+
+
+@pytest.mark.parametrize("backend", TIMEOUTS)
+def test_timeout(mortal: AirflowInstance, timeouts: Timeouts, backend: str, capsys: pytest.CaptureFixture[str]) -> None:
     """``execution_timeout`` ends the workers with the task."""
-    running = start(f"endings_timeout_{backend}")
-    processes = running.processes()
-    mortal.wait(running.dag_id, running.run_id)
+    running, processes = timeouts[backend]
+    check_timeout(mortal, running, processes, capsys)
+
+
+@pytest.mark.nightly
+def test_timeout_of_an_asynchronous_function(
+    mortal: AirflowInstance, start: Callable[[str], Running], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same for items of an event loop, which run their ``finally`` blocks."""
+    running = start("endings_timeout_async")
+    check_timeout(mortal, running, running.processes(), capsys)
+    check_all_left(running)
+
+
+def check_timeout(
+    airflow: AirflowInstance, running: Running, processes: list[psutil.Process], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The task fails for its limit, and nothing of it is left."""
+    airflow.wait(running.dag_id, running.run_id)
     check_all_gone(running, processes, "execution_timeout", capsys)
-    if backend == "async":
-        check_all_left(running)
-    assert "AirflowTaskTimeout" in mortal.log(running.dag_id, running.run_id, "slow")
+    assert "AirflowTaskTimeout" in airflow.log(running.dag_id, running.run_id, "slow")
 
 
 @pytest.mark.parametrize("backend", [*PROCESSES, pytest.param("async", marks=pytest.mark.nightly)])

@@ -63,7 +63,7 @@ def many(
     airflow: AirflowInstance, add_dag: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> DagRunResult:
     """One run of all tasks that ask often."""
-    for n in range(50):
+    for n in range(10):
         airflow.api.post("variables", body={"key": f"number_{n}", "value": f"variable {n}"})
         connection = {"connection_id": f"number_{n}", "conn_type": "http", "host": f"h{n}", "schema": f"s{n}"}
         airflow.api.post("connections", body={**connection, "password": f"password-{n}-{PASSWORD}"})
@@ -135,16 +135,17 @@ class TestManyRequests:
     """Workers that ask at once: eight forked ones, or two fresh ones, each of which has to import Airflow."""
 
     @pytest.mark.parametrize(("task_id", "workers"), [("ask", 2), ("ask_forked", 8)])
-    def test_thousand_requests(self, airflow: AirflowInstance, many: DagRunResult, task_id: str, workers: int) -> None:
-        """A thousand requests: every one has its own answer."""
+    def test_many_requests(self, airflow: AirflowInstance, many: DagRunResult, task_id: str, workers: int) -> None:
+        """Hundreds of requests: every one has its own answer."""
         found = result(airflow, many, task_id)
-        assert [said for _, said in found] == [told(n) for n in range(1000)]
+        assert [said for _, said in found] == [told(n) for n in range(300)]
         assert len({pid for pid, _ in found}) == workers
 
     @pytest.mark.nightly
     def test_added_time(self, airflow: AirflowInstance, many: DagRunResult, capsys: pytest.CaptureFixture[str]) -> None:
         """The way by the task's process adds less than 2 ms to a request: the quickest of each, whatever else runs."""
-        found = result(airflow, many, "timing")
+        airflow.wait_for_dags("request_times")
+        found = result(airflow, airflow.run_dag("request_times"), "timing")
         (task, task_median), (worker, worker_median) = (
             [min(column) for column in zip(*found[where], strict=True)] for where in ("task", "worker")
         )
@@ -156,9 +157,9 @@ class TestManyRequests:
     def test_secret_is_masked(self, airflow: AirflowInstance, many: DagRunResult) -> None:
         """A password that only workers have seen is masked in what they print."""
         password = f"password-0-{PASSWORD}"
-        assert result(airflow, many, "say_secret") == [password[::-1]] * 2
-        log = airflow.log(many.dag_id, many.run_id, "say_secret")
-        assert "worker 1 has ***" in log
+        assert result(airflow, many, "ask")[0][1].endswith(password)
+        log = airflow.log(many.dag_id, many.run_id, "ask")
+        assert "a worker has ***" in log
         assert password not in log
 
     def test_nothing_is_left(self, airflow: AirflowInstance, many: DagRunResult) -> None:
@@ -168,7 +169,7 @@ class TestManyRequests:
 
 def told(number: int) -> str:
     """What a worker is told that asks for a number."""
-    n = number % 50
+    n = number % 10
     return f"variable {n}" if number % 2 else f"h{n} s{n} password-{n}-{PASSWORD}"
 
 

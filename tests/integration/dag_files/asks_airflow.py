@@ -14,6 +14,8 @@ from airflow_joblib import parallel_task
 
 BACKENDS = ("threading", "loky", "multiprocessing")
 FOLDER = "{{ dag_run.conf['folder'] }}"
+#: All items in one worker, which is a process for the limit's sake: a fresh one that asks imports Airflow.
+ONE_WORKER: dict[str, Any] = {"batch_size": 100, "item_timeout": 200}
 #: What travels of the context; ``ds`` and its kind are there in runs with a logical date only.
 PLAIN = ("run_id", "params", "task_reschedule_count", "inlets")
 
@@ -104,7 +106,7 @@ def upstream() -> list[int]:
     return [4, 5, 6]
 
 
-@parallel_task(n_jobs=2)
+@parallel_task(n_jobs=2, **ONE_WORKER)
 def ask_for_what_stays(name: str) -> str:
     """What asking for something of the task's process raises."""
     return raised(lambda: get_current_context()[name])
@@ -126,11 +128,11 @@ def read_back(_: Any) -> list[Any]:
 
     before = [Variable.get(f"{name}_{number}", default=None) for name in ("written", "old") for number in (1, 2)]
     inside = ask.override(backend="multiprocessing").map([1, 2])
-    inside += ask.override(backend="loky").map([1, 2])
+    inside += ask.override(backend="loky", **ONE_WORKER).map([1, 2])
     return [before, len(inside), Variable.get("greeting")]
 
 
-@parallel_task(n_jobs=2)
+@parallel_task(n_jobs=2, **ONE_WORKER)
 def by_parameter(number: int, task_state_store: Any = None, run_id: str | None = None) -> Any:
     """The state store as a parameter."""
     task_state_store.set(f"number_{number}", number)

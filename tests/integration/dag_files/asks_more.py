@@ -12,6 +12,8 @@ from airflow_joblib import parallel_task
 
 BACKENDS = ("loky", "multiprocessing")
 SHELF = Asset("shelf")
+#: All items in one worker, which is a process for the limit's sake: a fresh one that asks imports Airflow.
+ONE_WORKER: dict[str, Any] = {"batch_size": 100, "item_timeout": 200}
 
 
 def answers(ds: str | None, logical_date: Any) -> dict[str, Any]:
@@ -45,13 +47,13 @@ def body(ds: str | None = None, logical_date: Any = None) -> dict[str, Any]:
     return answers(ds, logical_date)
 
 
-@parallel_task(n_jobs=2, inlets=[SHELF])
+@parallel_task(n_jobs=2, inlets=[SHELF], **ONE_WORKER)
 def ask(number: int, ds: str | None = None, logical_date: Any = None) -> dict[str, Any]:
     """What a worker is told."""
     return answers(ds, logical_date)
 
 
-@parallel_task(n_jobs=2)
+@parallel_task(n_jobs=2, **ONE_WORKER)
 def push(number: int, task_id: str, run_id: str | None = None) -> Any:
     """Push an XCom of one's own, and read it."""
     from airflow.sdk.execution_time.xcom import XCom

@@ -79,7 +79,7 @@ def ruled(item: int, lookup: bool) -> int:
     raise LookupError(item) if lookup else ConnectionError(item)
 
 
-@parallel_task(backend="multiprocessing", item_timeout=1, max_failures=500, execution_timeout=timedelta(seconds=12))
+@parallel_task(backend="multiprocessing", item_timeout=1, max_failures=500, execution_timeout=timedelta(seconds=7))
 def too_slow(item: int) -> None:
     """Take much longer than an item may."""
     time.sleep(600)
