@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from tests.harness import AirflowInstance
 from tests.harness.demo import DAGS, WORKERS
 from tests.harness.instance import migrated_database
 from tests.integration.helpers import result
+from tests.integration.statsd import StatsD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,8 +57,15 @@ def added_dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def statsd() -> Iterator[StatsD]:
+    """Where the metrics of Airflow go; without a thread but where a test listens, since that would forbid forks."""
+    with closing(StatsD()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def airflow(
-    airflow_database: Path, added_dags: Path, tmp_path_factory: pytest.TempPathFactory
+    airflow_database: Path, added_dags: Path, statsd: StatsD, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AirflowInstance]:
     """A running Airflow that has the example DAGs and whatever `add_dag` adds; must leave no process."""
     home = tmp_path_factory.mktemp("home")
@@ -65,7 +74,10 @@ def airflow(
         "AIRFLOW_VAR_OF_ENVIRONMENT": "only there",
         "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "shop.loud=DEBUG shop.silent=CRITICAL",
     }
-    with AirflowInstance(home, [DAGS, added_dags], env=environment, database=airflow_database) as instance:
+    metrics = {"statsd_on": "True", "statsd_host": "127.0.0.1", "statsd_port": str(statsd.port)}
+    config = {"metrics": {**metrics, "statsd_influxdb_enabled": "True"}}
+    folders = [DAGS, added_dags]
+    with AirflowInstance(home, folders, env=environment, database=airflow_database, config=config) as instance:
         yield instance
     assert not instance.killed
     assert not instance.leftovers()

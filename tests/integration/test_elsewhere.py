@@ -1,4 +1,4 @@
-"""An Airflow whose traces and metrics go to a collector of OpenTelemetry."""
+"""An Airflow whose XCom backend refuses the record of runs, and whose traces and metrics go to OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-DAG_FILE = Path(__file__).parent / "dag_files" / "open_telemetry.py"
+DAG_FILES = Path(__file__).parent / "dag_files"
+BACKEND = """
+from airflow.sdk.bases.xcom import BaseXCom
+
+
+class Refuses(BaseXCom):
+    @staticmethod
+    def serialize_value(value, *, key=None, **more):
+        if key == "fan_out":
+            raise RuntimeError("this storage takes no records")
+        return BaseXCom.serialize_value(value, key=key, **more)
+"""
 
 
 class Collector:
@@ -62,10 +73,11 @@ class Collector:
             for of_process in ExportMetricsServiceRequest.FromString(body).resource_metrics:
                 self.metrics += [metric for scope in of_process.scope_metrics for metric in scope.metrics]
 
-    def points(self, name: str) -> list[Any]:
-        """Every point of a metric."""
+    def points(self, name: str, task_id: str) -> list[Any]:
+        """Every point of a metric of a task."""
         found = [metric for metric in self.metrics if metric.name == name]
-        return [point for metric in found for point in getattr(metric, metric.WhichOneof("data")).data_points]
+        points = [point for metric in found for point in getattr(metric, metric.WhichOneof("data")).data_points]
+        return [point for point in points if attributes(point).get("task_id") == task_id]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -104,30 +116,71 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def run(
+def airflow(
     airflow_database: Path, tmp_path_factory: pytest.TempPathFactory, collector: Collector
-) -> Iterator[DagRunResult]:
-    """The run of a task, with its Airflow stopped."""
-    folder = tmp_path_factory.mktemp("telemetry")
-    (dags := folder / "dags").mkdir()
-    shutil.copy(DAG_FILE, dags)
+) -> Iterator[AirflowInstance]:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    modules, dags = folder / "modules", folder / "dags"
+    for made in (modules, dags):
+        made.mkdir()
+    (modules / "refusing.py").write_text(BACKEND)
+    for name in ("open_telemetry", "record_elsewhere"):
+        shutil.copy(DAG_FILES / f"{name}.py", dags)
     environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_TRACES_EXPORTER": "otlp_proto_http",
+        "PYTHONPATH": str(modules),
     }
-    config = {"traces": {"otel_on": "True"}, "metrics": {"otel_on": "True"}}
-    instance = AirflowInstance(folder / "home", [dags], config=config, database=airflow_database, env=environment)
-    with instance:
-        instance.wait_for_dags("open_telemetry")
-        yield instance.run_dag("open_telemetry")
+    config = {
+        "core": {"xcom_backend": "refusing.Refuses"},
+        "traces": {"otel_on": "True"},
+        "metrics": {"otel_on": "True"},
+    }
+    with AirflowInstance(
+        folder / "home", [dags], config=config, database=airflow_database, env=environment
+    ) as instance:
+        instance.wait_for_dags("open_telemetry", "record_elsewhere")
+        yield instance
     assert not instance.leftovers()
 
 
-def test_span(collector: Collector, run: DagRunResult) -> None:
+@pytest.fixture(scope="module")
+def runs(airflow: AirflowInstance) -> dict[str, DagRunResult]:
+    """Give the runs of both DAGs, which run side by side."""
+    run_ids = {dag_id: airflow.trigger(dag_id) for dag_id in ("open_telemetry", "record_elsewhere")}
+    return {dag_id: airflow.wait(dag_id, run_id) for dag_id, run_id in run_ids.items()}
+
+
+@pytest.fixture
+def run(runs: dict[str, DagRunResult]) -> DagRunResult:
+    return runs["record_elsewhere"]
+
+
+def test_record_that_is_refused(airflow: AirflowInstance, run: DagRunResult) -> None:
+    """A record that can't be written is one line in the log, and the run goes on."""
+    assert run.task("refused").state == "success"
+    assert len(airflow.xcom("record_elsewhere", run.run_id, "refused")) == 12
+    assert airflow.xcom("record_elsewhere", run.run_id, "refused", key="fan_out") is None
+    events = airflow.log_events("record_elsewhere", run.run_id, "refused")
+    ours = [event for event in events if "could not be written" in event["event"]]
+    assert [event["level"] for event in ours] == ["warning"]
+    assert "RuntimeError: this storage takes no records" in ours[0]["event"]
+
+
+def test_record_that_is_not_wanted(airflow: AirflowInstance, run: DagRunResult) -> None:
+    """With record = False none is written, and none is missed."""
+    assert run.task("unwanted").state == "success"
+    assert airflow.xcom_keys("record_elsewhere", run.run_id, "unwanted") == ["return_value"]
+    events = airflow.log_events("record_elsewhere", run.run_id, "unwanted")
+    assert not [event for event in events if "could not be written" in event["event"]]
+
+
+def test_span(collector: Collector, runs: dict[str, DagRunResult]) -> None:
     """The span of the task has the figures of its run as attributes, beside Airflow's own."""
-    assert run.task("thumbnail").state == "success"
-    (span,) = wait_for(lambda: [span for span in collector.spans if "joblib.function" in attributes(span)])
+    assert runs["open_telemetry"].task("thumbnail").state == "success"
+    name = "joblib.function"
+    (span,) = wait_for(lambda: [each for each in collector.spans if attributes(each).get(name) == "thumbnail"])
     found = attributes(span)
     seconds = found.pop("joblib.run.seconds")
     assert 0 < seconds < 100
@@ -144,14 +197,14 @@ def test_span(collector: Collector, run: DagRunResult) -> None:
     }
 
 
-def test_metrics(collector: Collector, run: DagRunResult) -> None:
+def test_metrics(collector: Collector, runs: dict[str, DagRunResult]) -> None:
     """The figures are metrics too, with the task's tags."""
-    assert run.task("thumbnail").state == "success"
-    *_, done = wait_for(lambda: collector.points("airflow.joblib.items.done"))  # sent again as the process ends
+    assert runs["open_telemetry"].task("thumbnail").state == "success"
+    *_, done = wait_for(lambda: collector.points("airflow.joblib.items.done", "thumbnail"))  # sent again at the end
     assert done.as_int == 11
     assert attributes(done) == {"dag_id": "open_telemetry", "task_id": "thumbnail", "backend": "multiprocessing"}
-    *_, took = collector.points("airflow.joblib.run.seconds")
-    *_, each = collector.points("airflow.joblib.item.seconds")
+    *_, took = collector.points("airflow.joblib.run.seconds", "thumbnail")
+    *_, each = collector.points("airflow.joblib.item.seconds", "thumbnail")
     if took.DESCRIPTOR.name == "NumberDataPoint":  # Airflow 3.2 keeps the last time alone
         assert 0 < took.as_double < 100_000  # milliseconds
     else:
