@@ -48,7 +48,7 @@ def pack(report: Report, indices: Sequence[int]) -> bytes:
     try:
         return _dumps(report, verify=True)
     except Exception:  # noqa: BLE001 - pickling runs code of the user
-        return _dumps(_without_culprits(report, indices))
+        return _dumps(_without_culprits(report, indices if report.positions is None else report.positions))
 
 
 def _dumps(obj: object, *, verify: bool = False) -> bytes:
