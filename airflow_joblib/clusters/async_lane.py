@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_joblib.clusters.lane import Lane, RunOverError
@@ -25,19 +26,22 @@ class AsyncLane(Lane):
 
     def __init__(self, settings: LaneSettings) -> None:
         super().__init__(settings)
-        self._feed = _Feed()
+        self._feed = ThreadFeed()
         self._sent: set[_Sent] = set()
         self._over = self._thread.submit(self._serve)
         self._over.add_done_callback(self._give_up)
 
     def _serve(self) -> None:
-        self._worker.serve(self._feed, self._must_end, hands_back=True)
+        self._worker.serve(self._feed, None, self._must_end, hands_back=True)
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._sent)
 
     def run(self, data: bytes, indices: Sequence[int], has_room: Callable[[], object]) -> bytes:
         """Run a chunk and return its pickled report. What is passed is as for any other lane."""
         sent = _Sent()
         self._sent.add(sent)
-        self._busy = True
         try:
             load = functools.partial(load_items, data)
             self._feed.put(Given(indices, load, functools.partial(self._done, sent), sent.has_room))
@@ -49,10 +53,12 @@ class AsyncLane(Lane):
             return sent.report.result()
         finally:
             self._sent.discard(sent)
-            self._busy = bool(self._sent)
 
     def _done(self, sent: _Sent, indices: Sequence[int], report: Report) -> None:
-        sent.end(self._packed(report, indices))
+        try:
+            sent.end(self._packed(report, indices))
+        except BaseException as error:  # noqa: BLE001 - who has given the chunk gets it, as of a plain function
+            sent.end(error)
 
     def _give_up(self, over: Future[None]) -> None:
         """Let nobody wait for a loop that has ended."""
@@ -77,22 +83,14 @@ class _Sent:
 
     def has_room(self) -> None:
         """Let the next chunk come."""
-        if not self.taken.done():
+        with suppress(InvalidStateError):  # it has
             self.taken.set_result(None)
 
     def end(self, report: bytes | BaseException) -> None:
         """Give the report, or why there is none."""
-        if not self.report.done():
+        with suppress(InvalidStateError):  # it is known already
             if isinstance(report, bytes):
                 self.report.set_result(report)
             else:
                 self.report.set_exception(report)
         self.has_room()
-
-
-class _Feed(ThreadFeed):
-    """What the loop takes chunks from; each has a report of its own."""
-
-    def send(self, indices: Sequence[int], report: Report) -> None:
-        """Not called."""
-        raise NotImplementedError

@@ -64,7 +64,7 @@ class Lane:
         self._settings = settings
         self._session = settings.session
         self._ident = 0
-        self._busy = False
+        self._running = False
         rate = rate_limit(settings.rules)
         halt = settings.halted.set
         self._worker: Any = make_worker(settings.call, settings.rules, catch=BaseException, halt=halt, rate=rate)
@@ -88,11 +88,16 @@ class Lane:
         return report
 
     def _chunk(self, data: bytes, indices: Sequence[int]) -> bytes:
-        self._busy = True
+        self._running = True
         try:
             return self._packed(self._report(data, indices), indices)
         finally:
-            self._busy = False
+            self._running = False
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a chunk is under way."""
+        return self._running
 
     def _packed(self, report: Report, indices: Sequence[int]) -> bytes:
         report.log_lines = self._session.take_log_lines()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.records import Payload
 
-__all__ = ["RunOverError", "knows", "leave", "run_chunk", "visited"]
+__all__ = ["knows", "leave", "run_chunk", "visited"]
 
 _runs: dict[str, _WorkerRun] = {}
 #: Runs that are over: a chunk of theirs that comes late finds nobody to do it for.
@@ -57,6 +57,7 @@ class _WorkerRun:
         self._settings = LaneSettings(self.call, payload.rules, self.session, threading.Event(), self.last_lines)
         self._lanes: list[Lane] = []
         self._free: list[Lane] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     def run(self, data: bytes, indices: Sequence[int], has_room: Callable[[], object]) -> bytes:
@@ -72,21 +73,27 @@ class _WorkerRun:
 
     @contextmanager
     def _lane(self) -> Iterator[Lane]:
-        """Take a lane that has room, and give it back."""
+        """Take a lane that has room, or a new one, and give it back."""
         with self._lock:
+            if self._closed:
+                raise RunOverError
             if not self._free:
-                self._free.append(_make_lane(self._settings))
-                self._lanes.append(self._free[0])
+                lane = _make_lane(self._settings)
+                self._lanes.append(lane)
+                self._free.append(lane)
             lane = self._free.pop()
         try:
             yield lane
         finally:
-            self._free.append(lane)
+            with self._lock:
+                self._free.append(lane)
 
     def close(self, *, failed: bool) -> list[str]:
         """Interrupt what runs, leave all resources, and return what went wrong."""
         self._settings.halted.set()
-        failures = [text for lane in list(self._lanes) if (text := lane.close(failed=failed))]
+        with self._lock:  # later nobody makes another one
+            self._closed = True
+        failures = [text for lane in self._lanes if (text := lane.close(failed=failed))]
         self._forget()
         return failures
 

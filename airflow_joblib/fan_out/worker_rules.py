@@ -34,7 +34,7 @@ _CLUSTERS_GO_ON = (
 
 #: Items of an asynchronous function that one worker runs at a time, unless the option names a number.
 _CONCURRENCY = 32
-#: Seconds after which a worker that runs one chunk at a time starts no further item of it: those that run are awaited.
+#: Seconds after which a worker that is given chunks starts no further item of one: those that run are awaited.
 _ASYNC_SLICE = 5.0
 
 

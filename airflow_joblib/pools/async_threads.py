@@ -135,7 +135,7 @@ class _Thread(Lane):
     def _serve(self) -> None:
         mark_thread(inside=True)
         try:
-            self._worker.serve(self._feed, self._halted)
+            self._worker.serve(self._feed, self._feed.send, self._halted)
         except BaseException as error:  # noqa: BLE001 - the run raises it
             self.error, self._failed = error, True
         try:

@@ -62,6 +62,13 @@ class ThreadPool(Pool):
             self._local.worker = make_worker(self._call, self._rules, catch=BaseException, halt=halt, rate=rate)
         return self._local.worker  # type: ignore[no-any-return]
 
+    def _result(self, job: Any, out: object) -> Any:
+        try:
+            return super()._result(job, out)
+        except BaseException:  # of what runs items, not of one: it has ended, and nobody is to wait for it
+            self._jobs = {ticket: each for ticket, each in self._jobs.items() if each[1] is not job}
+            raise
+
     def _stop(self, failed: type[BaseException] | None) -> None:
         """Let items that run come to their end, since a thread can't be stopped, and leave the resources.
 

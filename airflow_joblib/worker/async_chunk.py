@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_joblib.system import clock
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -20,31 +22,29 @@ class AsyncChunk:
     Args:
         indices: Their positions in the input.
         collector: Makes the report.
-        until: When those that have not started are to be handed back, by the machine's monotonic clock in seconds.
         done: Takes the positions of the items that have ended, and the report.
 
     Attributes:
         collector: What the items' ends are entered in.
+        first: Position of the first item.
         left: Positions of the items that have not ended.
-        until: As above.
+        until: When those that have not started are to be handed back, by the machine's monotonic clock in seconds; None
+            as long as none has started.
     """
 
     def __init__(
-        self,
-        indices: Sequence[int],
-        collector: Collector,
-        until: float,
-        done: Callable[[Sequence[int], Report], object],
+        self, indices: Sequence[int], collector: Collector, done: Callable[[Sequence[int], Report], object]
     ) -> None:
         self.collector = collector
+        self.first = indices[0]
         self.left = set(indices)
-        self.until = until
+        self.until: float | None = None
         self._indices = indices
         self._done = done
 
-    def finish(self) -> None:
-        """Report what there is."""
-        indices, report = self.collector.take()
+    def finish(self, oldest: AsyncChunk) -> None:
+        """Report what there is; *oldest* is the chunk that is under way for the longest time."""
+        indices, report = self.collector.take(oldest.collector)
         order = sorted(range(len(indices)), key=indices.__getitem__)
         ended = [indices[place] for place in order]
         report.values = [report.values[place] for place in order]
@@ -72,19 +72,42 @@ class AsyncChunks:
     def take_out(self, chunk: AsyncChunk, indices: Sequence[int]) -> None:
         """Take items out of a chunk, which is reported after the last."""
         chunk.left.difference_update(indices)
-        if not chunk.left:
+        if not chunk.left and chunk in self._chunks:
+            oldest = self._chunks[0]
             self._chunks.remove(chunk)
-            chunk.finish()
+            chunk.finish(oldest)
 
-    def hand_back(self, items: AsyncItems, now: float, *, everything: bool) -> None:
-        """Hand back the items that have not started of each chunk whose time is over, or of every one."""
-        for chunk in tuple(self._chunks):
-            if (everything or now > chunk.until) and (dropped := items.drop(chunk.left)):
-                self.take_out(chunk, dropped)
+    def hand_back(self, items: AsyncItems, seconds: float) -> None:
+        """Hand back items that have not started so many seconds after the first ones of their chunk.
+
+        Items start in the order in which they came: of those that wait, the chunk of the first is the one that has
+        begun, if any.
+        """
+        chunk = self._by_index.get(items.next_index)
+        if chunk is None or items.next_index == chunk.first:
+            return
+        if chunk.until is None:
+            chunk.until = clock.now() + seconds
+        elif clock.now() > chunk.until:
+            self._drop(items, chunk)
+
+    def hand_all_back(self, items: AsyncItems) -> None:
+        """Hand back all items that have not started."""
+        for chunk in tuple(self._chunks) if items.waiting else ():
+            self._drop(items, chunk)
+
+    def _drop(self, items: AsyncItems, chunk: AsyncChunk) -> None:
+        dropped = items.drop(chunk.left)
+        for index in dropped:
+            del self._by_index[index]
+        if dropped:
+            self.take_out(chunk, dropped)
 
     async def end(self, items: AsyncItems, seconds: float) -> None:
         """Cancel what runs, give it so many seconds to clean up, and report what there is of each chunk."""
         if self._chunks:
             await items.close(seconds)
         while self._chunks:
-            self._chunks.pop().finish()
+            oldest = self._chunks.pop(0)
+            oldest.finish(oldest)
+        self._by_index.clear()

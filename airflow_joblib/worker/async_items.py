@@ -39,10 +39,12 @@ class AsyncItems:
         ended: Takes the position, the result and the seconds of an item.
         failed: Takes the exception, the position and the seconds of one that raised; returns whether others may start.
         idled: Called when no item runs any more.
+        broken: Takes what else was raised, after which some items may never end.
         gate: Where each item waits for its start, one by one; None where it may start at any time.
 
     Attributes:
         halted: Whether no further item may start.
+        cancelled: Whether none will, since what ran was cancelled.
     """
 
     def __init__(  # noqa: PLR0913 - what a loop needs
@@ -53,6 +55,7 @@ class AsyncItems:
         failed: Callable[[BaseException, int, float], bool],
         idled: Callable[[], object],
         *,
+        broken: Callable[[BaseException], object],
         gate: RateGate | None = None,
     ) -> None:
         self._concurrency = concurrency
@@ -60,12 +63,13 @@ class AsyncItems:
         self._ended = ended
         self._failed = failed
         self._idled = idled
+        self._broken = broken
         self._gate = gate
         self._context = contextvars.copy_context()
         self._todo: deque[tuple[int, Any]] = deque()
         self._runners: set[asyncio.Task[None]] = set()
         self._idle: deque[asyncio.Future[None]] = deque()
-        self._cancelled = False
+        self.cancelled = False
         self._empty = asyncio.Event()
         self.halted = False
 
@@ -81,7 +85,12 @@ class AsyncItems:
         for _ in range(min(wanted, self._concurrency - len(self._runners))):
             runner = loop.create_task(self._run(), context=self._context.copy())
             self._runners.add(runner)
-            runner.add_done_callback(self._runners.discard)
+            runner.add_done_callback(self._runner_ended)
+
+    def _runner_ended(self, runner: asyncio.Task[None]) -> None:
+        self._runners.discard(runner)
+        if not runner.cancelled() and (error := runner.exception()) is not None:  # not of an item: that is its failure
+            self._broken(error)
 
     @staticmethod
     def _wake(runner: asyncio.Future[None]) -> None:
@@ -95,7 +104,7 @@ class AsyncItems:
 
     def hold(self, *, on: bool) -> None:
         """Start no further item, or with *on* False go on."""
-        if not self._cancelled:
+        if not self.cancelled:
             released, self.halted = self.halted and not on, on
             while released and self._idle:
                 self._wake(self._idle.popleft())
@@ -110,6 +119,11 @@ class AsyncItems:
         """Items that have not started."""
         return len(self._todo)
 
+    @property
+    def next_index(self) -> int:
+        """Position in the input of the item that starts next, -1 for none."""
+        return self._todo[0][0] if self._todo else -1
+
     def drop(self, indices: Collection[int]) -> list[int]:
         """Forget those of these items that have not started, and return their positions in the input."""
         waiting = list(self._todo)
@@ -123,9 +137,9 @@ class AsyncItems:
         self._cancel_all_but(None)
 
     def _cancel_all_but(self, one: asyncio.Task[None] | None) -> None:
-        if self._cancelled:
+        if self.cancelled:
             return  # a second time would end what an item awaits as it cleans up
-        self.halted = self._cancelled = True
+        self.halted = self.cancelled = True
         self._todo.clear()
         for runner in tuple(self._runners):
             if runner is not one:
@@ -150,7 +164,7 @@ class AsyncItems:
         clock, todo, place = for_loops(), self._todo, _Place(self._stepping.timeout)
         limited, cancelling = place.limited, place.task.cancelling
         copy, stepping, ended, gate = self._context.copy, self._stepping, self._ended, self._gate
-        while not self._cancelled:
+        while not self.cancelled:
             if self.halted or not todo:
                 await self._next()
                 continue
@@ -164,7 +178,7 @@ class AsyncItems:
                 value = await Steps(item, index, copy(), stepping)
             except BaseException as error:  # noqa: BLE001 - whatever an item raises is its own
                 place.end()
-                if self._cancelled and isinstance(error, asyncio.CancelledError | SystemExit):
+                if self.cancelled and isinstance(error, asyncio.CancelledError | SystemExit):
                     break
                 if not self._failed(place.reason(error), index, clock() - began):
                     self._cancel_all_but(place.task)  # this one's failure has ended the run
@@ -174,7 +188,7 @@ class AsyncItems:
                 ended(index, value, clock() - began)
             if gate is not None:
                 gate.leave()
-            if cancelling() and not self._cancelled:
+            if cancelling() and not self.cancelled:
                 await place.settle()
 
     async def _next(self) -> None:

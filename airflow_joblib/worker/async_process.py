@@ -46,7 +46,7 @@ def serve() -> bytes:
         else:
             state.interrupt = worker.interrupt
             try:
-                worker.serve(feed, lambda: state.slot.halted)
+                worker.serve(feed, feed.send, lambda: state.slot.halted)
             finally:
                 state.interrupt = None
     return pack(Report(-1, os.getpid()), [])

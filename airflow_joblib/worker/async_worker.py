@@ -25,7 +25,7 @@ from airflow_joblib.wire.records import ItemError, Report
 from airflow_joblib.wire.status_board import INDEX, RESOURCES, Held
 from airflow_joblib.worker.async_chunk import AsyncChunk, AsyncChunks
 from airflow_joblib.worker.async_items import AsyncItems
-from airflow_joblib.worker.collector import Collector, Reported
+from airflow_joblib.worker.collector import Collector, TimeTold
 from airflow_joblib.worker.rate_gate import RateGate
 from airflow_joblib.worker.reports import unread
 from airflow_joblib.worker.steps import Stepping
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from airflow_joblib.wire.records import Verdict
+
+    #: Takes the positions of items, and the report about them.
+    Send = Callable[[Sequence[int], Report], object]
 
 __all__ = ["AsyncWorker", "Feed", "Given"]
 
@@ -55,19 +58,15 @@ class Given(NamedTuple):
 
     indices: Sequence[int]
     load: Callable[[], Sequence[Any]]
-    done: Callable[[Sequence[int], Report], object] | None = None
+    done: Send | None = None
     taken: Callable[[], object] = bool
 
 
 class Feed(Protocol):
-    """Where a worker's items come from, and its reports go to."""
+    """Where a worker's items come from."""
 
     async def receive(self) -> Given | None:
         """Wait for items; None where none come any more."""
-        ...
-
-    def send(self, indices: Sequence[int], report: Report) -> None:
-        """Send a report about the items at these positions."""
         ...
 
 
@@ -77,8 +76,8 @@ class AsyncWorker(Worker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._gate = None if self._rate is None else RateGate(self._rate)
-        self._reported = Reported()
-        self._collector = Collector(self._gate, self._reported)
+        self._told = TimeTold()
+        self._collector = Collector(self._gate, self._told)
         self._exit = AsyncExitStack()
         self._stepping: Stepping | None = None
         self._items: AsyncItems | None = None
@@ -88,15 +87,28 @@ class AsyncWorker(Worker):
         self._runner: asyncio.Runner | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._feed: Feed | None = None
+        self._send: Send | None = None
         self._halted: Callable[[], bool] = bool
         self._main: asyncio.Task[Any] | None = None
         self._interrupted = False
+        self._error: BaseException | None = None
 
     def _on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
         if self._runner is None:
             self._runner = asyncio.Runner(loop_factory=_loop_factory())
-        return self._runner.run(work)
+        try:
+            return self._runner.run(work)
+        except asyncio.CancelledError:
+            error, self._error = self._error, None
+            if error is not None:
+                raise error from None
+            raise
+
+    def _break_off(self, error: BaseException) -> None:
+        """End the loop with an error that is no item's failure: some items may never end."""
+        self._error = self._error or error
+        if self._main is not None:
+            self._main.cancel()
 
     # One chunk after another
 
@@ -114,8 +126,13 @@ class AsyncWorker(Worker):
     async def _chunk(self, items: Sequence[Any], indices: Sequence[int], halted: Callable[[], bool]) -> Report:
         self._halted, self._hands_back, self._main = halted, True, asyncio.current_task()
         ended: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
+
+        def done(_: Sequence[int], report: Report) -> None:
+            if not ended.done():  # by an interruption
+                ended.set_result(report)
+
         try:
-            await self._start(Given(indices, lambda: items, lambda _, report: ended.set_result(report)))
+            await self._start(Given(indices, lambda: items, done))
             return await ended
         except BaseException:
             if self._items is not None:
@@ -124,16 +141,19 @@ class AsyncWorker(Worker):
 
     # As others end
 
-    def serve(self, feed: Feed, halted: Callable[[], bool] = bool, *, hands_back: bool = False) -> None:
+    def serve(
+        self, feed: Feed, send: Send | None, halted: Callable[[], bool] = bool, *, hands_back: bool = False
+    ) -> None:
         """Run what comes, until nothing comes any more.
 
         Args:
             feed: Where items come from.
+            send: Takes the positions of items, and the report about them; None where all have reports of their own.
             halted: Whether no further item may start now; looked at a hundred times a second while items end.
             hands_back: Whether items with a report of their own are then handed back, as they are when their time is
                 over: others wait until they may start.
         """
-        self._halted, self._hands_back = halted, hands_back
+        self._send, self._halted, self._hands_back = send, halted, hands_back
         try:
             self._on_loop(self._serve(feed))
         except asyncio.CancelledError:
@@ -141,7 +161,7 @@ class AsyncWorker(Worker):
                 raise
 
     async def _serve(self, feed: Feed) -> None:
-        self._feed, self._main = feed, asyncio.current_task()
+        self._main = asyncio.current_task()
         while (chunk := await feed.receive()) is not None:
             await self._start(chunk)
         if self._items is not None:
@@ -150,8 +170,9 @@ class AsyncWorker(Worker):
 
     async def _start(self, given: Given) -> None:
         indices, done = given.indices, given.done or self._send
+        assert done is not None  # noqa: S101 - see serve
         running = await self._entered()
-        if running is None:
+        if running is None or (given.done is not None and running.cancelled):
             done([], self._collector.take()[1])
             return
         try:
@@ -160,7 +181,7 @@ class AsyncWorker(Worker):
             done(indices, unread(Report(indices[0], os.getpid()), error, len(indices), self))
             return
         if given.done is not None:
-            self._add_chunk(indices, given.done)
+            self._chunks.add(AsyncChunk(indices, Collector(self._gate, self._told), given.done))
             self._taken.append(given.taken)
         elif not running.busy and not self._collector.indices:
             self._collector.begin()  # what was waited for items is nobody's time
@@ -168,11 +189,6 @@ class AsyncWorker(Worker):
         self._look_for_room(running)
         if self._timer is None:
             self._tick()
-
-    def _add_chunk(self, indices: Sequence[int], done: Callable[[Sequence[int], Report], object]) -> None:
-        """Have items reported by themselves."""
-        until = clock.now() + self._rules.seconds if self._hands_back else float("inf")
-        self._chunks.add(AsyncChunk(indices, Collector(self._gate, self._reported), until, done))
 
     def _item_ended(self, index: int, value: object, seconds: float) -> None:
         chunk = self._chunks.of(index)
@@ -200,15 +216,25 @@ class AsyncWorker(Worker):
 
     def _tick(self) -> None:
         """Report now and then as long as anything runs."""
-        self._report()
-        items, halted = self._items, self._halted()
-        if items is not None:
-            if self._hands_back:
-                self._chunks.hand_back(items, clock.now(), everything=halted)
-            else:
-                items.hold(on=halted)
-            self._look_for_room(items)
-            self._timer = asyncio.get_running_loop().call_later(_LOOK, self._tick) if items.busy else None
+        items = self._items
+        if items is None:
+            return
+        try:
+            self._report()
+            self._look_around(items)
+        except BaseException as error:  # noqa: BLE001 - the loop would only log it
+            self._break_off(error)
+        self._timer = asyncio.get_running_loop().call_later(_LOOK, self._tick) if items.busy else None
+
+    def _look_around(self, items: AsyncItems) -> None:
+        halted = self._halted()
+        if not self._hands_back:
+            items.hold(on=halted)
+        elif halted:
+            self._chunks.hand_all_back(items)
+        else:
+            self._chunks.hand_back(items, self._rules.seconds)
+        self._look_for_room(items)
 
     def _look_for_room(self, items: AsyncItems) -> None:
         """Tell who gave chunks of their own as soon as less waits than runs."""
@@ -217,20 +243,16 @@ class AsyncWorker(Worker):
 
     def _report(self) -> None:
         if self._collector.indices:
+            assert self._send is not None  # noqa: S101 - else each chunk has a report of its own
             self._send(*self._collector.take())
 
-    def _send(self, indices: Sequence[int], report: Report) -> None:
-        assert self._feed is not None  # noqa: S101 - else each chunk has a report of its own
-        self._feed.send(indices, report)
-
-    def interrupt(self) -> bool:
+    def interrupt(self) -> None:
         """End what runs, from a signal's handler or another thread: the run is over, and :meth:`close` follows."""
         self._interrupted = True
         runner, main = self._runner, self._main
         if runner is not None and main is not None:
             with suppress(RuntimeError):  # the loop is closed
                 runner.get_loop().call_soon_threadsafe(main.cancel)
-        return True
 
     # Resources
 
@@ -248,9 +270,14 @@ class AsyncWorker(Worker):
                 function = put_around(self._call.of_item(entered))
                 name, limit = function_name(self._call.function), self._rules.timeout
                 self._stepping = Stepping(function, name, self._row, limit)
-                ended, failed = self._item_ended, self._item_failed
                 self._items = AsyncItems(
-                    self._rules.concurrency, self._stepping, ended, failed, self._report, gate=self._gate
+                    self._rules.concurrency,
+                    self._stepping,
+                    self._item_ended,
+                    self._item_failed,
+                    self._report,
+                    broken=self._break_off,
+                    gate=self._gate,
                 )
         if self._refused is not None:
             self._collector.report.failures.append(self._refused)

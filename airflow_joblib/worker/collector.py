@@ -14,10 +14,10 @@ from airflow_joblib.wire.records import Report
 if TYPE_CHECKING:
     from airflow_joblib.worker.rate_gate import RateGate
 
-__all__ = ["Collector", "Reported"]
+__all__ = ["Collector", "TimeTold"]
 
 
-class Reported:
+class TimeTold:
     """What the reports of one worker have told of its time, so that none tells it again.
 
     Attributes:
@@ -33,7 +33,7 @@ class Collector:
 
     Args:
         gate: Where items wait for the rate, which is nobody's time; None where they don't.
-        reported: What other reports of the same worker have told.
+        told: What other reports of the same worker have told.
 
     Attributes:
         indices: Positions in the input of the items that have ended, in the order of the report's values.
@@ -41,9 +41,9 @@ class Collector:
         report: What has become of them.
     """
 
-    def __init__(self, gate: RateGate | None, reported: Reported) -> None:
+    def __init__(self, gate: RateGate | None, told: TimeTold) -> None:
         self._gate = gate
-        self._reported = reported
+        self._told = told
         self.begin()
 
     def begin(self) -> None:
@@ -65,19 +65,22 @@ class Collector:
         self.indices.append(index)
         self.seconds.append(seconds)
 
-    def take(self) -> tuple[list[int], Report]:
+    def take(self, oldest: Collector | None = None) -> tuple[list[int], Report]:
         """Return the positions and the report of what has ended, and begin the next one.
 
         What the items took together is what a plain loop would have taken.
+
+        Args:
+            oldest: That of the items that run beside these for the longest time, which has not been told either.
         """
-        indices, report, reported = self.indices, self.report, self._reported
-        report.began, cpu = max(report.began, reported.until), max(self._cpu, reported.cpu)
-        reported.until, reported.cpu = clock.now(), time.thread_time()
+        indices, report, told, first = self.indices, self.report, self._told, oldest or self
+        report.began, cpu = max(first.report.began, told.until), max(first._cpu, told.cpu)  # noqa: SLF001
+        told.until, told.cpu = clock.now(), time.thread_time()
         report.first = min(indices, default=-1)
         if self._gate is not None:
             report.rate_waited = self._gate.take_waited()
-        report.seconds = max(0.0, reported.until - report.began - report.rate_waited)
-        report.cpu = reported.cpu - cpu
+        report.seconds = max(0.0, told.until - report.began - report.rate_waited)
+        report.cpu = told.cpu - cpu
         report.waited = max(0.0, sum(self.seconds) - report.cpu)
         if indices:
             report.slowest_seconds, report.slowest = max(zip(self.seconds, indices, strict=True))

@@ -132,6 +132,7 @@ class Worker:
         self._function: Callable[[Any], Any] | None = None
         self._refused: ItemError | None = None
         self._stack = ExitStack()
+        self._nested = False
 
     def run(self, items: Sequence[Any], indices: Sequence[int], halted: Callable[[], bool] = bool) -> Report:
         """Run a chunk, or as much of it as the rules say and until *halted* does.
@@ -142,6 +143,7 @@ class Worker:
             halted: Looked at before an item, but not more than once a millisecond.
         """
         around = getattr(_local, "running", None)  # where an item of another fan-out runs this one
+        self._nested = around is not None
         report = Report(indices[0], os.getpid(), began=clock.now(), thread=threading.get_ident())
         _local.running = report, indices
         times = ThreadTimes()
@@ -200,7 +202,7 @@ class Worker:
     def _failed(self, report: Report, error: BaseException, index: int, seconds: float = 0.0) -> bool:
         """Take note of an item that raised, and return whether the next one may start."""
         if isinstance(error, ItemTimeoutError) and error.index < 0:
-            if self._rules.timeout is None:
+            if self._rules.timeout is None and self._nested:
                 raise error  # the limit of an item of another fan-out, which called this one
             error.index = index
         failure = self.failure(index, from_user(error))
@@ -255,10 +257,6 @@ class Worker:
         if self._refused is not None:
             report.failures.append(self._refused)
         return self._refused is None
-
-    def interrupt(self) -> bool:
-        """Have what runs end by itself, from another thread, and return whether it can: a plain function's can't."""
-        return False
 
     def close(self) -> None:
         """Leave the resources, in the thread that entered them, and without an exception after a failed item too.

@@ -400,6 +400,17 @@ class TestTimeouts:
         with pytest.raises(ItemTimeoutError):
             task(stubborn, backend=backend, item_timeout=0.1)(range(3))
 
+    @local_by_day
+    def test_raised_by_the_item_itself(self, backend: str) -> None:
+        """Where no option has set one, it is the item's failure as any other exception is."""
+
+        async def raises(item: int) -> int:
+            if item == 3:
+                raise ItemTimeoutError(1.0)
+            return item
+
+        assert task(raises, backend=backend, max_failures=1)(range(6)) == [0, 1, 2, None, 4, 5]
+
     @pytest.mark.parametrize("backend", ["multiprocessing", "threading"])
     def test_warned_of(self, backend: str, tmp_path: Path) -> None:
         """A call that blocks the loop for over a second is logged once in its worker, with the item."""

@@ -118,6 +118,17 @@ class TestTimeLimit:
     """``item_timeout``."""
 
     @local_by_day
+    def test_raised_by_the_item_itself(self, backend: str) -> None:
+        """Where no option has set a limit, its error is the item's failure as any other exception is."""
+
+        def raises(item: int) -> int:
+            if item == 3:
+                raise ItemTimeoutError(1.0)
+            return item
+
+        assert task(raises, backend=backend, max_failures=1)(range(6)) == [0, 1, 2, None, 4, 5]
+
+    @local_by_day
     def test_python_code(self, backend: str, tmp_path: Path) -> None:
         """A try in Python code ends with an error that says the item and the limit; the others stand."""
         left = tmp_path / "left"

@@ -16,7 +16,7 @@ import pickle
 import secrets
 import threading
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -151,8 +151,13 @@ def run_chunk(run: str, scattered: str, payload: Any, data: bytes, indices: Sequ
     """
     worker = get_worker()
     with _counted(worker, run, scattered):
-        # Dask runs the next chunk as soon as this one has left its thread to others.
-        return clusters_worker.run_chunk(run, payload, data, indices, secede)
+        return clusters_worker.run_chunk(run, payload, data, indices, _leave_thread)
+
+
+def _leave_thread() -> None:
+    """Let Dask run the next chunk, in another thread, while this one goes on."""
+    with suppress(Exception):  # the worker is closing: then nothing is to come
+        secede()
 
 
 @contextmanager

@@ -104,9 +104,9 @@ def run_chunk(run: str, payload: Callable[[], Payload], data: bytes, indices: Se
         data: The pickled items.
         indices: Their positions in the input.
     """
-    _start_watch(run)
     with ExitStack() as turn:
         turn.enter_context(_turn)
+        _start_watch(run)
         return worker.run_chunk(run, payload, data, indices, turn.close)
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib.clusters import worker
+from airflow_joblib.clusters.lane import RunOverError
 from airflow_joblib.pickling import dumps
 from airflow_joblib.system import clock
+from airflow_joblib.system.clock import pause
 from airflow_joblib.wire.call import Call
 from airflow_joblib.wire.records import Payload, Rules
 from airflow_joblib.worker.async_worker import AsyncWorker
@@ -85,6 +87,21 @@ def test_next_chunk_joins() -> None:
     assert (last.positions, second.positions) == (None, None)
 
 
+def test_no_second_is_lost() -> None:
+    """What the reports tell of a worker's time is all of it, also where the chunk that came later ends first."""
+    given, room = payload(), threading.Event()
+    with ThreadPoolExecutor() as threads:
+        began = clock.now()
+        first = threads.submit(run, given, [("sleep", 0.6)], 0, room.set)
+        assert room.wait(20)
+        pause(0.2)
+        second = run(given, [("sleep", 0.1)], 1)
+        last = first.result(20)
+    elapsed = clock.now() - began
+    assert 0.6 <= second.seconds + last.seconds <= elapsed
+    assert second.began + second.seconds <= last.began + 0.001
+
+
 def test_no_more_than_asked_for() -> None:
     """The next chunk comes when less waits than runs, and its items start as others end."""
     given, room = payload(concurrency=2), threading.Event()
@@ -106,9 +123,66 @@ def test_cancelled_items_are_not_reported() -> None:
 
 def test_the_rest_is_handed_back() -> None:
     """After its seconds a chunk's items start no more, and those that run are awaited."""
-    report = run(payload(concurrency=2, seconds=0.1), [("sleep", 0.06)] * 50, 0)
+    given = payload(concurrency=2, seconds=0.1)
+    report = run(given, [("sleep", 0.06)] * 50, 0)
     assert 2 <= len(report.values) < 50
     assert report.positions is None
+    (lane,) = worker._runs[given.run]._lanes
+    assert not lane._worker._chunks._by_index
+
+
+def test_a_chunk_that_waits_is_not_handed_back() -> None:
+    """Its time begins with its first item, however long that has waited for those of another chunk."""
+    given, room = payload(concurrency=1, seconds=0.1), threading.Event()
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(run, given, [("sleep", 0.5)], 0, room.set)
+        assert room.wait(20)
+        assert [value for value, _ in run(given, [1, 2], 1).values] == [1, 2]
+        assert len(first.result(20).values) == 1
+
+
+def test_a_chunk_after_a_failure() -> None:
+    """What comes when a failure has ended the run goes back as it came."""
+    given = payload(strict=True)
+    assert run(given, [("raise", 0.01)], 0).failures
+    report = run(given, [1, 2], 1)
+    assert (report.values, report.failures) == ([], [])
+
+
+class Unpicklable:
+    """What can't be sent, by an exception that is none of Python's usual ones."""
+
+    def __reduce__(self) -> Any:
+        raise KeyboardInterrupt("as it is pickled")
+
+
+async def unpicklable(_: object) -> Any:
+    return Unpicklable()
+
+
+def test_result_that_interrupts_its_pickling() -> None:
+    """Whoever waits for the report gets the error."""
+    given = payload()._replace(call=dumps(Call(unpicklable)))
+    with pytest.raises(KeyboardInterrupt):
+        run(given, [1], 0)
+
+
+def plain(item: Any) -> Any:
+    return item
+
+
+def test_lanes_of_many_threads() -> None:
+    """However many threads an engine has, each lane is one thread's at a time, and all are left at once in the end."""
+    for _ in range(20):
+        given = payload(concurrency=0)._replace(call=dumps(Call(plain)))
+        with ThreadPoolExecutor(4) as threads:
+            chunks = [threads.submit(run, given, [number], number) for number in range(40)]
+            assert [value for chunk in chunks for value in chunk.result(20).values] == list(range(40))
+        lanes = worker._runs[given.run]._lanes
+        assert len(set(lanes)) == len(lanes) <= 4
+        began = clock.now()
+        assert worker.leave(given.run, failed=False) == ([], [])
+        assert clock.now() - began < 5
 
 
 def test_end_of_the_run_cancels() -> None:
@@ -118,7 +192,7 @@ def test_end_of_the_run_cancels() -> None:
         first = threads.submit(run, given, [("sleep", 60.0)], 0, room.set)
         assert room.wait(20)
         assert worker.leave(given.run) == ([], [])
-        with pytest.raises(worker.RunOverError):
+        with pytest.raises(RunOverError):
             first.result(20)
     (failure,) = run(given, [1], 1).failures
     assert "is over" in str(failure.error)

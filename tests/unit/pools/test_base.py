@@ -22,6 +22,7 @@ from airflow_joblib.pools.threads import ThreadPool
 from airflow_joblib.wire.call import Call
 from airflow_joblib.wire.chunk import ItemChunk, Packer
 from airflow_joblib.wire.records import Payload, Report
+from airflow_joblib.worker.worker import Worker
 from tests.unit.helpers import PROCESSES, eventually, note, notes, run_python, worker_processes
 
 if TYPE_CHECKING:
@@ -255,3 +256,15 @@ for _ in range(2):
 """
     done = run_python(code, PYTHONWARNINGS="always")
     assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.timeout(60)
+def test_error_of_what_runs_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no item's failure ends a run on threads with that error, and nobody waits for what has ended."""
+
+    def broken(*_: object) -> None:
+        raise MemoryError("in the worker")
+
+    monkeypatch.setattr(Worker, "_run_items", broken)
+    with pytest.raises(MemoryError, match="in the worker"):
+        parallel_task(n_jobs=2, backend="threading")(lambda item: item)(range(20))
