@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.engines.helpers import MARKS
+from tests.engines.helpers import MARKS, on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +125,40 @@ def work(item, folder, held):
     assert {file.name for file in tmp_path.iterdir() if file.suffix in {".entered", ".left"}} == {
         f"{pid}.{what}" for pid in pids for what in ("entered", "left")
     }
+
+
+@on("dask")
+def test_worker_with_several_threads(engine: str, source_of: Callable[[str], Any], tmp_path: Path) -> None:
+    """However Dask's threads take turns, each resource is one thread's at a time, and all are left at the end."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None) as cluster:
+        module = source_of(f"""
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+from airflow_joblib import parallel_task
+
+@contextmanager
+def resource(folder):
+    file = Path(folder, f"{{threading.get_ident()}}.entered")
+    file.touch(exist_ok=False)
+    yield threading.get_ident()
+    file.with_suffix(".left").touch()
+
+@parallel_task(per_worker={{"held": resource}}, backend={engine!r}, n_jobs=4, batch_size=1,
+               backend_options={{"address": {cluster.scheduler_address!r}}})
+def work(item, folder, held):
+    return held
+""")
+        began = time.monotonic()
+        threads = set(module.work(range(200), folder=str(tmp_path)))
+        assert time.monotonic() - began < 60
+    entered = {file.stem for file in tmp_path.glob("*.entered")}
+    assert entered == {file.stem for file in tmp_path.glob("*.left")}
+    assert set(map(str, threads)) <= entered
+    assert len(entered) <= 4
 
 
 def test_slow_to_leave(source: Source, tmp_path: Path) -> None:
