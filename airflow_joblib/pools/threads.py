@@ -78,7 +78,7 @@ class ThreadPool(Pool):
         try:
             if failed is None or issubclass(failed, Exception):
                 self._wait_for_all()
-                if self._call.factories:
+                if self._call.factories or self._rules.concurrency:  # resources, or a loop
                     self._close_workers(failed)
         finally:
             super()._stop(failed)

@@ -26,6 +26,7 @@ from tests.unit.helpers import (
     eventually,
     note,
     notes,
+    run_python,
     task,
     worker_processes,
 )
@@ -577,3 +578,31 @@ def test_frozen_clock() -> None:
     freezegun = pytest.importorskip("freezegun")
     with freezegun.freeze_time("2026-01-01"):
         assert task(double, backend="threading")(range(5)) == [0, 2, 4, 6, 8]
+
+
+def test_loops_of_a_registered_backend_are_closed() -> None:
+    """A run that fails on threads of somebody else's backend leaves no loop behind, of which Python would complain."""
+    done = run_python("""
+import asyncio
+import joblib
+from joblib._parallel_backends import ThreadingBackend
+from airflow_joblib import parallel_task
+
+class Other(ThreadingBackend):
+    pass
+
+joblib.register_parallel_backend("other", Other)
+
+@parallel_task(backend="other", n_jobs=2, batch_size=2, concurrency=2)
+async def work(item):
+    await asyncio.sleep(0.05)
+    if item == 2:
+        raise LookupError(item)
+    return item
+
+try:
+    work(range(20))
+except LookupError as error:
+    print(repr(error))
+""")
+    assert (done.stdout, done.stderr) == ("LookupError(2)\n", "")
