@@ -51,9 +51,12 @@ __all__ = [
     "test_transform_records_keeps_order_and_marks_what_is_unreadable",
 ]
 pytestmark = [pytest.mark.integration, pytest.mark.server, pytest.mark.timeout(900)]
+#: A task at a time, each with a cluster of its own, takes minutes: one engine by day. By day, too, other tests run the
+#: other engines under a real Airflow: test_on_cluster, test_on_spark, test_endings_on_clusters.
+_ENGINES = [pytest.param(name, marks=[] if name == "dask" else pytest.mark.nightly) for name in NEEDS]
 
 
-@pytest.fixture(scope="module", params=NEEDS)
+@pytest.fixture(scope="module", params=_ENGINES)
 def airflow(
     request: pytest.FixtureRequest, airflow_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AirflowInstance]:
