@@ -20,6 +20,7 @@ from airflow_joblib.system.internals import gone, has
 from airflow_joblib.taskflow.airflow_names import (
     COMMS,
     CONTEXT,
+    FOR_CHECK,
     LATER,
     LEVELS,
     MASKERS,
@@ -148,7 +149,7 @@ def __getattr__(name: str) -> Any:
     """Look up one of the names in the table, in the Airflow that is installed."""
     if name in LATER:
         return _object(LATER[name])
-    if (places_of := NAMES.get(name) or TESTING.get(name)) is None:
+    if (places_of := NAMES.get(name) or FOR_CHECK.get(name) or TESTING.get(name)) is None:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
     for place in places_of:

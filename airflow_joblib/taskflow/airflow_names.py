@@ -6,6 +6,7 @@ __all__ = [
     "COMMS",
     "CONTEXT",
     "DATABASE",
+    "FOR_CHECK",
     "LATER",
     "LATER_REQUESTS",
     "LEVELS",
@@ -90,10 +91,11 @@ NAMES: dict[str, tuple[str, ...]] = {
     "get_connection": (f"{_SDK_CONTEXT}:_get_connection",),
     "get_previous_dagrun_success": (f"{_SDK_CONTEXT}:get_previous_dagrun_success",),
     "get_variable": (f"{_SDK_CONTEXT}:_get_variable",),
-    "get_unique_dag_module_name": ("airflow.utils.file:get_unique_dag_module_name",),
-    "list_py_file_paths": ("airflow.utils.file:list_py_file_paths",),
+    "get_unique_dag_module_name": (
+        "airflow.utils.file:get_unique_dag_module_name",
+        "airflow._shared.module_loading.dag_file:get_unique_dag_module_name",
+    ),
     "mask_secret": ("airflow.sdk.log:mask_secret",),
-    "might_contain_dag": ("airflow.utils.file:might_contain_dag",),
     "redact": ("airflow.sdk._shared.secrets_masker:redact",),
     "serialize": ("airflow.sdk.serde:serialize", "airflow.serialization.serde:serialize"),
     "should_hide_value_for_key": ("airflow.sdk._shared.secrets_masker:should_hide_value_for_key",),
@@ -101,6 +103,14 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 #: Those of later versions; None stands in the place of one that there is not.
 LATER = {"AirflowSecretsBackendAccessDenied": f"{_ERRORS}:AirflowSecretsBackendAccessDenied"}
+#: Those that the check of DAG files alone needs, which Airflow 3.4 has in part: parallel tasks run without them.
+FOR_CHECK: dict[str, tuple[str, ...]] = {
+    "list_py_file_paths": ("airflow.utils.file:list_py_file_paths",),
+    "might_contain_dag": (
+        "airflow.utils.file:might_contain_dag",
+        "airflow._shared.module_loading.dag_file:might_contain_dag",
+    ),
+}
 #: Those that unit tests alone need: an Airflow that lacks one runs parallel tasks all the same.
 TESTING: dict[str, tuple[str, ...]] = {
     "AirflowSkipException": (f"{_ERRORS}:AirflowSkipException", "airflow.exceptions:AirflowSkipException"),

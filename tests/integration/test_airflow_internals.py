@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_joblib.exceptions import ParallelTaskError
 from airflow_joblib.taskflow import airflow_internals, airflow_names
 
 if TYPE_CHECKING:
@@ -65,7 +68,21 @@ def test_all_there(said: Callable[[str], dict[str, Any]]) -> None:
 def test_everything_is_there() -> None:
     """The Airflow that is installed has every name, those of modules that a DAG file doesn't load among them."""
     airflow_internals.check(load=True)
-    assert all(getattr(airflow_internals, name) is not None for name in airflow_names.NAMES)
+    names = (*airflow_names.NAMES, *airflow_names.FOR_CHECK)
+    assert all(getattr(airflow_internals, name) is not None for name in names)
+
+
+@pytest.mark.parametrize("name", airflow_names.FOR_CHECK)
+def test_what_the_check_of_files_needs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """An Airflow that lacks what lists DAG files runs parallel tasks; who needs the name is told of it."""
+    monkeypatch.setattr(airflow_internals, "_unchecked", airflow_names.places())
+    for place in airflow_names.FOR_CHECK[name]:
+        module, _, attribute = place.partition(":")
+        with suppress(ModuleNotFoundError):
+            monkeypatch.delattr(importlib.import_module(module), attribute, raising=False)
+    airflow_internals.check(load=True)
+    with pytest.raises(ParallelTaskError, match=f"which has no airflow.utils.file.{name}"):
+        getattr(airflow_internals, name)
 
 
 def test_unknown_name() -> None:
