@@ -49,12 +49,12 @@ class _WorkerRun:
             if payload.classes:
                 self.classes.update(receive(payload.classes))
             reports.task_classes.update(self.classes)
-            self.call = receive(payload.call)
+            call = receive(payload.call)
         except BaseException:
             self._forget()
             raise
         self.last_lines: list[tuple[tuple[int, int], list[bytes]]] = []
-        self._settings = LaneSettings(self.call, payload.rules, self.session, threading.Event(), self.last_lines)
+        self._settings = LaneSettings(call, payload.rules, self.session, threading.Event(), self.last_lines)
         self._lanes: list[Lane] = []
         self._free: list[Lane] = []
         self._closed = False
@@ -77,16 +77,17 @@ class _WorkerRun:
         with self._lock:
             if self._closed:
                 raise RunOverError
-            if not self._free:
-                lane = _make_lane(self._settings)
-                self._lanes.append(lane)
-                self._free.append(lane)
-            lane = self._free.pop()
+            lane = self._free.pop() if self._free else self._new_lane()
         try:
             yield lane
         finally:
             with self._lock:
                 self._free.append(lane)
+
+    def _new_lane(self) -> Lane:
+        lane = _make_lane(self._settings)
+        self._lanes.append(lane)
+        return lane
 
     def close(self, *, failed: bool) -> list[str]:
         """Interrupt what runs, leave all resources, and return what went wrong."""

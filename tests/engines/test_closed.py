@@ -130,9 +130,8 @@ def warnings_of_open(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_an_open_cluster_is_warned_of_once(engine: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The log names its address and what closes it, at the first run of a process that is there."""
     with ENGINES[engine](tmp_path / "cluster", closed=False, workers=1) as cluster:
-        for _ in range(
-            2 if engine == "dask" else 1
-        ):  # that it comes once is no engine's own, and a driver starts slowly
+        # That it comes once is no engine's own, and a driver of Spark or Ray starts slowly.
+        for _ in range(2 if engine == "dask" else 1):
             with connected(engine, cluster.options, 2):
                 pass
     (said,) = warnings_of_open(caplog)
