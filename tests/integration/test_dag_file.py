@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -38,6 +39,40 @@ def closure_over_connection():
 
 closure_over_connection()
 """
+
+ZIPPED = {
+    "zipped.py": """
+from airflow.sdk import dag
+from airflow_joblib import parallel_task
+from zipped_helpers import RATES, Order, priced
+
+@parallel_task(n_jobs=2, backend="loky")
+def fresh(number):
+    order = Order(number)
+    return [priced(order), RATES["EUR"], isinstance(order, Order), type(order).__module__]
+
+forked = fresh.override(backend="auto", task_id="forked")
+
+@dag(schedule=None)
+def zipped():
+    fresh(list(range(4)))
+    forked(list(range(4)))
+
+zipped()
+""",
+    "zipped_helpers.py": """
+from dataclasses import dataclass
+
+RATES = {"EUR": 2}
+
+@dataclass
+class Order:
+    number: int
+
+def priced(order):
+    return order.number * RATES["EUR"]
+""",
+}
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +131,20 @@ def test_what_cannot_travel_is_an_import_error(
     assert "NotPicklableError" in error
     assert "save → closure 'connection'" in error
     assert "sqlite3.Connection" in error
+
+
+def test_zipped_dag(airflow: AirflowInstance, added_dags: Path) -> None:
+    """A module beside the DAG in its archive, which no worker finds by its name, is there in fresh workers too."""
+    with ZipFile(added_dags / "zipped.part", "w") as archive:
+        for name, source in ZIPPED.items():
+            archive.writestr(name, source)
+    (added_dags / "zipped.part").rename(added_dags / "zipped.zip")  # whole, whenever Airflow looks
+    airflow.wait_for_dags("zipped")
+    run = airflow.run_dag("zipped")
+    wanted = [[2 * number, 2, True, "zipped_helpers"] for number in range(4)]
+    assert result(airflow, run, "fresh") == wanted
+    assert result(airflow, run, "forked") == wanted
+    (added_dags / "zipped.zip").unlink()
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-#: Run by every interpreter as it starts, in the place of the site's own.
+#: Run by every interpreter as it starts, in the place of the site's own. What psutil does without /proc there, it does
+#: with it here, so that it alone may read that.
 CUSTOMIZE = """
-    import ctypes, errno, os, socket
+    import ctypes, errno, os, socket, sys, sysconfig
+    import psutil  # chooses its platform as it is imported
 
-    for where, name in ((os, "memfd_create"), (socket, "SO_PEERCRED")):
+    sysconfig.get_config_vars()  # reads a file named after the platform
+    sys.platform = "darwin"
+    for where, name in ((os, "memfd_create"), (os, "sched_getaffinity"), (os, "pidfd_open"), (socket, "SO_PEERCRED")):
         if hasattr(where, name):
             delattr(where, name)
 
@@ -27,14 +31,27 @@ CUSTOMIZE = """
             return super().__getattr__(name)
 
     ctypes.CDLL = Library
-    opened = os.open
 
-    def open_(path, *args, **kwargs):
-        if isinstance(path, (str, bytes)) and os.fsencode(path).startswith(b"/proc/") and b"/fd/" in os.fsencode(path):
-            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
-        return opened(path, *args, **kwargs)
+    def refuse(path):
+        if not isinstance(path, (str, bytes, os.PathLike)) or not os.fsencode(path).startswith(b"/proc"):
+            return
+        frame = sys._getframe(2)
+        while frame is not None:
+            if frame.f_globals.get("__name__", "").startswith("psutil"):
+                return
+            frame = frame.f_back
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
 
-    os.open = open_
+    def audit(event, args):
+        if event in ("open", "os.listdir", "os.scandir"):
+            refuse(args[0])
+
+    sys.addaudithook(audit)
+    for name in ("stat", "lstat", "readlink", "access"):
+        def asked(path, *args, before=getattr(os, name), **kwargs):
+            refuse(path)
+            return before(path, *args, **kwargs)
+        setattr(os, name, asked)
 
     class Socket(socket.socket):
         def shutdown(self, how):
@@ -79,6 +96,7 @@ SCRIPT = """
 @pytest.mark.parametrize(
     ("backend", "method"),
     [
+        ("auto", ""),
         ("loky", ""),
         ("multiprocessing", "fork"),
         ("threading", ""),

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from airflow_joblib.system import plain_json
 from airflow_joblib.taskflow.logs import records
 from airflow_joblib.taskflow.relay.framing import LINES
-from airflow_joblib.worker.worker import current_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -68,11 +67,8 @@ class ThreadRoute:
         """Whether so much was logged that it should go to the task."""
         return self._size > _FULL or bool(self._packed)
 
-    def say(self, **data: Any) -> None:
+    def say(self, data: dict[str, Any]) -> None:
         """Keep a line that this thread logs, and send the lines if they are many, or old."""
-        index = current_item()
-        if index is not None:
-            data["item"] = index
         line = records.encode(data)
         with self._lock:
             if not self._lines:
@@ -87,7 +83,7 @@ class ThreadRoute:
         """Have the task mask a text in all that follows in its log."""
         if (secret, name) not in self._masked:
             self._masked.add((secret, name))
-            self.say(kind="secret", secret=secret, name=name)
+            self.say(records.of_secret(secret, name))
 
     def take(self) -> list[bytes]:
         """Return, and forget, the lines."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 import warnings
 from contextlib import suppress
 from functools import wraps
@@ -20,7 +19,7 @@ from airflow_joblib.system.internals import need
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_names import MASKERS
 from airflow_joblib.taskflow.cluster.thread_route import current_route
-from airflow_joblib.taskflow.logs.records import of_record
+from airflow_joblib.taskflow.logs.records import of_record, of_text, of_warning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +108,7 @@ def _call_handlers(before: Callable[[logging.Logger, logging.LogRecord], None]) 
             return
         _to_own_handlers(self, record)
         try:
-            route.say(kind="logging", **of_record(record))
+            route.say(of_record(record))
         except Exception:  # noqa: BLE001 - as logging's own handlers do
             logging.Handler().handleError(record)
 
@@ -138,9 +137,8 @@ def _show_warning(before: Callable[..., None]) -> Any:
         route = current_route.get()
         if route is None or file is not None:
             before(message, category, filename, lineno, file, line)
-        elif route.session.levels.levels.of_structlog("py.warnings") <= logging.WARNING:
-            fields = {"category": category.__name__, "filename": filename, "lineno": lineno}
-            route.say(kind="warning", message=str(message), created=time.time(), fields=fields)
+        elif route.session.levels.levels.takes_warnings:
+            route.say(of_warning(message, category, filename, lineno))
 
     return show_warning
 
@@ -160,7 +158,7 @@ class _Stream:
             msg = f"write() argument must be str, not {type(text).__name__}"
             raise TypeError(msg)
         if text:
-            route.say(kind="stream", logger=self._logger, message=text, created=time.time())
+            route.say(of_text(text, self._logger))
         return len(text)
 
     def writelines(self, texts: Any) -> None:
@@ -205,7 +203,7 @@ def _ship(route: ThreadRoute, bound: Any, method: str, event: dict[str, Any]) ->
 
     name = event.get("logger_name") or getattr(bound._logger, "name", None) or ""  # noqa: SLF001
     if LEVELS.get(method, logging.INFO) >= route.session.levels.levels.of_structlog(str(name)):
-        route.say(kind="structlog", **as_data(bound._logger, method, merge_contextvars(bound, method, event)))  # noqa: SLF001
+        route.say(as_data(bound._logger, method, merge_contextvars(bound, method, event)))  # noqa: SLF001
 
 
 def _bind(before: Callable[..., Any]) -> Any:

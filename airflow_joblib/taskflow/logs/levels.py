@@ -32,3 +32,8 @@ class Levels:
         while name and name not in levels:
             name = name.rpartition(".")[0]
         return levels.get(name, logging.INFO)
+
+    @property
+    def takes_warnings(self) -> bool:
+        """Whether Airflow's logger of Python's warnings takes any."""
+        return self.of_structlog("py.warnings") <= logging.WARNING

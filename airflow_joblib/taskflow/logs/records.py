@@ -1,22 +1,40 @@
-"""From what a worker logs to plain data, and to a line of JSON. Imports no Airflow and no structlog."""
+"""From what a worker logs to plain data, and to a line of JSON. Imports no Airflow and no structlog.
+
+A line has the same form whichever way leads to it: :mod:`.worker` takes over a process of a run's own, and
+:mod:`airflow_joblib.taskflow.cluster.worker_logs` the threads of a run in a process that others use too.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.system import plain_json
 from airflow_joblib.taskflow.airflow_names import LOGGING
 from airflow_joblib.taskflow.relay.framing import LONGEST
+from airflow_joblib.worker.worker import current_item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType, TracebackType
 
-__all__ = ["call_site", "caller", "encode", "error_of", "of_record", "own_fields", "place_of", "stack_of"]
+__all__ = [
+    "call_site",
+    "caller",
+    "encode",
+    "error_of",
+    "of_record",
+    "of_secret",
+    "of_text",
+    "of_warning",
+    "own_fields",
+    "place_of",
+    "stack_of",
+]
 
 #: Characters that stay of a message that is longer than a line may be.
 _SHORTENED = LONGEST // 16
@@ -28,7 +46,13 @@ _LOGGING = ("logging", "structlog", *LOGGING, "airflow_joblib.taskflow")
 
 
 def encode(data: dict[str, Any]) -> bytes:
-    """Return a line of JSON: what JSON has no word for becomes text, and a line that is too long is cut."""
+    """Return a line of JSON that names the item.
+
+    What JSON has no word for becomes text, and a line that is too long is cut.
+    """
+    index = current_item()
+    if index is not None:
+        data = {**data, "item": index}
     try:
         line = plain_json.dumps(data, default=_text)
     except (TypeError, ValueError, RecursionError):
@@ -151,6 +175,7 @@ def _frame(frame: FrameType, line: int) -> dict[str, Any]:
 def of_record(record: logging.LogRecord) -> dict[str, Any]:
     """Return a record of ``logging`` as plain data."""
     return {
+        "kind": "logging",
         "logger": record.name,
         "level": record.levelno,
         "message": record.getMessage(),
@@ -160,3 +185,19 @@ def of_record(record: logging.LogRecord) -> dict[str, Any]:
         "stack": record.stack_info,
         **error_of(record.exc_info),
     }
+
+
+def of_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int) -> dict[str, Any]:
+    """Return a warning as plain data."""
+    fields = {"category": category.__name__, "filename": filename, "lineno": lineno}
+    return {"kind": "warning", "message": str(message), "created": time.time(), "fields": fields}
+
+
+def of_text(text: str, logger: str) -> dict[str, Any]:
+    """Return as plain data what was written to a standard stream."""
+    return {"kind": "stream", "logger": logger, "message": text, "created": time.time()}
+
+
+def of_secret(secret: str, name: str | None) -> dict[str, Any]:
+    """Return as plain data a text that is to be masked from now on, and the name that it has."""
+    return {"kind": "secret", "secret": secret, "name": name}

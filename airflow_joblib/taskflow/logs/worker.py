@@ -12,7 +12,6 @@ import io
 import logging
 import os
 import sys
-import time
 import warnings
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 from airflow_joblib.system.import_hooks import when_imported
 from airflow_joblib.taskflow import airflow_internals
 from airflow_joblib.taskflow.airflow_names import LOUD, MASKERS
-from airflow_joblib.taskflow.logs.records import of_record
+from airflow_joblib.taskflow.logs.records import of_record, of_text, of_warning
 from airflow_joblib.taskflow.logs.sender import Sender
 from airflow_joblib.taskflow.logs.worker_channel import fall_back, mask_secret, send, use
 
@@ -100,7 +99,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            sent = send(kind="logging", **of_record(record))
+            sent = send(of_record(record))
         except Exception:  # noqa: BLE001 - as logging's own handlers do
             self.handleError(record)
             return
@@ -136,12 +135,9 @@ def _show_warning(  # noqa: PLR0913, PLR0917 - the signature of warnings.showwar
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    fields = {"category": category.__name__, "filename": filename, "lineno": lineno}
     if file is not None:
         otherwise(message, category, filename, lineno, file, line)
-    elif _levels.of_structlog("py.warnings") <= logging.WARNING and not send(
-        kind="warning", message=str(message), created=time.time(), fields=fields
-    ):
+    elif _levels.takes_warnings and not send(of_warning(message, category, filename, lineno)):
         fall_back(warnings.formatwarning(message, category, filename, lineno, line))
 
 
@@ -164,7 +160,7 @@ class _Lines(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         text = self._decoder.decode(bytes(data))
-        if text and not send(kind="stream", logger=self._logger, message=text, created=time.time()):
+        if text and not send(of_text(text, self._logger)):
             fall_back(text, self._descriptor)
         return len(data)
 

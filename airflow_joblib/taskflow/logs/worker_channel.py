@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_joblib.taskflow.logs import records
-from airflow_joblib.worker.worker import current_item
 
 if TYPE_CHECKING:
     from airflow_joblib.taskflow.logs.sender import Sender
@@ -24,11 +23,8 @@ def use(sender: Sender | None) -> None:
     _sender = sender
 
 
-def send(**data: Any) -> bool:
+def send(data: dict[str, Any]) -> bool:
     """Send; False if the task can't be reached any more."""
-    index = current_item()
-    if index is not None:
-        data["item"] = index
     return _sender is not None and _sender.send(records.encode(data))
 
 
@@ -47,4 +43,4 @@ def mask_secret(secret: str, name: str | None = None) -> None:
     """
     if (secret, name) not in _masked:
         _masked.add((secret, name))
-        send(kind="secret", secret=secret, name=name)
+        send(records.of_secret(secret, name))

@@ -63,7 +63,7 @@ def _filtering(levels: Levels, logger: Any, *args: Any, **kwargs: Any) -> Any:
 def _ship(logger: Any, method: str, event: Mapping[str, Any]) -> Any:
     """Send an event of structlog, as its last processor."""
     data = as_data(logger, method, event)
-    if not send(kind="structlog", **data):
+    if not send(data):
         name, message, fields = data["logger"], data["message"], data["fields"]
         fall_back(f"{method.upper()} {name}: {message} {fields}\n{data.get('error_text', '')}\n")
     raise structlog.DropEvent
@@ -73,6 +73,7 @@ def as_data(logger: Any, method: str, event: Mapping[str, Any]) -> dict[str, Any
     """Return an event of structlog as plain data."""
     fields, frame = dict(event), records.caller()
     return {
+        "kind": "structlog",
         "logger": str(fields.pop("logger_name", None) or getattr(logger, "name", None) or ""),
         "level": LEVELS.get(method, logging.INFO),
         "message": _message(fields),
