@@ -60,7 +60,9 @@ demo: $(VENV)/.demo
 # Processes of their own, since unit tests import no Airflow.
 test: test-unit test-kit test-docs test-airflow test-ui test-engines
 
-test-unit test-docs: PROCESSES = 4  # these wait for most of their time
+# These wait for most of their time.
+test-unit: PROCESSES = 6
+test-docs: PROCESSES = 4
 test-unit: $(TEST_ENV)
 	$(PYTEST) --dist worksteal tests/unit
 
