@@ -102,14 +102,19 @@ class ForkedWorker:
 class Executor:
     """Forked workers, and what they have to do.
 
+    A worker is forked when there is a task for it, as in :mod:`concurrent.futures`: the first one is at work while the
+    others are forked.
+
     Args:
         template: Forks them.
+        most: How many.
         start: The first message of each: what it runs before it takes a task, given *shared*, and what after the last.
         shared: Descriptors that each gets.
     """
 
-    def __init__(self, template: Template, start: bytes, shared: Sequence[int] = ()) -> None:
+    def __init__(self, template: Template, most: int, start: bytes, shared: Sequence[int] = ()) -> None:
         self._template = template
+        self._most = most
         self._start = start
         self._shared = shared
         self._tasks, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -156,14 +161,19 @@ class Executor:
         self._futures.clear()
 
     def submit(self, task: Callable[[], bytes]) -> Future[bytes]:
-        """Hand a task over; what it returns, bytes, is the future's result.
+        """Hand a task over, and fork another worker unless there are as many as there may be.
+
+        Gives a future, whose result is the bytes that the task returns.
 
         Raises:
-            WorkerDiedError: No worker takes any more.
+            TemplateLostError: The template has ended.
+            OSError: The machine has no room for another process; or no worker takes any more.
         """
         ticket, self._count = self._count, self._count + 1
         future = self._futures[ticket] = Future()
         _send(self._tasks, pickle.dumps((ticket, task), pickle.HIGHEST_PROTOCOL))
+        if len(self.workers) < self._most:
+            self.grow()
         return future
 
     def close_tasks(self) -> None:

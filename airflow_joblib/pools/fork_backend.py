@@ -63,15 +63,12 @@ class ForkBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib has no t
     def configure(
         self, n_jobs: Any = 1, parallel: Any = None, prefer: Any = None, require: Any = None, **backend_kwargs: Any
     ) -> Any:
-        """Fork the workers."""
+        """Prepare to fork the workers."""
         del prefer, require, backend_kwargs
         self.parallel = parallel
         start = functools.partial(_begin, self._start, self.get_nested_backend())
-        self.executor = Executor(
-            self._template, pickle.dumps((start, self._leave), pickle.HIGHEST_PROTOCOL), self._shared
-        )
-        for _each in range(n_jobs):
-            self.executor.grow()
+        first_message = pickle.dumps((start, self._leave), pickle.HIGHEST_PROTOCOL)
+        self.executor = Executor(self._template, n_jobs, first_message, self._shared)
         return n_jobs
 
     def submit(self, func: Callable[[], bytes], callback: Callable[[Any], object] | None = None) -> Future[bytes]:

@@ -184,13 +184,13 @@ def run_inherited(indices: Sequence[int]) -> bytes:
     return _run(functools.partial(inherited_items, indices), indices)
 
 
-def inherited_items(indices: Sequence[int]) -> list[Any]:
+def inherited_items(indices: Sequence[int]) -> Sequence[Any]:
     """Return items that this worker had when it was forked."""
     given = inherited_state()
     assert given is not None  # noqa: S101 - only a forked worker is sent positions alone
     items = given.items
     if isinstance(indices, range):  # in one go: one by one takes a quick item's own time once more
-        return list(items[indices.start : indices.stop])
+        return items[indices.start : indices.stop]
     return [items[index] for index in indices]
 
 
@@ -199,7 +199,7 @@ def run_chunk(data: bytes, indices: Sequence[int]) -> bytes:
     return _run(functools.partial(load_items, data), indices)
 
 
-def _run(load: Callable[[], list[Any]], indices: Sequence[int]) -> bytes:
+def _run(load: Callable[[], Sequence[Any]], indices: Sequence[int]) -> bytes:
     with at_work():
         report = _report(load, indices)
         with _state.slot.with_chunk(indices[0]):
@@ -256,7 +256,7 @@ def own() -> _State:
     return _state
 
 
-def _report(load: Callable[[], list[Any]], indices: Sequence[int]) -> Report:
+def _report(load: Callable[[], Sequence[Any]], indices: Sequence[int]) -> Report:
     report = Report(indices[0], os.getpid())
     worker = ready_worker(report)
     if worker is None:

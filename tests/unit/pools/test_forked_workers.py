@@ -18,6 +18,7 @@ import pytest
 
 from airflow_joblib import ParallelTaskError, WorkerLostError, parallel_task
 from airflow_joblib.pools import fork_safety
+from airflow_joblib.pools.template import Template
 from tests.unit.helpers import eventually, note, notes, run_python, task, worker_processes
 
 if TYPE_CHECKING:
@@ -124,6 +125,24 @@ print(parallel_task(n_jobs=2, backend="auto", batch_size=1)(look).map([1, 2])[0]
         np.random.random()
         drawn = task(lambda item: float(np.random.random()), backend="auto", batch_size=1)(range(40))
         assert len(set(drawn)) == 40
+
+    def test_first_worker_does_not_wait_for_others(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its item runs before the next worker is forked."""
+        path, fork, forked = tmp_path / "began", Template.fork, []
+
+        def fork_once_it_runs(self: Template, descriptors: Any) -> Any:
+            if forked:
+                eventually(path.exists)
+            forked.append(fork(self, descriptors))
+            return forked[-1]
+
+        def work(item: int) -> int:
+            note(path)
+            return item
+
+        monkeypatch.setattr(Template, "fork", fork_once_it_runs)
+        assert task(work, backend="auto", batch_size=1)(range(6)) == list(range(6))
+        assert len({pid for pid, _ in forked}) == 2
 
     def test_pool_inside_an_item(self) -> None:
         """An item may have processes of its own."""
