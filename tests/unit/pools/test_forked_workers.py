@@ -128,7 +128,8 @@ print(parallel_task(n_jobs=2, backend="auto", batch_size=1)(look).map([1, 2])[0]
 
     def test_first_worker_does_not_wait_for_others(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its item runs before the next worker is forked."""
-        path, fork, forked = tmp_path / "began", Template.fork, []
+        path, fork = tmp_path / "began", Template.fork
+        forked: list[tuple[int, int]] = []
 
         def fork_once_it_runs(self: Template, descriptors: Any) -> Any:
             if forked:
