@@ -185,8 +185,8 @@ class Executor:
     def shutdown(self) -> None:
         """Let go of everything. The workers have ended, or are ended with the template."""
         self.close_tasks()
+        self._wake.close()
         if self._reader.ident is not None:
-            self._wake.close()
             self._reader.join()
         for worker in (*self.workers.values(), *self._gone):
             worker.close()
