@@ -2,7 +2,7 @@
 
 ::
 
-    chunk of a run ──► the run, made at its first chunk ──► a lane that is free, or a new one ──► Report ──► bytes
+    chunk of a run ──► the run, made at its first chunk ──► a thread that is free, or a new one ──► Report ──► bytes
     the run's end  ──► leave: resources are left by the thread that entered them, and nothing of the run stays
 """
 
@@ -14,7 +14,7 @@ from collections import deque
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_joblib.clusters.lane import Lane, LaneSettings, RunOverError
+from airflow_joblib.clusters.item_thread import ItemThread, RunOverError, ThreadSettings
 from airflow_joblib.clusters.run_session import RunSession
 from airflow_joblib.system import isolation
 from airflow_joblib.system.process_start import forget_safe_path
@@ -54,47 +54,47 @@ class _WorkerRun:
             self._forget()
             raise
         self.last_lines: list[tuple[tuple[int, int], list[bytes]]] = []
-        self._settings = LaneSettings(call, payload.rules, self.session, threading.Event(), self.last_lines)
-        self._lanes: list[Lane] = []
-        self._free: list[Lane] = []
+        self._settings = ThreadSettings(call, payload.rules, self.session, threading.Event(), self.last_lines)
+        self._threads: list[ItemThread] = []
+        self._free: list[ItemThread] = []
         self._closed = False
         self._lock = threading.Lock()
 
     def run(self, data: bytes, indices: Sequence[int], has_room: Callable[[], object]) -> bytes:
-        """Run a chunk and return its pickled report; what is passed is as for :meth:`Lane.run`."""
+        """Run a chunk and return its pickled report; what is passed is as for :meth:`ItemThread.run`."""
         with ExitStack() as held:
-            lane = held.enter_context(self._lane())
+            thread = held.enter_context(self._free_thread())
 
             def passed_on() -> None:
                 held.close()
                 has_room()
 
-            return lane.run(data, indices, passed_on)
+            return thread.run(data, indices, passed_on)
 
     @contextmanager
-    def _lane(self) -> Iterator[Lane]:
-        """Take a lane that has room, or a new one, and give it back."""
+    def _free_thread(self) -> Iterator[ItemThread]:
+        """Take a thread that has room, or a new one, and give it back."""
         with self._lock:
             if self._closed:
                 raise RunOverError
-            lane = self._free.pop() if self._free else self._new_lane()
+            thread = self._free.pop() if self._free else self._new_thread()
         try:
-            yield lane
+            yield thread
         finally:
             with self._lock:
-                self._free.append(lane)
+                self._free.append(thread)
 
-    def _new_lane(self) -> Lane:
-        lane = _make_lane(self._settings)
-        self._lanes.append(lane)
-        return lane
+    def _new_thread(self) -> ItemThread:
+        thread = _make_thread(self._settings)
+        self._threads.append(thread)
+        return thread
 
     def close(self, *, failed: bool) -> list[str]:
         """Interrupt what runs, leave all resources, and return what went wrong."""
         self._settings.halted.set()
         with self._lock:  # later nobody makes another one
             self._closed = True
-        failures = [text for lane in self._lanes if (text := lane.close(failed=failed))]
+        failures = [text for thread in self._threads if (text := thread.close(failed=failed))]
         self._forget()
         return failures
 
@@ -103,12 +103,12 @@ class _WorkerRun:
         reports.task_classes.difference_update(self.classes)
 
 
-def _make_lane(settings: LaneSettings) -> Lane:
+def _make_thread(settings: ThreadSettings) -> ItemThread:
     if not settings.rules.concurrency:
-        return Lane(settings)
-    from airflow_joblib.clusters.async_lane import AsyncLane  # late: asyncio takes 20 ms to import
+        return ItemThread(settings)
+    from airflow_joblib.clusters.async_item_thread import AsyncItemThread  # late: asyncio takes 20 ms to import
 
-    return AsyncLane(settings)
+    return AsyncItemThread(settings)
 
 
 def run_chunk(

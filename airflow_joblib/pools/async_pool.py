@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.records import Report
 
-__all__ = ["AsyncPool", "Ended", "Event", "Joined", "Lane", "Reported"]
+__all__ = ["AsyncPool", "Ended", "Event", "Joined", "LoopWorker", "Reported"]
 
 #: Seconds of a worker's work that it has beyond what runs.
 _AHEAD = 0.05
@@ -37,7 +37,7 @@ def _capacity(concurrency: int, rate: float) -> int:
     return concurrency + max(1, concurrency // _LEAST_PART, min(int(rate * _AHEAD), _MOST_TIMES * concurrency))
 
 
-class Lane:
+class LoopWorker:
     """One worker, as the task sees it.
 
     Attributes:
@@ -67,13 +67,13 @@ class Lane:
 class Joined(NamedTuple):
     """A worker is there."""
 
-    lane: Lane
+    worker: LoopWorker
 
 
 class Reported(NamedTuple):
     """A worker has reported of the items at some positions."""
 
-    lane: Lane
+    worker: LoopWorker
     indices: Sequence[int]
     data: Any
 
@@ -81,7 +81,7 @@ class Reported(NamedTuple):
 class Ended(NamedTuple):
     """A worker sends nothing any more."""
 
-    lane: Lane
+    worker: LoopWorker
 
 
 Event = Joined | Reported | Ended
@@ -101,7 +101,7 @@ class AsyncPool:
         self._concurrency = concurrency
         self._packer = packer
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._lanes: list[Lane] = []
+        self._workers: list[LoopWorker] = []
         self._waiting: deque[ItemChunk] = deque()
         self._alone: set[int] = set()
         self._left = 0
@@ -121,7 +121,7 @@ class AsyncPool:
     @property
     def has_room(self) -> bool:
         """Whether another chunk may be handed over now."""
-        rates = [lane.rate for lane in self._lanes] + [0.0] * (self.n_jobs - len(self._lanes))
+        rates = [worker.rate for worker in self._workers] + [0.0] * (self.n_jobs - len(self._workers))
         return self._left < sum(_capacity(self._concurrency, rate) for rate in rates)
 
     def submit(self, chunk: ItemChunk) -> None:
@@ -132,20 +132,20 @@ class AsyncPool:
 
     def _distribute(self) -> None:
         """Give what waits to the workers that have the most room."""
-        while self._waiting and self._lanes:
-            lane = max(self._lanes, key=self._room)
-            room, starting = self._room(lane), len(self._lanes) < self.n_jobs
-            if room <= 0 or (starting and lane.outstanding and len(self._waiting[0].indices) > room):
+        while self._waiting and self._workers:
+            worker = max(self._workers, key=self._room)
+            room, starting = self._room(worker), len(self._workers) < self.n_jobs
+            if room <= 0 or (starting and worker.outstanding and len(self._waiting[0].indices) > room):
                 return
             chunk = self._waiting.popleft()
-            lane.outstanding.update(zip(chunk.indices, chunk.items, strict=True))
-            lane.send(chunk, alone=chunk.indices[0] in self._alone)
+            worker.outstanding.update(zip(chunk.indices, chunk.items, strict=True))
+            worker.send(chunk, alone=chunk.indices[0] in self._alone)
 
-    def _room(self, lane: Lane) -> int:
-        room = _capacity(self._concurrency, lane.rate)
-        if len(self._lanes) < self.n_jobs:  # those that are still starting are to have their share
+    def _room(self, worker: LoopWorker) -> int:
+        room = _capacity(self._concurrency, worker.rate)
+        if len(self._workers) < self.n_jobs:  # those that are still starting are to have their share
             room = min(room, -(-self._left // self.n_jobs))
-        return room - len(lane.outstanding)
+        return room - len(worker.outstanding)
 
     def next_report(
         self, check: Callable[[], None] = lambda: None, until: float | None = None
@@ -179,28 +179,28 @@ class AsyncPool:
         if isinstance(event, Reported):
             return self._reported(event)
         if isinstance(event, Joined):
-            self._lanes.append(event.lane)
+            self._workers.append(event.worker)
             self._distribute()
         else:
-            self._ended(event.lane)
+            self._ended(event.worker)
         return None
 
     def _reported(self, event: Reported) -> tuple[ItemChunk, Report]:
-        lane, indices = event.lane, event.indices
-        chunk = ItemChunk(indices, [lane.outstanding.pop(index) for index in indices], self._packer)
-        report = lane.load(event.data, chunk)
+        worker, indices = event.worker, event.indices
+        chunk = ItemChunk(indices, [worker.outstanding.pop(index) for index in indices], self._packer)
+        report = worker.load(event.data, chunk)
         self._left -= len(indices)
         if report.unreadable:  # they come again one by one, and so must their reports
             self._alone.update(indices)
         if report.seconds > 0:
-            lane.rate = len(indices) / report.seconds
+            worker.rate = len(indices) / report.seconds
         self._distribute()
         return chunk, report
 
-    def _ended(self, lane: Lane) -> None:
+    def _ended(self, worker: LoopWorker) -> None:
         """See to a worker that sends nothing any more."""
-        if lane in self._lanes:
-            self._lanes.remove(lane)
+        if worker in self._workers:
+            self._workers.remove(worker)
 
     def _look_after_workers(self) -> None:
         """See to workers that are gone, or that must be ended."""

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_joblib.pools.async_pool import AsyncPool, Ended, Joined, Lane, Reported
+from airflow_joblib.pools.async_pool import AsyncPool, Ended, Joined, LoopWorker, Reported
 from airflow_joblib.pools.forked import ForkedPool
 from airflow_joblib.pools.loky import LokyPool
 from airflow_joblib.pools.watchdog import LostWorkersError
@@ -75,7 +75,7 @@ class AsyncProcesses(AsyncPool):
         self._make = make
         self._inherited = inherited
         self._served = 0
-        self._gone: list[Lane] = []
+        self._gone: list[LoopWorker] = []
         self._loss: LostWorkersError | None = None
         self._lost_at = 0.0
 
@@ -111,21 +111,21 @@ class AsyncProcesses(AsyncPool):
 
     def _end_serving(self) -> None:
         """Have every worker come to its end; what it holds is left as the pool ends."""
-        for lane in self._lanes:
-            lane.end()
+        for worker in self._workers:
+            worker.end()
         until = clock.now() + LEAVING
         while self._pool.under_way and clock.now() < until:
             with suppress(queue.Empty):
                 event = self._events.get_nowait()
                 if isinstance(event, Joined):
-                    event.lane.end()
+                    event.worker.end()
             with suppress(LostWorkersError):
                 self._pool.next_report(until=clock.now() + WATCH / 10)
 
-    def _ended(self, lane: Lane) -> None:
+    def _ended(self, worker: LoopWorker) -> None:
         """See to a worker that sends nothing any more: the pool knows why."""
-        super()._ended(lane)
-        self._gone.append(lane)
+        super()._ended(worker)
+        self._gone.append(worker)
         self._looked = 0.0
 
     def _look_after_workers(self) -> None:
@@ -139,7 +139,7 @@ class AsyncProcesses(AsyncPool):
         if lost is None:
             return
         pids = {dead.pid for dead in lost.dead}
-        if any(lane.pid in pids for lane in self._lanes) and clock.now() - self._lost_at < GRACE:
+        if any(worker.pid in pids for worker in self._workers) and clock.now() - self._lost_at < GRACE:
             self._looked = clock.now() - WATCH + _BRIEFLY
             return
         self._loss = None
@@ -147,13 +147,13 @@ class AsyncProcesses(AsyncPool):
 
     def _with_items(self, lost: LostWorkersError, pids: set[int]) -> LostWorkersError:
         """Return what was lost with workers: the items that they have not reported."""
-        everything = [*self._lanes, *self._gone]
-        lanes = [lane for lane in everything if lane.pid in pids] if lost.goes_on else everything
+        everything = [*self._workers, *self._gone]
+        workers = [worker for worker in everything if worker.pid in pids] if lost.goes_on else everything
         chunks: list[Any] = []
-        for lane in lanes:
-            (self._gone if lane in self._gone else self._lanes).remove(lane)
-            if indices := sorted(lane.outstanding):
-                chunks.append(ItemChunk(indices, [lane.outstanding[index] for index in indices], self._packer))
+        for worker in workers:
+            (self._gone if worker in self._gone else self._workers).remove(worker)
+            if indices := sorted(worker.outstanding):
+                chunks.append(ItemChunk(indices, [worker.outstanding[index] for index in indices], self._packer))
         if not lost.goes_on:
             chunks += self._waiting
             self._waiting.clear()
@@ -163,7 +163,7 @@ class AsyncProcesses(AsyncPool):
         return LostWorkersError(lost.backend, lost.dead, chunks, goes_on=lost.goes_on)
 
 
-class _Process(Lane):
+class _Process(LoopWorker):
     """One worker process, at the other end of a connection."""
 
     def __init__(self, pid: int, line: connection.Connection, inherited: int) -> None:
@@ -209,7 +209,7 @@ class _Meetings:
         self._inherited = inherited
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._woken, self._wake = connection.Pipe(duplex=False)
-        self._lanes: dict[connection.Connection, _Process] = {}
+        self._workers: dict[connection.Connection, _Process] = {}
         self.place = Place("", self._theirs.fileno())
         self._thread = threading.Thread(target=self._read, name="airflow-joblib loops", daemon=True)
 
@@ -220,33 +220,33 @@ class _Meetings:
     def __exit__(self, *_: object) -> None:
         self._wake.close()
         self._thread.join()
-        for lane in self._lanes.values():
-            lane.end()
+        for worker in self._workers.values():
+            worker.end()
         for file in (self._ours, self._theirs, self._woken):
             file.close()
 
     def _read(self) -> None:
         while True:
-            for ready in connection.wait([self._ours, self._woken, *self._lanes]):
+            for ready in connection.wait([self._ours, self._woken, *self._workers]):
                 if ready is self._woken:
                     return
                 if ready is self._ours:
                     self._meet()
                 else:
-                    self._take(self._lanes[ready])  # type: ignore[index]  # a connection, as the others are above
+                    self._take(self._workers[ready])  # type: ignore[index]  # a connection, as the others are above
 
     def _meet(self) -> None:
         name, (descriptor,), _, _ = socket.recv_fds(self._ours, _NAME, 1)
         line = connection.Connection(descriptor)
-        lane = self._lanes[line] = _Process(int(name), line, self._inherited)
-        self._events.put(Joined(lane))
+        worker = self._workers[line] = _Process(int(name), line, self._inherited)
+        self._events.put(Joined(worker))
 
-    def _take(self, lane: _Process) -> None:
+    def _take(self, worker: _Process) -> None:
         try:
-            indices, data = pickle.loads(lane.line.recv_bytes())  # noqa: S301 - the worker made it
+            indices, data = pickle.loads(worker.line.recv_bytes())  # noqa: S301 - the worker made it
         except (EOFError, OSError):
-            del self._lanes[lane.line]
-            lane.end()
-            self._events.put(Ended(lane))
+            del self._workers[worker.line]
+            worker.end()
+            self._events.put(Ended(worker))
             return
-        self._events.put(Reported(lane, indices, data))
+        self._events.put(Reported(worker, indices, data))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_joblib.pools.async_pool import AsyncPool, Ended, Joined, Lane, Reported
+from airflow_joblib.pools.async_pool import AsyncPool, Ended, Joined, LoopWorker, Reported
 from airflow_joblib.system import clock
 from airflow_joblib.system.thread_context import CallerContext
 from airflow_joblib.system.time_limits import GRACE
@@ -74,13 +74,13 @@ class AsyncThreads(AsyncPool):
         if failed and kind is None:
             raise failed[0]
 
-    def _ended(self, lane: Any) -> None:
-        super()._ended(lane)
-        if lane.error is not None:  # of the loop itself: what an item raises is in its report
-            raise lane.error
+    def _ended(self, worker: Any) -> None:
+        super()._ended(worker)
+        if worker.error is not None:  # of the loop itself: what an item raises is in its report
+            raise worker.error
 
 
-class _Thread(Lane):
+class _Thread(LoopWorker):
     """One thread, and its loop.
 
     Attributes:
@@ -152,11 +152,11 @@ class _Thread(Lane):
 class _Feed(ThreadFeed):
     """What a thread takes chunks from, and sends reports to."""
 
-    def __init__(self, lane: Lane, events: queue.SimpleQueue[Event]) -> None:
-        super().__init__(lambda: events.put(Joined(lane)))
-        self._lane = lane
+    def __init__(self, worker: LoopWorker, events: queue.SimpleQueue[Event]) -> None:
+        super().__init__(lambda: events.put(Joined(worker)))
+        self._as_worker = worker
         self._events = events
 
     def send(self, indices: Sequence[int], report: Report) -> None:
         """Send a report."""
-        self._events.put(Reported(self._lane, indices, report))
+        self._events.put(Reported(self._as_worker, indices, report))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib.clusters import worker
-from airflow_joblib.clusters.lane import RunOverError
+from airflow_joblib.clusters.item_thread import RunOverError
 from airflow_joblib.pickling import dumps
 from airflow_joblib.system import clock
 from airflow_joblib.system.clock import pause
@@ -127,8 +127,8 @@ def test_the_rest_is_handed_back() -> None:
     report = run(given, [("sleep", 0.06)] * 50, 0)
     assert 2 <= len(report.values) < 50
     assert report.positions is None
-    (lane,) = worker._runs[given.run]._lanes
-    assert not lane._worker._chunks._by_index
+    (thread,) = worker._runs[given.run]._threads
+    assert not thread._worker._chunks._by_index
 
 
 def test_a_chunk_that_waits_is_not_handed_back() -> None:
@@ -171,15 +171,15 @@ def plain(item: Any) -> Any:
     return item
 
 
-def test_lanes_of_many_threads() -> None:
-    """However many threads an engine has, each lane is one thread's at a time, and all are left at once in the end."""
+def test_item_threads_of_many_threads() -> None:
+    """However many threads an engine has, each of ours has one chunk at a time, and all are left in the end."""
     for _ in range(20):
         given = payload(concurrency=0)._replace(call=dumps(Call(plain)))
         with ThreadPoolExecutor(4) as threads:
             chunks = [threads.submit(run, given, [number], number) for number in range(40)]
             assert [value for chunk in chunks for value in chunk.result(20).values] == list(range(40))
-        lanes = worker._runs[given.run]._lanes
-        assert len(set(lanes)) == len(lanes) <= 4
+        ours = worker._runs[given.run]._threads
+        assert len(set(ours)) == len(ours) <= 4
         began = clock.now()
         assert worker.leave(given.run, failed=False) == ([], [])
         assert clock.now() - began < 5

@@ -2,8 +2,8 @@
 
 ::
 
-    chunk ─► Lane ─► Worker: one chunk, and then the next
-          └► AsyncLane ─► AsyncWorker: the items of the next chunk join those of the last that still run
+    chunk ─► ItemThread ─► Worker: one chunk, and then the next
+          └► AsyncItemThread ─► AsyncWorker: the items of the next chunk join those of the last that still run
 
 Items run in threads of our own: they can be interrupted without harm to the engine's.
 """
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from airflow_joblib.wire.call import Call
     from airflow_joblib.wire.records import Rules
 
-__all__ = ["Lane", "LaneSettings", "RunOverError"]
+__all__ = ["ItemThread", "RunOverError", "ThreadSettings"]
 
 
 class RunOverError(BaseException):
     """Raised in an item's thread when the run ends before the item does."""
 
 
-class LaneSettings(NamedTuple):
-    """What the lanes of a run share.
+class ThreadSettings(NamedTuple):
+    """What the threads of a run share.
 
     Attributes:
         call: The function with everything but the item.
@@ -57,10 +57,10 @@ class LaneSettings(NamedTuple):
     last_lines: list[tuple[tuple[int, int], list[bytes]]]
 
 
-class Lane:
+class ItemThread:
     """Runs chunks, one at a time, with resources of its own."""
 
-    def __init__(self, settings: LaneSettings) -> None:
+    def __init__(self, settings: ThreadSettings) -> None:
         self._settings = settings
         self._session = settings.session
         self._ident = 0

@@ -7,7 +7,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from airflow_joblib.clusters.lane import Lane, RunOverError
+from airflow_joblib.clusters.item_thread import ItemThread, RunOverError
 from airflow_joblib.wire.chunk import load_items
 from airflow_joblib.worker.async_worker import Given
 from airflow_joblib.worker.thread_feed import ThreadFeed
@@ -15,16 +15,16 @@ from airflow_joblib.worker.thread_feed import ThreadFeed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from airflow_joblib.clusters.lane import LaneSettings
+    from airflow_joblib.clusters.item_thread import ThreadSettings
     from airflow_joblib.wire.records import Report
 
-__all__ = ["AsyncLane"]
+__all__ = ["AsyncItemThread"]
 
 
-class AsyncLane(Lane):
+class AsyncItemThread(ItemThread):
     """Runs the items of several chunks together."""
 
-    def __init__(self, settings: LaneSettings) -> None:
+    def __init__(self, settings: ThreadSettings) -> None:
         super().__init__(settings)
         self._feed = ThreadFeed()
         self._sent: set[_Sent] = set()
@@ -39,7 +39,7 @@ class AsyncLane(Lane):
         return bool(self._sent)
 
     def run(self, data: bytes, indices: Sequence[int], has_room: Callable[[], object]) -> bytes:
-        """Run a chunk and return its pickled report. What is passed is as for any other lane."""
+        """Run a chunk and return its pickled report. What is passed is as for any other thread."""
         sent = _Sent()
         self._sent.add(sent)
         try:
