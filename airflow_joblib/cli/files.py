@@ -53,13 +53,24 @@ def dag_files(paths: Iterable[Path]) -> Iterator[DagFile]:
 def _found(path: Path) -> list[str]:
     if path.is_dir():
         try:
-            return sorted(airflow_internals.list_py_file_paths(str(path), safe_mode=True))
+            return _in_folder(path)
         except RuntimeError:  # a link leads back to a folder above, where Airflow gives up
             return _found_without_loops(path)
+    return [str(path)] if _may_define_dags(str(path)) else []
+
+
+def _in_folder(folder: Path) -> list[str]:
+    """Return the Python files of a folder that Airflow would load."""
+    syntax = airflow_internals.conf.get("core", "dag_ignore_file_syntax", fallback="glob")
+    found = airflow_internals.find_path_from_directory(str(folder), ".airflowignore", syntax)
+    return sorted(file for file in found if file.endswith(".py") and Path(file).is_file() and _may_define_dags(file))
+
+
+def _may_define_dags(file: str) -> bool:
     try:
-        return [str(path)] if airflow_internals.might_contain_dag(str(path), safe_mode=True) else []
+        return airflow_internals.may_define_dags(file)
     except OSError:  # a finding, once it is read
-        return [str(path)]
+        return True
 
 
 def _found_without_loops(folder: Path) -> list[str]:
@@ -73,8 +84,7 @@ def _found_without_loops(folder: Path) -> list[str]:
                 (here / name).mkdir()
             for name in files:
                 (here / name).symlink_to(Path(root, name).absolute())
-        found = airflow_internals.list_py_file_paths(str(like), safe_mode=True)
-        return sorted(str(folder / Path(each).relative_to(like)) for each in found)
+        return sorted(str(folder / Path(each).relative_to(like)) for each in _in_folder(like))
 
 
 def _is_new(folder: Path, seen: set[Path]) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -185,6 +186,17 @@ def configuration_with_sources(section: str) -> dict[str, tuple[str, str]]:
     core = __getattr__("core_conf")
     found = core.as_dict(display_source=True, display_sensitive=False)
     return dict(found.get(section, {}))
+
+
+def may_define_dags(file: str) -> bool:
+    """Return whether Airflow would load a file, by its guess at the content.
+
+    Raises:
+        OSError: The file can't be read.
+    """
+    look = __getattr__("might_contain_dag")
+    later = {"conf": __getattr__("conf")} if "conf" in inspect.signature(look).parameters else {}  # Airflow 3.4
+    return bool(look(file, safe_mode=True, **later))
 
 
 def supervisor() -> Any:

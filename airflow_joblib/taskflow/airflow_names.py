@@ -103,9 +103,12 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 #: Those of later versions; None stands in the place of one that there is not.
 LATER = {"AirflowSecretsBackendAccessDenied": f"{_ERRORS}:AirflowSecretsBackendAccessDenied"}
-#: Those that the check of DAG files alone needs, which Airflow 3.4 has in part: parallel tasks run without them.
+#: Those that the check of DAG files alone needs: parallel tasks run without them.
 FOR_CHECK: dict[str, tuple[str, ...]] = {
-    "list_py_file_paths": ("airflow.utils.file:list_py_file_paths",),
+    "find_path_from_directory": (
+        "airflow._shared.module_loading.file_discovery:find_path_from_directory",
+        "airflow.utils.file:find_path_from_directory",
+    ),
     "might_contain_dag": (
         "airflow.utils.file:might_contain_dag",
         "airflow._shared.module_loading.dag_file:might_contain_dag",
