@@ -164,6 +164,8 @@ def test_mailbox(engine: str, cluster: Cluster) -> None:
         mailbox = ray.get_actor(door.mailbox, NAMESPACE)
         good = seal(door.key, ASKS, "1", b"good")
         assert unseal(door.key, ANSWERS, "1", ray.get(mailbox.ask.remote("1", good), timeout=30)) == b"GOOD"
+        held = ray.get(mailbox.__ray_call__.remote(lambda self: repr(vars(self))), timeout=30)
+        assert repr(door.key)[2:-1] not in held  # who asks the mailbox for all it has learns no key
         refused = {
             "1": good,  # once more
             "2": good,  # for another number
