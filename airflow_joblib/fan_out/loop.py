@@ -71,6 +71,7 @@ class Loop:
         while True:
             while pool.has_room and (chunk := self._scheduler.next()) is not None:
                 pool.submit(chunk)
+            self._record.recorder.stats.starting = pool.starting
             if not pool.under_way and pool.has_room and self._state.retries.next_due is None:
                 return
             try:

@@ -35,7 +35,7 @@ class Times(NamedTuple):
         wall: From the first worker's start to the last result.
         one_by_one: What the items would have taken in a plain loop: what they took in the workers, without what they
             waited there for a processor, or for a turn at running Python code; and no less than the rate takes.
-        start: Until the first item ran.
+        start: Until the first item ran, and longer where the other workers were started after that.
         running: Items.
         end: Idle at the end, while another worker still ran items.
         retrying: Idle until an item that had failed was due for its next try.
@@ -60,9 +60,13 @@ class RunStats:
         name: The function's name.
         began: When the run began, by the monotonic clock.
         rate: Items that may start in a second; None for any number.
+
+    Attributes:
+        starting: Seconds that it took to start the other workers, one after another, while the first may have run.
     """
 
     def __init__(self, name: str, began: float, rate: float | None = None) -> None:
+        self.starting = 0.0
         self._rate = rate
         self._rate_waited = 0.0
         self._tries = 0
@@ -110,7 +114,7 @@ class RunStats:
         """Return where the time went; zeros for a run without items."""
         if not self._ends:
             return Times(wall, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        start = min(wall, max(0.0, self._first - self._began))
+        start = min(wall, max(0.0, self._first - self._began) + self.starting / 2)  # half of it on the average
         last = max(self._ends.values())
         idle = sum(last - end for end in self._ends.values())
         end = (idle + (workers - len(self._ends)) * max(0.0, wall - start)) / workers if workers > 1 else 0.0

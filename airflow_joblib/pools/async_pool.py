@@ -96,6 +96,8 @@ class AsyncPool:
         packer: Pickles items that go back; None where nothing is pickled.
     """
 
+    starting = 0.0
+
     def __init__(self, n_jobs: int, concurrency: int, packer: Any) -> None:
         self.n_jobs = n_jobs
         self._concurrency = concurrency

@@ -46,6 +46,11 @@ class Workers(Protocol):
         """Whether another chunk may be handed over now."""
         ...
 
+    @property
+    def starting(self) -> float:
+        """Seconds that it took to start workers while others may have been at work."""
+        ...
+
     def submit(self, chunk: Any) -> None:
         """Hand a chunk over."""
         ...
@@ -57,6 +62,8 @@ class Workers(Protocol):
 
 class ThisThread:
     """The thread of the run as its only worker. A context manager."""
+
+    starting = 0.0
 
     def __init__(self, call: Call, rules: Rules) -> None:
         self._worker = Worker(call, rules, rate=rate_limit(rules))
@@ -173,6 +180,11 @@ class Pool:
     def has_room(self) -> bool:
         """Whether fewer chunks are under way than the workers are to have."""
         return len(self._jobs) < self.ahead * self.n_jobs
+
+    @property
+    def starting(self) -> float:
+        """Seconds that it took to start workers while others may have been at work."""
+        return 0.0
 
     @property
     def unfinished(self) -> list[Any]:

@@ -3,7 +3,7 @@
 ::
 
     submit ──► one socket for all workers, which keeps messages apart: whoever is free takes the next one
-                   │ large messages are memory that goes along as a descriptor
+                   │ large messages are memory that goes along as a descriptor; what finds no room waits here
                    ▼
     worker ──► its own line: the ticket that it took, then what the task returned ──► a thread here ──► callback
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import logging
 import os
 import pickle
 import selectors
@@ -21,6 +22,7 @@ import socket
 import struct
 import termios
 import threading
+from collections import deque
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
 from multiprocessing import connection
@@ -28,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from airflow_joblib.pools.shutdown import ended
 from airflow_joblib.pools.template import read_number
+from airflow_joblib.system import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,13 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Executor", "ForkedWorker", "WorkerDiedError", "work"]
 
+log = logging.getLogger("airflow_joblib")
+
 _TICKET = struct.Struct("q")
 #: What a worker sends once it has started.
 _READY = -1
-#: Bytes of a message that go through the socket itself, of which it holds some 200,000.
+#: Bytes of a message that go through the socket itself. Some forty messages of that size fill it.
 _INLINE = 512
-#: Seconds that a message waits for room in the socket: there is some unless no worker takes any.
-_NO_ROOM = 5.0
+_NO_ROOM_FOR_WORKERS = "%d workers run instead of %d: the machine has no room for another process (%s)."
 
 
 class WorkerDiedError(BrokenExecutor):
@@ -102,14 +106,19 @@ class ForkedWorker:
 class Executor:
     """Forked workers, and what they have to do.
 
-    A worker is forked when there is a task for it, as in :mod:`concurrent.futures`: the first one is at work while the
-    others are forked.
+    Each task that is handed over has a worker forked, until there are all: the first one is at work while the others
+    are forked.
 
     Args:
         template: Forks them.
         most: How many.
         start: The first message of each: what it runs before it takes a task, given *shared*, and what after the last.
         shared: Descriptors that each gets.
+
+    Attributes:
+        workers: Those that have not been seen to end, by process id.
+        idle_deaths: Those that have ended between two tasks.
+        forking: Seconds that it took to fork all but the first.
     """
 
     def __init__(self, template: Template, most: int, start: bytes, shared: Sequence[int] = ()) -> None:
@@ -118,7 +127,10 @@ class Executor:
         self._start = start
         self._shared = shared
         self._tasks, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._tasks.settimeout(_NO_ROOM)
+        self._tasks.setblocking(False)  # noqa: FBT003 - the method's only argument
+        self._unsent: deque[bytes] = deque()
+        self._sending = threading.Lock()
+        self.forking = 0.0
         self._futures: dict[int, Future[bytes]] = {}
         self._count = 0
         self._closed = False
@@ -130,8 +142,31 @@ class Executor:
         self._selector.register(self._woken, selectors.EVENT_READ)
         self._reader = threading.Thread(target=self._read, name="airflow-joblib reports", daemon=True)
 
-    def grow(self) -> None:
-        """Fork another worker."""
+    @property
+    def complete(self) -> bool:
+        """Whether there are as many workers as there may be."""
+        return len(self.workers) >= self._most
+
+    def fill(self) -> None:
+        """Fork another worker if there may be one more. Where the machine has no room for it, the others do the work.
+
+        Raises:
+            TemplateLostError: The template has ended.
+            OSError: The machine has no room for the only one.
+        """
+        if self.complete:
+            return
+        began, first = clock.now(), not self.workers
+        try:
+            self._grow()
+        except OSError as error:
+            if first:
+                raise
+            log.warning(_NO_ROOM_FOR_WORKERS, len(self.workers), self._most, error.strerror)
+            self._most = len(self.workers)
+        self.forking += 0.0 if first else clock.now() - began
+
+    def _grow(self) -> None:
         ours, theirs = connection.Pipe()
         try:
             with theirs:
@@ -154,33 +189,43 @@ class Executor:
         """Whether all workers have started and have no task, and none is waiting for them, though not all are done."""
         idle = all(worker.ticket is None for worker in self.workers.values())
         unread = fcntl.ioctl(self._theirs, termios.FIONREAD, bytes(4))
-        return bool(self._futures) and idle and not any(unread)
+        return bool(self._futures) and idle and not any(unread) and not self._unsent
 
     def drop_tasks(self) -> None:
         """Expect no result of what was handed over so far."""
+        with self._sending:
+            self._unsent.clear()
         self._futures.clear()
 
     def submit(self, task: Callable[[], bytes]) -> Future[bytes]:
-        """Hand a task over, and fork another worker unless there are as many as there may be.
+        """Hand a task over, and see to it that there is a worker for it.
 
         Gives a future, whose result is the bytes that the task returns.
 
         Raises:
             TemplateLostError: The template has ended.
-            OSError: The machine has no room for another process; or no worker takes any more.
+            OSError: The machine has no room for a process.
         """
         ticket, self._count = self._count, self._count + 1
         future = self._futures[ticket] = Future()
-        _send(self._tasks, pickle.dumps((ticket, task), pickle.HIGHEST_PROTOCOL))
-        if len(self.workers) < self._most:
-            self.grow()
+        self._unsent.append(pickle.dumps((ticket, task), pickle.HIGHEST_PROTOCOL))
+        self._send()
+        self.fill()
         return future
+
+    def _send(self) -> None:
+        """Send what there is room for: the rest follows when a worker has taken a task, and so has made room."""
+        with self._sending, suppress(BlockingIOError):
+            while self._unsent and not self._closed:
+                _send_message(self._tasks, self._unsent[0])
+                self._unsent.popleft()
 
     def close_tasks(self) -> None:
         """Let workers end once they have done what they have."""
-        self._closed = True
-        self._tasks.close()
-        self._theirs.close()
+        with self._sending:
+            self._closed = True
+            self._tasks.close()
+            self._theirs.close()
 
     def shutdown(self) -> None:
         """Let go of everything. The workers have ended, or are ended with the template."""
@@ -218,6 +263,7 @@ class Executor:
             return False
         if worker.ticket is None:
             (worker.ticket,) = _TICKET.unpack(data)
+            self._send()
         elif worker.ticket == _READY:
             worker.ticket = None
         else:
@@ -250,7 +296,7 @@ class Executor:
             self._gone.append(worker)
 
 
-def _send(tasks: socket.socket, message: bytes) -> None:
+def _send_message(tasks: socket.socket, message: bytes) -> None:
     if len(message) <= _INLINE:
         tasks.sendall(message)
         return
@@ -270,7 +316,10 @@ def work(tasks_descriptor: int, line_descriptor: int, *shared: int) -> None:
     """Be a worker: start, then take tasks until there are none, and leave."""
     with connection.Connection(line_descriptor) as line, socket.socket(fileno=tasks_descriptor) as tasks:
         tasks.settimeout(None)  # whatever socket.setdefaulttimeout() was
-        start, leave = pickle.loads(line.recv_bytes())  # noqa: S301 - the task made it
+        try:
+            start, leave = pickle.loads(line.recv_bytes())  # noqa: S301 - the task made it
+        except EOFError:  # the run was over before it was known to have this worker
+            return
         start(*shared)
         line.send_bytes(_TICKET.pack(_READY))
         worker = os.getpid()

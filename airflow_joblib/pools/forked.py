@@ -81,6 +81,16 @@ class ForkedPool(Pool):
     def _executor(self) -> Executor:
         return self._backend.executor  # type: ignore[no-any-return]
 
+    @property
+    def starting(self) -> float:
+        """Seconds that it took to fork all workers but the first, one of which may have been at work by then."""
+        return self._executor.forking
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another chunk may be handed over now: as long as workers are forked, no report waits for that."""
+        return super().has_room and (self._executor.complete or self._done.empty())
+
     def _batch(self, task: Callable[[], Any]) -> Any:
         return task
 
@@ -104,7 +114,7 @@ class ForkedPool(Pool):
         """Put another worker in the place of one that has ended, and return what was lost with it."""
         executor = self._executor
         executor.forget(worker)
-        executor.grow()
+        executor.fill()
         dead = self._watch.dead(worker.pid, worker.exitcode)
         if worker.pid in self._status_board.not_left():
             log.warning(NOT_LEFT, 1)

@@ -98,6 +98,9 @@ class Template:
                 number = read_number(status)
         except OSError:  # it has ended
             number = None
+        except BaseException:  # a signal's
+            os.close(status)
+            raise
         finally:
             if theirs >= 0:
                 os.close(theirs)

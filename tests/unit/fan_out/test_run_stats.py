@@ -44,6 +44,18 @@ def test_waits_for_a_retry_are_no_sending() -> None:
     assert "waiting for retries 20.00 s" in stats.breakdown(2, times)
 
 
+def test_workers_that_are_started_while_the_first_one_runs() -> None:
+    """Their start is no sending: on the average each waits for half of all."""
+    stats = RunStats("f", 0.0)
+    stats.starting = 3.0
+    for worker in range(1, 5):
+        stats.add(report(worker, 0.2 + worker - 1, 0.1))
+    times = stats.times(4, 3.4)
+    assert times.start == pytest.approx(1.7)
+    assert sum(times[2:]) == pytest.approx(3.4)
+    assert "starting the workers took 1.70 s" in stats._advice("multiprocessing", times)
+
+
 def test_waits_for_the_rate() -> None:
     """They are neither sending nor running, and a plain loop that keeps the rate has them as well."""
     stats = RunStats("f", 0.0, rate=2.0)

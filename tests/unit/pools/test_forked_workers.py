@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 from airflow_joblib import ParallelTaskError, WorkerLostError, parallel_task
 from airflow_joblib.pools import fork_safety
 from airflow_joblib.pools.template import Template
+from airflow_joblib.system import clock
 from tests.unit.helpers import eventually, note, notes, run_python, task, worker_processes
 
 if TYPE_CHECKING:
@@ -144,6 +146,51 @@ print(parallel_task(n_jobs=2, backend="auto", batch_size=1)(look).map([1, 2])[0]
         monkeypatch.setattr(Template, "fork", fork_once_it_runs)
         assert task(work, backend="auto", batch_size=1)(range(6)) == list(range(6))
         assert len({pid for pid, _ in forked}) == 2
+
+    def test_a_failure_ends_the_run_while_workers_are_forked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the first worker reports is taken between two forks."""
+        fork, forked = Template.fork, []
+
+        def fork_slowly(self: Template, descriptors: Any) -> Any:
+            forked.append(clock.now())
+            time.sleep(0.3 if len(forked) > 1 else 0.0)
+            return fork(self, descriptors)
+
+        def fail(item: int) -> int:
+            raise ValueError(item)
+
+        monkeypatch.setattr(Template, "fork", fork_slowly)
+        with pytest.raises(ValueError, match="0"):
+            task(fail, backend="auto", n_jobs=8, batch_size=1)(range(16))
+        assert len(forked) < 8
+
+    def test_no_room_for_all_workers(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        """Where the machine refuses another process, those that there are do the work, and a warning says so."""
+        fork = Template.fork
+        forked: list[tuple[int, int]] = []
+
+        def fork_two(self: Template, descriptors: Any) -> Any:
+            if len(forked) == 2:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            forked.append(fork(self, descriptors))
+            return forked[-1]
+
+        monkeypatch.setattr(Template, "fork", fork_two)
+        assert task(abs, backend="auto", n_jobs=4, batch_size=1)(range(20)) == list(range(20))
+        warnings_of_it = [line for line in caplog.messages if "instead of 4" in line]
+        assert warnings_of_it == [
+            f"2 workers run instead of 4: the machine has no room for another process ({os.strerror(errno.EAGAIN)})."
+        ]
+
+    def test_no_room_for_any_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing runs, and the error is the machine's."""
+
+        def refuse(self: Template, descriptors: Any) -> Any:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+        monkeypatch.setattr(Template, "fork", refuse)
+        with pytest.raises(BlockingIOError):
+            task(abs, backend="auto", n_jobs=4)(range(20))
 
     def test_pool_inside_an_item(self) -> None:
         """An item may have processes of its own."""
