@@ -38,6 +38,10 @@ PATIENCE = 20.0
 HASTE = 2.0
 #: Files that are reported by name.
 SHOWN = 10
+_OTHERS = (
+    "%s finished items of an earlier call are not used: its shared arguments, or what its function is bound to, were "
+    "others (in %s)."
+)
 
 
 class Finished(NamedTuple):
@@ -117,8 +121,7 @@ class Checkpoint:
         if len(troubles) > SHOWN:
             log.warning("The same holds for %s more in that folder.", f"{len(troubles) - SHOWN:,}")
         if self._segments.others:
-            why = "%s finished items of an earlier call are not used: its shared arguments were others."
-            log.info(why, f"{self._segments.others:,}")
+            log.info(_OTHERS, f"{self._segments.others:,}", self.folder)
 
     def take(self, item: object, key: bytes | None = None) -> Finished | None:
         """Return what became of an item of this content in an earlier try; of several, each is returned once.

@@ -107,13 +107,23 @@ class Progress:
             times: Where its time went.
         """
         items = self._items
-        plural = "worker" if workers == 1 else "workers"
         parts = (("by an earlier try", items.earlier), ("skipped", items.skipped), ("failed", items.failed))
         parted = ", ".join(f"{number:,} {what}" for what, number in parts if number)
-        done = f"{items.done + items.failed:,} items{f' ({parted})' if parted else ''}"
+        done = f"{_counted(items.done + items.failed, 'item')}{f' ({parted})' if parted else ''}"
         rate = f" ({times.rate:.2f} s of it waiting for the rate)" if times.rate >= _WAITED else ""
-        faster = f", {times.one_by_one / seconds:.1f} times as fast as one by one" if workers > 1 and seconds else ""
-        log.info("%s: %s on %d %s in %.2f s%s%s", self._name, done, workers, plural, seconds, rate, faster)
+        faster = (
+            f", {_factor(times.one_by_one / seconds)} times as fast as one by one" if workers > 1 and seconds else ""
+        )
+        log.info("%s: %s on %s in %.2f s%s%s", self._name, done, _counted(workers, "worker"), seconds, rate, faster)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _factor(faster: float) -> str:
+    """Return how many times as fast, with a figure that says something where it is far below 1."""
+    return f"{faster:.1f}" if faster >= 1 else f"{faster:.1g}"
 
 
 def _watched() -> bool:

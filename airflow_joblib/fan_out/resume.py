@@ -31,6 +31,7 @@ _USED = (
     "%s: this run took finished items from the checkpoint in %s, and so will the next try. If they are wrong now, "
     "remove that folder: every item runs then."
 )
+_STAY = "%s: finished items are kept in the checkpoint in %s: another try of the task runs the others alone."
 _KEPT = "%s: finished items stay in the checkpoint in %s. To run the %s, clear the task or call the function again."
 _NO_INNER_CHECKPOINT = (
     "%s: keeps no checkpoint, since an item of another fan-out called it. Give that one a checkpoint, which keeps "
@@ -58,7 +59,7 @@ class RunCheckpoint:
         self._checkpoint: Checkpoint | None = None
         self._digests: dict[int, list[bytes]] = {}
         self._unfit = host.result_check(call)
-        self._used = self._over = self._alone = False
+        self._used = self._added = self._over = self._alone = False
 
     def __enter__(self) -> Self:
         if self._where is not False:
@@ -82,8 +83,9 @@ class RunCheckpoint:
         ended = kind is not None and not issubclass(kind, Exception)  # from outside: nothing may take long now
         if not self._over:
             self._checkpoint.flush(hasty=hasty)
-            if kind is not None and self._used:
-                log.warning(_USED, function_name(self._call.function), self._checkpoint.folder)
+            if kind is not None and (self._used or self._added):
+                level, text = (logging.WARNING, _USED) if self._used else (logging.INFO, _STAY)
+                log.log(level, text, function_name(self._call.function), self._checkpoint.folder)
         if not ended:
             from airflow_joblib.checkpoint import remove_expired
 
@@ -124,6 +126,7 @@ class RunCheckpoint:
             if report.skip is not None:  # kept, so that a task all of whose items were skipped is, in a later try too
                 values = tuple(report.skip.error if place in skipped else value for place, value in enumerate(values))
             self._checkpoint.add(items, values, skipped, digests)
+            self._added = True
 
     def beat(self, *, in_this_thread: bool = False) -> None:
         """Write what has been pending for a while; at once where items run in this thread until the next beat."""

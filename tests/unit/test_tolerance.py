@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -421,12 +422,18 @@ class TestResultsAreChecked:
         assert notes(ran).count("3") == 2
 
     def test_checkpoint_is_named_in_a_failure(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """A run that fails after it took items from a checkpoint logs where that is, and what removes it."""
+        """A run that fails logs where finished items are kept, and one that took some from there what removes them."""
+        caplog.set_level(logging.INFO, "airflow_joblib")
         run = task(fails_on_two, backend="sequential", checkpoint=str(tmp_path / "kept"))
-        for _ in range(2):
-            caplog.clear()
-            with pytest.raises(LookupError):
-                run(range(3))
+        with pytest.raises(LookupError):
+            run([2])
+        assert "checkpoint" not in caplog.text  # nothing is kept yet
+        with pytest.raises(LookupError):
+            run(range(3))
+        assert f"finished items are kept in the checkpoint in {tmp_path}/kept/" in caplog.text
+        caplog.clear()
+        with pytest.raises(LookupError):
+            run(range(3))
         assert f"from the checkpoint in {tmp_path}/kept/" in caplog.text
         assert "remove that folder" in caplog.text
 

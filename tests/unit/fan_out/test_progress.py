@@ -88,6 +88,18 @@ def test_summary(workers: int, shown_as: str, faster: str, lines: pytest.LogCapt
     assert lines.messages == [f"resize: 1,000 items on {shown_as} in 2.50 s{faster}"]
 
 
+@pytest.mark.parametrize(
+    ("one_by_one", "factor"), [(0.0024, "0.001"), (2.3, "0.9"), (2.5, "1.0"), (30.0, "12.0"), (0.0, "0")]
+)
+def test_factor(one_by_one: float, factor: str, lines: pytest.LogCaptureFixture) -> None:
+    """How far below a plain loop a run is can be read, too, and one item is an item."""
+    items = Items(1)
+    items.done = 1
+    with Progress("resize", items) as shown:
+        shown.finish(2, 2.5, Times(2.5, one_by_one, 0.0, 0.0, 0.0, 0.0, 0.0))
+    assert lines.messages == [f"resize: 1 item on 2 workers in 2.50 s, {factor} times as fast as one by one"]
+
+
 def test_a_run_logs_its_summary(lines: pytest.LogCaptureFixture) -> None:
     """A fan-out logs the function's name, the items and the workers that it had."""
     task: Any = parallel_task(n_jobs=2, backend="threading")(abs)
