@@ -11,9 +11,9 @@ Public is what ``airflow.sdk`` exports in every supported version; of that the o
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from airflow_joblib.taskflow.airflow_names import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
     from airflow_joblib.exceptions import ParallelTaskError
@@ -131,13 +132,25 @@ def _imported(name: str) -> ModuleType | None:
 
 @cache
 def _findable(module: str) -> bool:
-    """Return whether a module can be loaded. But for one its packages are not loaded to find out."""
-    if module != CONTEXT and module.rpartition(".")[0] not in sys.modules:
-        return True
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+    """Return whether a module can be loaded. Its packages are not loaded to find out."""
+    names, path = module.split("."), None
+    for number in range(1, len(names) + 1):
+        name = ".".join(names[:number])
+        if (loaded := sys.modules.get(name)) is not None:
+            path = getattr(loaded, "__path__", None)
+        elif (spec := _spec(name, path)) is not None:
+            path = spec.submodule_search_locations
+        else:
+            return False
+    return True
+
+
+def _spec(name: str, path: Any) -> ModuleSpec | None:
+    """Return where a module is, given the path of its package."""
+    finders = (finder for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    with suppress(ModuleNotFoundError):
+        return next(filter(None, (finder.find_spec(name, path) for finder in finders)), None)
+    return None
 
 
 def _gone(place: str) -> ParallelTaskError:
