@@ -209,12 +209,16 @@ class Executor:
         ticket, self._count = self._count, self._count + 1
         future = self._futures[ticket] = Future()
         self._unsent.append(pickle.dumps((ticket, task), pickle.HIGHEST_PROTOCOL))
-        self._send()
+        self.send()
         self.fill()
         return future
 
-    def _send(self) -> None:
-        """Send what there is room for: the rest follows when a worker has taken a task, and so has made room."""
+    def send(self) -> None:
+        """Send what there is room for: the rest follows when a worker has taken a task, and so has made room.
+
+        Raises:
+            OSError: No descriptor is left for a large task.
+        """
         with self._sending, suppress(BlockingIOError):
             while self._unsent and not self._closed:
                 _send_message(self._tasks, self._unsent[0])
@@ -263,7 +267,8 @@ class Executor:
             return False
         if worker.ticket is None:
             (worker.ticket,) = _TICKET.unpack(data)
-            self._send()
+            with suppress(OSError):  # whoever looks after the workers tries again, and has the error
+                self.send()
         elif worker.ticket == _READY:
             worker.ticket = None
         else:

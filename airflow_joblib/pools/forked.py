@@ -124,6 +124,7 @@ class ForkedPool(Pool):
     def _look_after_workers(self) -> None:
         """End workers whose item is overdue, and raise if one has ended between two chunks."""
         executor = self._executor
+        executor.send()
         self._watch.look(executor.workers, self.under_way)
         if executor.idle_deaths:
             worker = executor.idle_deaths.pop()
