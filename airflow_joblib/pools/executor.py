@@ -46,7 +46,7 @@ _TICKET = struct.Struct("q")
 _READY = -1
 #: Bytes of a message that go through the socket itself. Some forty messages of that size fill it.
 _INLINE = 512
-_NO_ROOM_FOR_WORKERS = "%d workers run instead of %d: the machine has no room for another process (%s)."
+_NO_ROOM_FOR_WORKERS = "%d of %d workers run: the machine has no room for another process (%s)."
 
 
 class WorkerDiedError(BrokenExecutor):

@@ -177,9 +177,9 @@ print(parallel_task(n_jobs=2, backend="auto", batch_size=1)(look).map([1, 2])[0]
 
         monkeypatch.setattr(Template, "fork", fork_two)
         assert task(abs, backend="auto", n_jobs=4, batch_size=1)(range(20)) == list(range(20))
-        warnings_of_it = [line for line in caplog.messages if "instead of 4" in line]
+        warnings_of_it = [line for line in caplog.messages if "of 4 workers" in line]
         assert warnings_of_it == [
-            f"2 workers run instead of 4: the machine has no room for another process ({os.strerror(errno.EAGAIN)})."
+            f"2 of 4 workers run: the machine has no room for another process ({os.strerror(errno.EAGAIN)})."
         ]
 
     def test_no_room_for_any_worker(self, monkeypatch: pytest.MonkeyPatch) -> None:
