@@ -59,6 +59,14 @@ class AirflowApi:
         """PATCH ``/api/v2/<path>`` with *body*."""
         return self._send("PATCH", _address(path, query), token=self._login(), body=body)
 
+    def set_variable(self, key: str, value: str) -> None:
+        """Make the variable, or change it: a test that is tried again has made it before."""
+        self._set("variables", key, {"key": key, "value": value})
+
+    def set_connection(self, connection_id: str, **fields: Any) -> None:
+        """Make the connection, or change it."""
+        self._set("connections", connection_id, {"connection_id": connection_id, **fields})
+
     def delete(self, *path: str) -> None:
         """DELETE ``/api/v2/<path>``."""
         self._send("DELETE", _address(path, {}), token=self._login())
@@ -71,6 +79,14 @@ class AirflowApi:
             found += answer[field]
             if not answer[field] or len(found) >= answer["total_entries"]:
                 return found
+
+    def _set(self, collection: str, name: str, body: dict[str, Any]) -> None:
+        try:
+            self.post(collection, body=body)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            self.patch(collection, name, body=body)
 
     def _login(self) -> str:
         if self._token is None:

@@ -24,7 +24,7 @@ STAYING = {"ti", "task_instance", "dag", "task", "outlet_events"}
 def run(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> DagRunResult:
     """One run that has a logical date."""
     for n in range(4):
-        airflow.api.post("variables", body={"key": f"asked_{n}", "value": f"answer {n}"})
+        airflow.api.set_variable(f"asked_{n}", f"answer {n}")
     dag_id = add_dag("asks_more")
     return airflow.wait(dag_id, airflow.trigger(dag_id, logical_date="2026-02-03T04:05:06Z"), timeout=500)
 

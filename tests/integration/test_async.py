@@ -24,8 +24,8 @@ TOLD = ["told", True, "shop.example"]
 @pytest.fixture(scope="module")
 def run(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> DagRunResult:
     """One run of the DAG whose functions are asynchronous."""
-    airflow.api.post("variables", body={"key": "asynchronous", "value": "told"})
-    airflow.api.post("connections", body=CONNECTION)
+    airflow.api.set_variable("asynchronous", "told")
+    airflow.api.set_connection(**CONNECTION)
     return airflow.run_dag(add_dag("asynchronous"))
 
 

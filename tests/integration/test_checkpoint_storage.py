@@ -25,7 +25,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory, airflow: AirflowInstance) 
     """The folder behind a remote storage that Airflow has a connection to."""
     root = tmp_path_factory.mktemp("storage")
     with sftp_server(root) as connection:
-        airflow.api.post("connections", body={"connection_id": "storage", **connection})
+        airflow.api.set_connection("storage", **connection)
         yield root
 
 

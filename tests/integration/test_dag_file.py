@@ -80,7 +80,7 @@ def run_of(
     airflow: AirflowInstance, add_dag: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], DagRunResult]:
     """Give the run of a DAG, once it is over; all have been triggered together."""
-    airflow.api.post("variables", body={"key": "started", "value": "hello"})
+    airflow.api.set_variable("started", "hello")
     conf = {"folder": str(tmp_path_factory.mktemp("forms"))}
     runs = {dag_id: airflow.trigger(add_dag(dag_id), conf) for dag_id in DAG_IDS}
     return lambda dag_id: airflow.wait(dag_id, runs[dag_id])

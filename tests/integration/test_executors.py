@@ -80,10 +80,10 @@ def celery(
     with AirflowInstance(home, [folder], env=environment, config=config, services=services) as instance:
         instance.wait_for_dags("workers", "asynchronous", "plain_joblib_where", "endings_loky", "chunks")
         for key, value in (("greeting", "hello"), ("asynchronous", "told")):
-            instance.api.post("variables", body={"key": key, "value": value})
-        instance.api.post("connections", body=CONNECTION)
+            instance.api.set_variable(key, value)
+        instance.api.set_connection(**CONNECTION)
         shop = {"connection_id": "shop", "conn_type": "http", "host": "shop.example"}
-        instance.api.post("connections", body=shop)
+        instance.api.set_connection(**shop)
         yield instance
     check_none_went_on()
     assert not instance.leftovers()

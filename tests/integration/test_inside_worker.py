@@ -49,11 +49,11 @@ def run(
         "old_1": "1",
         "old_2": "2",
     }.items():
-        airflow.api.post("variables", body={"key": key, "value": value})
+        airflow.api.set_variable(key, value)
     numbers = {"connection_id": "numbers", "conn_type": "sqlite", "host": str(airflow.home / "numbers.db")}
     secret = {"connection_id": "secret", "conn_type": "http", "password": PASSWORD}
     for connection in (numbers, secret, {"connection_id": "files", "conn_type": "fs"}):
-        airflow.api.post("connections", body=connection)
+        airflow.api.set_connection(**connection)
     conf = {"folder": str(tmp_path_factory.mktemp("asks_airflow"))}
     return airflow.run_dag(add_dag("asks_airflow"), conf)
 
@@ -64,9 +64,9 @@ def many(
 ) -> DagRunResult:
     """One run of all tasks that ask often."""
     for n in range(10):
-        airflow.api.post("variables", body={"key": f"number_{n}", "value": f"variable {n}"})
+        airflow.api.set_variable(f"number_{n}", f"variable {n}")
         connection = {"connection_id": f"number_{n}", "conn_type": "http", "host": f"h{n}", "schema": f"s{n}"}
-        airflow.api.post("connections", body={**connection, "password": f"password-{n}-{PASSWORD}"})
+        airflow.api.set_connection(**connection, password=f"password-{n}-{PASSWORD}")
     conf = {"folder": str(tmp_path_factory.mktemp("many_requests"))}
     return airflow.run_dag(add_dag("many_requests"), conf)
 
@@ -187,7 +187,6 @@ def a_postgres(airflow: AirflowInstance, postgres_url: str) -> Iterator[None]:
     """The connection ``a_postgres``."""
     address = urlsplit(postgres_url)
     known = {"host": address.hostname, "login": address.username, "password": address.password, "port": address.port}
-    body = {"connection_id": "a_postgres", "conn_type": "postgres", "schema": address.path.lstrip("/"), **known}
-    airflow.api.post("connections", body=body)
+    airflow.api.set_connection("a_postgres", conn_type="postgres", schema=address.path.lstrip("/"), **known)
     yield
     airflow.api.delete("connections", "a_postgres")

@@ -24,7 +24,7 @@ PASSWORD = "pass-of-the-variable"
 @pytest.fixture(scope="module")
 def run(airflow: AirflowInstance, add_dag: Callable[[str], str]) -> DagRunResult:
     """One run of the DAG whose items say something."""
-    airflow.api.post("variables", body={"key": "shop_password", "value": PASSWORD})
+    airflow.api.set_variable("shop_password", PASSWORD)
     return airflow.run_dag(add_dag("logs"))
 
 

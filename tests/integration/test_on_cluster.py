@@ -53,15 +53,15 @@ def run(engine: str, airflow: AirflowInstance, cluster: Cluster, add_dag: Callab
 def run_all(engine: str, airflow: AirflowInstance, cluster: Cluster, add_dag: Callable[..., str]) -> DagRunResult:
     """Run all tasks on a cluster that a connection names."""
     for key, value in {f"{engine}_greeting": "hello", f"{engine}_password": PASSWORD}.items():
-        airflow.api.post("variables", body={"key": key, "value": value})
+        airflow.api.set_variable(key, value)
     options = dict(cluster.options)
     address = urlsplit(options.pop("address"))
     there = {"connection_id": f"{engine}_there", "conn_type": engine, "host": address.hostname, "port": address.port}
     there["password"] = options.pop("token", None) or options.pop("secret", None)
-    airflow.api.post("connections", body={**there, "extra": json.dumps(options)})
+    airflow.api.set_connection(**there, extra=json.dumps(options))
     secret = {"connection_id": f"{engine}_secret", "conn_type": "http", "password": PASSWORD}
-    airflow.api.post("connections", body=secret)
-    return airflow.run_dag(add_dag(f"on_{engine}", "on_cluster"), timeout=500)
+    airflow.api.set_connection(**secret)
+    return airflow.run_dag(add_dag(f"on_{engine}", "on_cluster"), timeout=250)
 
 
 def test_same_as_in_the_body(engine: str, airflow: AirflowInstance, run: DagRunResult) -> None:

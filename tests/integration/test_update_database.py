@@ -26,7 +26,7 @@ def shop_on_postgres(airflow: AirflowInstance, postgres_url: str) -> Iterator[st
     schema = f"shop_{uuid4().hex[:12]}"
     _on_postgres(postgres_url, f"CREATE SCHEMA {schema}")
     address = urlsplit(postgres_url)
-    airflow.api.post("connections", body=_connection(address, schema))
+    airflow.api.set_connection(**_connection(address, schema))
     yield schema
     airflow.api.delete("connections", "shop_db")
     _on_postgres(postgres_url, f"DROP SCHEMA {schema} CASCADE")
