@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Self
 from urllib.error import URLError
 
@@ -170,11 +170,27 @@ class AirflowInstance:
         return str(self.api.post("dags", dag_id, "dagRuns", body=body)["dag_run_id"])
 
     def wait(self, dag_id: str, run_id: str, timeout: float = 400) -> DagRunResult:
-        """Wait until the run is over, however it ends."""
-        self._until(lambda: self._state(dag_id, run_id) in _OVER, timeout, f"{dag_id} {run_id}")
+        """Wait until the run is over, however it ends.
+
+        Raises:
+            HarnessError: It takes too long; a note has the last lines of every task that goes on.
+        """
+        try:
+            self._until(lambda: self._state(dag_id, run_id) in _OVER, timeout, f"{dag_id} {run_id}")
+        except HarnessError as error:
+            with suppress(OSError, ApiError):  # the server may have ended
+                error.add_note(self._unfinished(dag_id, run_id))
+            raise
+        return DagRunResult(dag_id, run_id, self._state(dag_id, run_id), self._tasks(dag_id, run_id))
+
+    def _unfinished(self, dag_id: str, run_id: str) -> str:
+        tasks = [task for task in self._tasks(dag_id, run_id) if task.state not in _OVER]
+        logs = [self.log(dag_id, run_id, task.task_id, task.map_index, task.try_number) for task in tasks]
+        return "\n\n".join(f"{task}:\n{log[-2000:]}" for task, log in zip(tasks, logs, strict=True))
+
+    def _tasks(self, dag_id: str, run_id: str) -> tuple[TaskResult, ...]:
         found = self.api.all("dags", dag_id, "dagRuns", run_id, "taskInstances", field="task_instances")
-        tasks = in_order(map(TaskResult.from_api, found))
-        return DagRunResult(dag_id, run_id, self._state(dag_id, run_id), tasks)
+        return in_order(map(TaskResult.from_api, found))
 
     def run_dag(self, dag_id: str, conf: Mapping[str, Any] | None = None, timeout: float = 400) -> DagRunResult:
         """Trigger a run and wait for its end."""
