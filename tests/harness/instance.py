@@ -35,6 +35,8 @@ __all__ = ["AirflowInstance", "HarnessError"]
 
 _SERVICES = {"api-server": (), "scheduler": ("--skip-serve-logs",), "dag-processor": ()}
 _OVER = ("success", "failed")
+#: Seconds after which a service that goes on is asked to stop once more.
+_ASK_AGAIN = 15.0
 
 
 class HarnessError(RuntimeError):
@@ -244,9 +246,12 @@ class AirflowInstance:
         """Stop the API server last, since ending tasks report to it."""
         first = [service for service in self._services if service.name != "api-server"]
         for group in (first, self._services):
-            for service in group:
-                service.terminate()
-            self._join(group, deadline)
+            # A scheduler ends by SystemExit from its signal handler, which is lost where it comes in the midst of a
+            # callback of the garbage collector (seen on 3.3.2): so it is asked again.
+            while any(service.exit_code is None for service in group) and time.monotonic() < deadline:
+                for service in group:
+                    service.terminate()
+                self._join(group, min(deadline, time.monotonic() + _ASK_AGAIN))
 
     def _join(self, services: Sequence[Service], deadline: float) -> None:
         patience = time.monotonic() + 3
