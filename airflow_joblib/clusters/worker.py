@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_joblib.wire.records import Payload
 
-__all__ = ["knows", "leave", "run_chunk", "visited"]
+__all__ = ["knows", "leave", "run_chunk"]
 
 _runs: dict[str, _WorkerRun] = {}
 #: Runs that are over: a chunk of theirs that comes late finds nobody to do it for.
@@ -100,7 +100,9 @@ class _WorkerRun:
 
     def _forget(self) -> None:
         self.session.leave()
-        reports.task_classes.difference_update(self.classes)
+        with _lock:
+            of_others = {kind for run in _runs.values() for kind in run.classes}
+            reports.task_classes.difference_update(self.classes - of_others)
 
 
 def _make_thread(settings: ThreadSettings) -> ItemThread:
@@ -143,11 +145,6 @@ def _run_of(run: str, payload: Any) -> _WorkerRun:
             given: Any = payload() if callable(payload) else payload
             _runs[run] = _WorkerRun(given)
         return _runs[run]
-
-
-def visited() -> bool:
-    """Return whether any run has something in this process."""
-    return bool(_runs)
 
 
 def knows(run: str) -> bool:

@@ -130,6 +130,36 @@ def work(item, ask):
         assert not left_waiting(engine, source)
 
 
+@on("dask")
+def test_another_run_ends_meanwhile(engine: str, cluster: Cluster, source: Source) -> None:
+    """What a run asks as it ends is answered, though another run of the same workers is over before that."""
+    module = source("""
+from contextlib import contextmanager
+
+@contextmanager
+def asking(ask):
+    yield
+    assert ask(b"leaving") == b"answer"
+
+@parallel_task(batch_size=1, per_worker={"resource": asking}, **OPTIONS)
+def work(item, ask, resource):
+    return item
+
+@parallel_task(batch_size=1, **OPTIONS)
+def another(item):
+    return -item
+""")
+    others = []
+
+    def run_another(_: bytes) -> bytes:
+        others.append(module.another([1, 2, 3, 4]))
+        return b"answer"
+
+    with connected(engine, cluster.options, 2) as connection, connection.request_channel(run_another) as ask:
+        assert module.work([1, 2, 3, 4], ask=ask) == [1, 2, 3, 4]
+    assert others == [[-1, -2, -3, -4]] * 2
+
+
 def left_waiting(engine: str, source: Source) -> list[Any]:
     """Return what still waits for an answer somewhere on the cluster that is connected."""
     if engine == "ray":

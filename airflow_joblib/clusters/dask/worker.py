@@ -78,9 +78,9 @@ class RequestSender:
     def __call__(self, data: bytes) -> bytes:
         """Send a request, and wait for the answer."""
         worker = _this_worker()
-        worker.handlers.setdefault(OPERATION, exchange)
         request, number = _Request(data), f"{next(_numbers)}-{secrets.token_hex(8)}"
         with _lock:
+            worker.handlers[OPERATION] = exchange
             _waiting.setdefault(self.key, {})[number] = request
         try:
             for turn in itertools.count():
@@ -210,6 +210,12 @@ async def leave(run: str, *, failed: bool = True) -> list[str]:
         failures, _ = await asyncio.to_thread(clusters_worker.leave, run, failed=failed)
         return failures
     finally:
-        if not clusters_worker.visited():
+        _stop_exchanging()
+
+
+def _stop_exchanging() -> None:
+    """Take the exchange from the workers, unless another run's request waits for its answer."""
+    with _lock:
+        if not _waiting:
             for worker in list(Worker._instances):  # noqa: SLF001
                 worker.handlers.pop(OPERATION, None)

@@ -27,7 +27,18 @@ def test_call_that_does_not_load() -> None:
     report = pickle.loads(worker.run_chunk("a run", payload, b"", [0]))
     assert [type(failure.error) for failure in report.failures] == [pickle.UnpicklingError]
     assert Item not in reports.task_classes
-    assert not worker.visited()
+    assert not worker.knows("a run")
+
+
+def test_classes_of_two_runs() -> None:
+    """A class that another run's task has as well stays until that run is over."""
+    payload = Payload(dumps(Call(when)), dumps([Item]))
+    for run in ("first", "second"):
+        worker.run_chunk(run, payload, dumps([1]), [0])
+    worker.leave("first")
+    assert Item in reports.task_classes
+    worker.leave("second")
+    assert Item not in reports.task_classes
 
 
 def test_part_of_a_rate() -> None:
