@@ -162,9 +162,9 @@ class Pool:
             self._parallel.__exit__(None, None, None)
             raise FewerWorkersError("joblib's backend would run everything in one process")
 
-    @property
+    @functools.cached_property
     def _backend(self) -> Any:
-        """What joblib set up."""
+        """What joblib has set up."""
         return joblib_internals.backend_of(self._parallel)
 
     def _unsuitable(self, error: BaseException) -> InvalidOptionError:

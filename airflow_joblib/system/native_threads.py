@@ -82,7 +82,7 @@ def apply(bound: Bound, libraries: Iterable[Any] | None = None) -> None:
 
 def find() -> list[Any]:
     """Find the libraries with threads of their own that this process has loaded, unless a fork brought them along."""
-    return _controllers(_loaded())
+    return _controllers(_loaded(len(sys.modules)))
 
 
 @functools.lru_cache(maxsize=1)
@@ -95,7 +95,8 @@ def _controllers(files: frozenset[str]) -> list[Any]:
     return list(ThreadpoolController().lib_controllers)
 
 
-def _loaded() -> frozenset[str]:
+@functools.lru_cache(maxsize=1)
+def _loaded(modules: int) -> frozenset[str]:  # noqa: ARG001 - as long as there are so many, none has been imported
     with suppress(OSError):
         return frozenset(_LIBRARIES.findall(Path("/proc/self/maps").read_text()))
     return frozenset({"unknown"} if "numpy" in sys.modules else ())
