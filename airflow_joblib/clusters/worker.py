@@ -32,7 +32,12 @@ __all__ = ["knows", "leave", "run_chunk"]
 _runs: dict[str, _WorkerRun] = {}
 #: Runs that are over: a chunk of theirs that comes late finds nobody to do it for.
 _over: deque[str] = deque(maxlen=1000)
+#: Runs that have classes here: from before the run is known until it has left.
+_with_classes: set[_WorkerRun] = set()
 _lock = threading.RLock()
+#: Held while a run loads what it is sent, which may last: a class is not whole until then, and another run may have it
+#: too. What others do besides goes on.
+_loading = threading.RLock()
 
 
 class _WorkerRun:
@@ -48,7 +53,9 @@ class _WorkerRun:
         try:
             if payload.classes:
                 self.classes.update(receive(payload.classes))
-            reports.task_classes.update(self.classes)
+            with _lock:
+                _with_classes.add(self)
+                reports.task_classes.update(self.classes)
             call = receive(payload.call)
         except BaseException:
             self._forget()
@@ -101,7 +108,8 @@ class _WorkerRun:
     def _forget(self) -> None:
         self.session.leave()
         with _lock:
-            of_others = {kind for run in _runs.values() for kind in run.classes}
+            _with_classes.discard(self)
+            of_others = {kind for run in _with_classes for kind in run.classes}
             reports.task_classes.difference_update(self.classes - of_others)
 
 
@@ -138,13 +146,32 @@ def run_chunk(
 
 
 def _run_of(run: str, payload: Any) -> _WorkerRun:
+    if (known := _known(run)) is not None:
+        return known
+    with _loading:
+        if (known := _known(run)) is not None:
+            return known
+        made = _WorkerRun(payload() if callable(payload) else payload)
+        try:
+            with _lock:
+                _known(run)
+                _runs[run] = made
+        except RuntimeError:  # it has ended meanwhile
+            made.close(failed=True)
+            raise
+        return made
+
+
+def _known(run: str) -> _WorkerRun | None:
+    """Return what a run has in this process; None before it has anything.
+
+    Raises:
+        RuntimeError: It is over.
+    """
     with _lock:
         if run in _over:
             raise RuntimeError("The run of this chunk is over.")
-        if run not in _runs:
-            given: Any = payload() if callable(payload) else payload
-            _runs[run] = _WorkerRun(given)
-        return _runs[run]
+        return _runs.get(run)
 
 
 def knows(run: str) -> bool:

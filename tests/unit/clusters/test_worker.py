@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 from airflow_joblib.clusters import worker
@@ -38,6 +40,31 @@ def test_classes_of_two_runs() -> None:
     worker.leave("first")
     assert Item in reports.task_classes
     worker.leave("second")
+    assert Item not in reports.task_classes
+
+
+def test_run_that_takes_long_to_load() -> None:
+    """What it loads keeps no other run waiting, nor its own end, after which nothing of it is there."""
+    begun, done = threading.Event(), threading.Event()
+
+    def slow() -> Payload:
+        begun.set()
+        done.wait(5)
+        return Payload(dumps(Call(when)), dumps([Item]))
+
+    quick = Payload(dumps(Call(when)), dumps([]))
+    worker.run_chunk("quick", quick, dumps([1]), [0])
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(worker.run_chunk, "slow", slow, dumps([1]), [0])
+        begun.wait()
+        worker.run_chunk("quick", quick, dumps([1]), [1])
+        worker.leave("quick")
+        worker.leave("slow")
+        assert not late.done()
+        done.set()
+        report = pickle.loads(late.result())
+    assert [str(failure.error) for failure in report.failures] == ["The run of this chunk is over."]
+    assert not worker.knows("slow")
     assert Item not in reports.task_classes
 
 
