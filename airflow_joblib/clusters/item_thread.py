@@ -10,7 +10,6 @@ Items run in threads of our own: they can be interrupted without harm to the eng
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import threading
@@ -23,6 +22,7 @@ from airflow_joblib.wire.records import Report
 from airflow_joblib.worker import reports
 from airflow_joblib.worker.made import make_worker
 from airflow_joblib.worker.rate_limit import rate_limit
+from airflow_joblib.worker.time_limit import raise_in
 from airflow_joblib.worker.worker import mark_thread
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class ItemThread:
         self._session = settings.session
         self._ident = 0
         self._running = False
+        self._turn = threading.Lock()
         rate = rate_limit(settings.rules)
         halt = settings.halted.set
         self._worker: Any = make_worker(settings.call, settings.rules, catch=BaseException, halt=halt, rate=rate)
@@ -92,7 +93,9 @@ class ItemThread:
         try:
             return self._packed(self._report(data, indices), indices)
         finally:
-            self._running = False
+            with self._turn:
+                self._running = False
+                raise_in(self._ident, None)  # else it could end what comes next, and whoever waits for that waits on
 
     @property
     def _busy(self) -> bool:
@@ -130,7 +133,9 @@ class ItemThread:
         return ""
 
     def _interrupt(self) -> None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._ident), ctypes.py_object(RunOverError))
+        with self._turn:
+            if self._running:
+                raise_in(self._ident, RunOverError)
 
     def _leave(self) -> None:
         try:

@@ -26,18 +26,26 @@ class OwnThread:
     def __init__(self, name: str, begin: Callable[[], object], interrupt: type[BaseException]) -> None:
         self._todo: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._interrupt = interrupt
+        self._ended = False
+        self._lock = threading.Lock()  # which the thread itself, that may be interrupted, never takes
         self._thread = threading.Thread(target=self._work, args=(begin,), name=name, daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
-        """Have *work* run; gives what its result will be in."""
+        """Have *work* run; gives what its result will be in. After the end that is an interruption."""
         future: Future[Any] = Future()
-        self._todo.put((future, work))
+        with self._lock:
+            if self._ended:
+                future.set_exception(self._interrupt())
+            else:
+                self._todo.put((future, work))
         return future
 
     def end(self) -> None:
         """Have the thread end after what it has been given. Doesn't wait."""
-        self._todo.put(None)
+        with self._lock:
+            self._ended = True
+            self._todo.put(None)
 
     def _work(self, begin: Callable[[], object]) -> None:
         begin()

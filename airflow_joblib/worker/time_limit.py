@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["limited"]
+__all__ = ["limited", "raise_in"]
 
 _NOTHING = object()
 
@@ -141,7 +141,7 @@ class _DeadlineTimer:
         with self._lock:
             self._deadlines.discard(deadline)
             if deadline.passed:  # a call that came back at that very moment is not to be ended any more
-                _raise_in(deadline.thread, None)
+                raise_in(deadline.thread, None)
 
     def _run(self) -> None:
         while True:
@@ -150,13 +150,13 @@ class _DeadlineTimer:
                 for deadline in [each for each in self._deadlines if each.due <= now]:
                     self._deadlines.discard(deadline)
                     deadline.passed = True
-                    _raise_in(deadline.thread, ItemTimeoutError)
+                    raise_in(deadline.thread, ItemTimeoutError)
                 self._wakes = min((each.due for each in self._deadlines), default=math.inf)
             with suppress(queue.Empty):
                 self._calls.get(timeout=None if self._wakes == math.inf else max(0.0, self._wakes - now))
 
 
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+def raise_in(thread: int, error: type[BaseException] | None) -> None:
     """Let *error* be raised in a thread before its next instruction; None takes back what has not been raised yet."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread), None if error is None else ctypes.py_object(error)

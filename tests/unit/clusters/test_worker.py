@@ -68,6 +68,14 @@ def test_run_that_takes_long_to_load() -> None:
     assert Item not in reports.task_classes
 
 
+def test_interruption_that_comes_late() -> None:
+    """Where the item has ended meanwhile, nothing else is interrupted in its place."""
+    worker.run_chunk("a late run", Payload(dumps(Call(when)), dumps([])), dumps([1]), [0])
+    (thread,) = worker._runs["a late run"]._threads
+    thread._interrupt()
+    assert worker.leave("a late run") == ([], [])
+
+
 def test_part_of_a_rate() -> None:
     """Each slot of a cluster starts its part of the items that may start in a second."""
     payload = Payload(dumps(Call(when)), dumps([]), rules=Rules(rate=40, workers=4))

@@ -41,3 +41,12 @@ def test_results_errors_and_interruptions() -> None:
     assert isinstance(thread.submit(fail).exception(5), OverError)
     assert thread.submit(threading.get_ident).result(5) == thread.submit(threading.get_ident).result(5)
     thread.end()
+
+
+def test_nobody_waits_after_the_end() -> None:
+    """What comes after the end is answered: nobody would do it."""
+    thread = OwnThread("items", lambda: None, OverError)
+    last = thread.submit(lambda: 1)
+    thread.end()
+    assert isinstance(thread.submit(lambda: 2).exception(5), OverError)
+    assert last.result(5) == 1
