@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["SAFE_PATH", "forget_safe_path", "hidden_main", "not_daemonic", "running_clock", "safe_path"]
+__all__ = ["SAFE_PATH", "forget_safe_path", "hidden_main", "not_daemonic", "running_clock", "safe_path", "shared"]
 
 _NAME = "PYTHONSAFEPATH"
 #: What it is set to here: anything does, and this one shows whose it is.
@@ -27,7 +27,7 @@ _OURS = "airflow-joblib"
 SAFE_PATH = {_NAME: _OURS}
 
 
-def _shared(change: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
+def shared(change: Callable[[], AbstractContextManager[None]]) -> Callable[[], AbstractContextManager[None]]:
     """Make a change to the process last while any thread needs it: the first makes it, the last undoes it."""
     lock = threading.Lock()
     held: list[AbstractContextManager[None]] = []
@@ -50,7 +50,7 @@ def _shared(change: Callable[[], AbstractContextManager[None]]) -> Callable[[], 
     return share
 
 
-@_shared
+@shared
 @contextmanager
 def not_daemonic() -> Iterator[None]:
     """Let this process have children, which a process marked as daemonic may not, as a task under Celery is.
@@ -66,7 +66,7 @@ def not_daemonic() -> Iterator[None]:
         process.daemon = daemon
 
 
-@_shared
+@shared
 @contextmanager
 def hidden_main() -> Iterator[None]:
     """Hide the main script from workers that are spawned: they would run it again, and it is the airflow command."""
@@ -78,7 +78,7 @@ def hidden_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-@_shared
+@shared
 @contextmanager
 def safe_path() -> Iterator[None]:
     """Keep interpreters that are started from looking for modules in the current directory."""
@@ -98,7 +98,7 @@ def forget_safe_path() -> None:
         del os.environ[_NAME]
 
 
-@_shared
+@shared
 @contextmanager
 def running_clock() -> Iterator[None]:
     """Let multiprocessing count by a clock that goes on, where a unit test has stopped that of the time module.

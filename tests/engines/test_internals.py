@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import queue
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -31,3 +36,28 @@ def test_missing_name_of_an_engine(monkeypatch: pytest.MonkeyPatch, engine: str,
     assert place.partition(".")[0].partition(":")[0] in str(caught.value)
     assert ". " not in str(caught.value)
     assert task(abs, backend="threading").map([1, 2]) == [1, 2]
+
+
+def test_settings_of_two_local_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has Dask's settings that it needs, though the other is there already; then they are as before."""
+    config: Any = pytest.importorskip("dask.config")
+    of_dask: Any = importlib.import_module("airflow_joblib.clusters.dask.engine")
+    starting: queue.SimpleQueue[str] = queue.SimpleQueue()
+    may_end = {"first": threading.Event(), "second": threading.Event()}
+
+    def start(*, local_directory: str, **_: object) -> Any:
+        starting.put(local_directory)
+        assert may_end[local_directory].wait(10)
+        return config.get("distributed.worker.http.routes")
+
+    monkeypatch.setattr(of_dask, "LocalCluster", start)
+    before = deepcopy(config.config)
+    with ThreadPoolExecutor(2) as pool:
+        ends = []
+        for name in may_end:
+            ends.append(pool.submit(of_dask._local, 1, name))
+            assert starting.get(timeout=10) == name
+        for event, end in zip(may_end.values(), ends, strict=True):
+            event.set()
+            assert end.result() == []
+    assert config.config == before

@@ -21,7 +21,7 @@ from airflow_joblib.clusters.engine_internals import check_object
 from airflow_joblib.clusters.local_folder import OwnFolder
 from airflow_joblib.system.daemon_thread import OwnThread
 from airflow_joblib.system.isolated_start import trackers
-from airflow_joblib.system.process_start import SAFE_PATH
+from airflow_joblib.system.process_start import SAFE_PATH, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ def connect(given: Mapping[str, Any], n_jobs: int) -> Iterator[Engine]:
     options.finish()
     with ExitStack() as stack:
         if address is None:
-            client = stack.enter_context(_start(n_jobs, stack).get_client())
+            client = stack.enter_context(Client(_start(n_jobs, stack), set_as_default=False))
             client.run_on_scheduler(worker.stop_serving)
             client.run(worker.stop_serving)
         else:
@@ -79,9 +79,17 @@ def _start(n_jobs: int, undo: ExitStack) -> LocalCluster:
     return cluster
 
 
+@shared
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Set what local clusters need while any starts: each taking back its own would leave that of another behind."""
+    with dask.config.set(_LOCAL):
+        yield
+
+
 def _local(n_jobs: int, folder: str) -> LocalCluster:
     trackers.tracker("multiprocessing")
-    with dask.config.set(_LOCAL):
+    with _settings():
         # On loopback too: else whoever is on this machine could run code as the task's user.
         return LocalCluster(
             n_workers=n_jobs,
