@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,17 @@ def when_imported(name: str, act: Callable[[], object]) -> Callable[[], None]:
         act()
         return lambda: None
     watcher = _Watcher(name, act)
-    sys.meta_path.insert(0, watcher)
+    with _lock:
+        sys.meta_path.insert(0, watcher)
     return watcher.forget
 
 
 def _being_imported(module: ModuleType) -> bool:
     return bool(getattr(module.__spec__, "_initializing", False))
+
+
+#: Held while a watcher comes or goes.
+_lock = threading.Lock()
 
 
 class _Watcher:
@@ -40,27 +46,37 @@ class _Watcher:
     def __init__(self, name: str, act: Callable[[], object]) -> None:
         self._name = name
         self._act: Callable[[], object] | None = act
+        self._here = threading.local()
 
     def forget(self) -> None:
         """Wait no longer."""
         self._act = None
-        with suppress(ValueError):  # it has come
-            sys.meta_path.remove(self)
+        with _lock:
+            # Another list: an import in another thread that goes through this one would leave out the next finder.
+            finders = sys.meta_path.copy()
+            with suppress(ValueError):  # it has come
+                finders.remove(self)
+                sys.meta_path = finders
 
     def _come(self) -> None:
-        if self._act is not None:
-            self._act()
+        act = self._act
+        self.forget()
+        if act is not None:
+            act()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find that one module as the other finders do, and no other."""
         del path, target
-        if fullname != self._name:
+        if fullname != self._name or self._act is None or getattr(self._here, "looking", False):
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
+        self._here.looking = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._here.looking = False
+        if spec is not None and spec.loader is not None:  # which may be a mere look: it has come when it is executed
             _after_execution(spec.loader, self._come)
         return spec
 
