@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_joblib.system.import_hooks import when_imported
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["WarningFilter", "apply", "snapshot"]
+__all__ = ["WarningFilter", "apply", "ignored", "snapshot"]
 
 
 class WarningFilter(NamedTuple):
@@ -60,3 +61,20 @@ def _put(places: list[Any], place: int, wanted: WarningFilter) -> None:
     ours: Any = warnings.filters
     at = next((at for at, each in enumerate(ours) if any(each is one for one in later)), len(ours))
     ours.insert(at, made)
+
+
+@contextmanager
+def ignored(modules: str) -> Iterator[None]:
+    """Ignore what modules warn of whose names match a pattern, in all threads.
+
+    Not by ``warnings.catch_warnings``, which puts back all filters of the process: where two threads come and go by
+    turns, those of the one would stay when both are gone.
+    """
+    ours: Any = "ignore", None, Warning, re.compile(modules), 0
+    filters: Any = warnings.filters
+    filters.insert(0, ours)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            filters.remove(ours)

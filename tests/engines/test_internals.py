@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import queue
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from types import SimpleNamespace
@@ -61,3 +62,30 @@ def test_settings_of_two_local_clusters(monkeypatch: pytest.MonkeyPatch) -> None
             event.set()
             assert end.result() == []
     assert config.config == before
+
+
+def test_warnings_of_two_runs_on_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs that hand over chunks by turns leave the process its filters of warnings."""
+    joblibspark: Any = pytest.importorskip("joblibspark.backend")
+    backend: Any = importlib.import_module("airflow_joblib.clusters.spark.backend")
+    handing: queue.SimpleQueue[str] = queue.SimpleQueue()
+    may_end = {"first": threading.Event(), "second": threading.Event()}
+
+    def hand_over(_: object, name: str, callback: object) -> None:
+        del callback
+        warnings.warn_explicit("of tags", UserWarning, "util.py", 1, "pyspark.util")
+        handing.put(name)
+        assert may_end[name].wait(10)
+
+    monkeypatch.setattr(joblibspark.SparkDistributedBackend, "apply_async", hand_over)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(2) as pool, warnings.catch_warnings(record=True) as told:
+        ends = []
+        for name in may_end:
+            ends.append(pool.submit(object.__new__(backend.Backend).apply_async, name))
+            assert handing.get(timeout=10) == name
+        for event, end in zip(may_end.values(), ends, strict=True):
+            event.set()
+            end.result()
+        assert not told
+        assert warnings.filters == before

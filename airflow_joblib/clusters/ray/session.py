@@ -19,7 +19,6 @@ import secrets
 import sys
 import tempfile
 import threading
-import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ from airflow_joblib.clusters.local_folder import OwnFolder
 from airflow_joblib.exceptions import ClusterError
 from airflow_joblib.system.daemon_thread import OwnThread
 from airflow_joblib.system.shared_memory import SharedMemory
+from airflow_joblib.system.warning_filters import ignored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -246,14 +246,10 @@ def _quiet() -> Iterator[None]:
     level, handlers, propagate = logger.level, logger.handlers, logger.propagate
     logger.handlers, logger.propagate = [], True
     logger.setLevel(logging.CRITICAL)
-    # Of what Ray will do in versions to come, and that chunks of items are large.
-    spoken = "ignore", None, Warning, re.compile(r"ray\."), 0
-    warnings.filters.insert(0, spoken)  # type: ignore[attr-defined]
     try:
-        yield
+        with ignored(r"ray\."):  # of what Ray will do in versions to come, and that chunks of items are large
+            yield
     finally:
-        with suppress(ValueError):
-            warnings.filters.remove(spoken)  # type: ignore[attr-defined]
         logger.handlers, logger.propagate = handlers, propagate
         logger.setLevel(level)
 

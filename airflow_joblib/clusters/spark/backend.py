@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
 from joblibspark.backend import SparkDistributedBackend
+
+from airflow_joblib.system.warning_filters import ignored
 
 __all__ = ["Backend"]
 
@@ -31,8 +32,7 @@ class Backend(SparkDistributedBackend):
 
     def apply_async(self, func: Any, callback: Any = None) -> Any:
         """Hand over a batch."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a session's tags, which there are none of
+        with ignored(r"pyspark\."):  # of a session's tags, which there are none of
             return super().apply_async(func, callback)
 
     def terminate(self) -> None:

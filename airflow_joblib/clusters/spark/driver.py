@@ -19,7 +19,6 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
@@ -32,6 +31,7 @@ from airflow_joblib.clusters.engine import unreachable
 from airflow_joblib.exceptions import ClusterError
 from airflow_joblib.pools.base import FewerWorkersError
 from airflow_joblib.system.daemon_thread import OwnThread
+from airflow_joblib.system.warning_filters import ignored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -172,8 +172,7 @@ class Driver:
                 raise unreachable("spark", self._master, self._timeout, why, START)
 
     def _session(self) -> SparkSession:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of versions of pandas, which nobody needs
+        with ignored(r"(pyspark|pandas)\."):  # of versions of pandas, which nobody needs
             return self._get_session()
 
     def _get_session(self) -> SparkSession:
