@@ -74,19 +74,22 @@ def install() -> Callable[[], None]:
 
         undo.append(restore)
 
-    replace(logging.Logger, "isEnabledFor", _is_enabled_for)
-    replace(logging.Logger, "callHandlers", _call_handlers)
-    replace(warnings, "showwarning", _show_warning)
-    replace(sys, "stdout", lambda stream: _Stream(stream, "task.stdout"))
-    replace(sys, "stderr", lambda stream: _Stream(stream, "task.stderr"))
-    undo.append(when_imported("structlog", lambda: _replace_structlog(replace)))
-    undo.append(when_imported(MASKERS, lambda: replace(airflow_internals.SecretsMasker, "add_mask", _add_mask)))
-
     def take_back() -> None:
         while undo:
             with suppress(Exception):
                 undo.pop()()
 
+    try:
+        replace(logging.Logger, "isEnabledFor", _is_enabled_for)
+        replace(logging.Logger, "callHandlers", _call_handlers)
+        replace(warnings, "showwarning", _show_warning)
+        replace(sys, "stdout", lambda stream: _Stream(stream, "task.stdout"))
+        replace(sys, "stderr", lambda stream: _Stream(stream, "task.stderr"))
+        undo.append(when_imported("structlog", lambda: _replace_structlog(replace)))
+        undo.append(when_imported(MASKERS, lambda: replace(airflow_internals.SecretsMasker, "add_mask", _add_mask)))
+    except BaseException:  # what is imported already may be an unknown version
+        take_back()
+        raise
     return take_back
 
 

@@ -61,7 +61,11 @@ class SessionFactory:
         session = TaskSession(self)
         with _lock:
             if not _sessions:
-                _install()
+                try:
+                    _install()
+                except BaseException:
+                    _take_back()
+                    raise
             _sessions.add(session)
         return session
 
@@ -111,9 +115,7 @@ class TaskSession(RunSession):
         with _lock:
             _sessions.discard(self)
             if not _sessions:
-                while _undo:
-                    with suppress(Exception):
-                        _undo.pop()()
+                _take_back()
 
 
 def _install() -> None:
@@ -123,6 +125,12 @@ def _install() -> None:
     _undo.append(when_imported(TASK_RUNNER, _lend_supervisor))
     _undo.append(when_imported(CONTEXT, _lend_context))
     _undo.extend(when_imported(name, promise_runner) for name in LOOK_FOR_RUNNER)
+
+
+def _take_back() -> None:
+    while _undo:
+        with suppress(Exception):
+            _undo.pop()()
 
 
 def _lend_supervisor() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_joblib.clusters.run_session import RunSession
-from airflow_joblib.taskflow.cluster import worker_side
+from airflow_joblib.taskflow.cluster import worker_logs, worker_side
 from airflow_joblib.taskflow.cluster.thread_route import current_route, unpacked
 from airflow_joblib.taskflow.cluster.worker_side import SessionFactory, TaskSession
 from airflow_joblib.taskflow.logs.levels import Levels
@@ -105,6 +105,24 @@ def test_nothing_stays() -> None:
     made.leave()
     assert ([getattr(owner, name) for owner, name in places], sys.stdout, sys.stderr, list(sys.meta_path)) == before
     assert not worker_side._sessions
+    assert not worker_side._undo
+
+
+@pytest.mark.parametrize("place", [(worker_logs, "_replace_structlog"), (worker_side, "promise_runner")])
+def test_nothing_stays_of_what_fails(monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]) -> None:
+    """A run that can't begin, with a version here that is not known, leaves all as it was for others."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("not known")
+
+    monkeypatch.setattr(worker_logs, "_replace_structlog", bool)
+    monkeypatch.setattr(*place, fail)
+    monkeypatch.setattr(worker_side, "LOOK_FOR_RUNNER", ("json",))
+    monkeypatch.setitem(sys.modules, "structlog", json)
+    before = logging.Logger.isEnabledFor, logging.Logger.callHandlers, sys.stdout, list(sys.meta_path)
+    with pytest.raises(ValueError, match="not known"):
+        SessionFactory("dask", None, {}, LEVELS)()
+    assert (logging.Logger.isEnabledFor, logging.Logger.callHandlers, sys.stdout, list(sys.meta_path)) == before
     assert not worker_side._undo
 
 
