@@ -8,11 +8,14 @@ import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_joblib.clusters.pool import connected
+from airflow_joblib.taskflow.cluster.worker_side import SessionFactory
+from airflow_joblib.taskflow.logs.levels import Levels
 from tests.engines.helpers import MARKS, on
 
 if TYPE_CHECKING:
@@ -158,6 +161,31 @@ def another(item):
     with connected(engine, cluster.options, 2) as connection, connection.request_channel(run_another) as ask:
         assert module.work([1, 2, 3, 4], ask=ask) == [1, 2, 3, 4]
     assert others == [[-1, -2, -3, -4]] * 2
+
+
+def test_run_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for an answer as its run ends, in a thread that nobody can interrupt, doesn't wait for ever."""
+    dask_worker: Any = pytest.importorskip("airflow_joblib.clusters.dask.worker")
+    waits = threading.Event()
+    here = SimpleNamespace(handlers={}, address="", status=dask_worker.Status.running, log_event=lambda *_: waits.set())
+    monkeypatch.setattr(dask_worker, "_this_worker", lambda: here)
+    session: Any = SessionFactory("dask", dask_worker.RequestSender("a client"), {}, Levels())()
+    found: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            session._ask(b"")
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    assert waits.wait(5)
+    session.leave()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert "the run is over" in str(found)
+    assert not dask_worker._waiting
 
 
 def left_waiting(engine: str, source: Source) -> list[Any]:

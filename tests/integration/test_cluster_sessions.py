@@ -30,10 +30,10 @@ def named(value: str, msg: Any) -> Any:
     return variable(msg).model_copy(update={"value": value})
 
 
-def channel(supervisor: Supervisor) -> Callable[[bytes], bytes]:
+def channel(supervisor: Supervisor) -> Callable[..., bytes]:
     """Return what asks a supervisor as a cluster's channel does."""
     answers = Answers(supervisor)
-    return lambda request: bytes(answers(request[1:])[4:])
+    return lambda request, over: bytes(answers(request[1:])[4:])
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def run() -> Iterator[Callable[..., ThreadPoolExecutor]]:
     """Make a run with the channel and the run id given; gives a thread of it."""
     made: list[tuple[Any, ThreadPoolExecutor]] = []
 
-    def make(ask: Callable[[bytes], bytes] | None, run_id: str) -> ThreadPoolExecutor:
+    def make(ask: Callable[..., bytes] | None, run_id: str) -> ThreadPoolExecutor:
         session = SessionFactory("spark", ask, {"run_id": dumps(run_id)}, Levels())()
         made.append((session, ThreadPoolExecutor(1, initializer=session.enter)))
         return made[-1][1]
@@ -88,7 +88,7 @@ def test_no_channel(run: Callable[..., ThreadPoolExecutor]) -> None:
 def test_task_that_does_not_answer(run: Callable[..., ThreadPoolExecutor]) -> None:
     """A channel that fails is an error as well."""
 
-    def lost(_: bytes) -> bytes:
+    def lost(_: bytes, over: object) -> bytes:
         raise ConnectionError("the line is cut")
 
     with pytest.raises(error_that_passes(), match=r"does not answer .the line is cut."):

@@ -26,7 +26,7 @@ from distributed.core import Status
 from airflow_joblib.clusters import worker as clusters_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from airflow_joblib.wire.records import Payload
 
@@ -75,8 +75,8 @@ class RequestSender:
     client: str
     key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
-    def __call__(self, data: bytes) -> bytes:
-        """Send a request, and wait for the answer."""
+    def __call__(self, data: bytes, over: Callable[[], bool] = bool) -> bytes:
+        """Send a request, and wait for the answer until the run is *over*: from some threads nothing else ends it."""
         worker = _this_worker()
         request, number = _Request(data), f"{next(_numbers)}-{secrets.token_hex(8)}"
         with _lock:
@@ -84,6 +84,8 @@ class RequestSender:
             _waiting.setdefault(self.key, {})[number] = request
         try:
             for turn in itertools.count():
+                if over():
+                    raise ConnectionError("the run is over")
                 if turn % _AGAIN == 0:
                     worker.log_event(self.client, {"channel": self.key, "address": worker.address})
                 if request.answered.wait(_WAIT):

@@ -53,8 +53,9 @@ class RequestSender:
     mailbox: str
     key: bytes = field(default_factory=functools.partial(secrets.token_bytes, 32), repr=False)
 
-    def __call__(self, data: bytes) -> bytes:
-        """Send a request, and wait for the answer."""
+    def __call__(self, data: bytes, over: Callable[[], bool] = bool) -> bytes:
+        """Send a request, and wait for the answer. An actor's process ends with its run, *over* or not."""
+        del over
         try:
             number = secrets.token_hex(16)
             waiting = _mailbox(self.mailbox).ask.remote(number, seal(self.key, ASKS, number, data))

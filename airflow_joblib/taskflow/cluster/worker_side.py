@@ -42,14 +42,15 @@ class SessionFactory:
 
     Attributes:
         engine: Name of the backend.
-        ask: The channel to the task's process; None where there is none.
+        ask: The channel to the task's process, which takes a request and, as *over*, what returns whether the run is
+            over; None where there is none.
         context: The task's context, each value pickled by itself; None where there is none.
         levels: The task's levels of logging.
         number: Unique id of this factory.
     """
 
     engine: str
-    ask: Callable[[bytes], bytes] | None = field(repr=False)
+    ask: Callable[..., bytes] | None = field(repr=False)
     context: Mapping[str, bytes] | None = field(repr=False)
     levels: Levels
     number: str = field(default_factory=functools.partial(secrets.token_hex, 16))
@@ -85,9 +86,10 @@ class TaskSession(RunSession):
         from airflow_joblib.taskflow.relay.supervisor_proxy import ByChannel
         from airflow_joblib.taskflow.relay.worker_context import WorkerContext
 
-        self._ask = factory.ask
+        self._over = threading.Event()
+        self._ask = factory.ask and functools.partial(factory.ask, over=self._over.is_set)
         self.levels = worker_logs.Wanted(factory.levels)
-        self.comms = ByChannel(factory.ask, factory.engine)
+        self.comms = ByChannel(self._ask, factory.engine)
         self.context = None if factory.context is None else WorkerContext(factory.context)
 
     def enter(self) -> None:
@@ -111,7 +113,8 @@ class TaskSession(RunSession):
             route.flush()
 
     def leave(self) -> None:
-        """End the session, and with the last one undo all that was put in place."""
+        """End the session, and what waits for an answer; with the last one undo all that was put in place."""
+        self._over.set()
         with _lock:
             _sessions.discard(self)
             if not _sessions:

@@ -142,7 +142,8 @@ def test_much_is_sent_before_the_end() -> None:
     """An item that says much sends it, in order, and keeps little of it."""
     sent: list[bytes] = []
 
-    def ask(request: bytes) -> bytes:
+    def ask(request: bytes, over: Callable[[], bool]) -> bytes:
+        assert not over()
         sent.append(request)
         return b""
 
