@@ -24,6 +24,10 @@ __all__ = ["make_class", "new_class", "received"]
 #: Classes that were made here of what was sent. What they are, others have decided.
 received: weakref.WeakSet[type] = weakref.WeakSet()
 
+#: Classes whose hook is skipped: that hook, and the threads that skip it, the last of which puts it back.
+_skipping: dict[type, tuple[Any, list[int]]] = {}
+_lock = threading.Lock()
+
 
 class _Hook:
     """First base of a class while it is made, in the place of the hook of another base."""
@@ -81,26 +85,31 @@ def _defining(metaclass: Any, method: str) -> Any:
 def _without_hooks(bases: Iterable[object]) -> Iterator[None]:
     """Skip every ``__init_subclass__`` that was sent, in this thread, for as long as the block runs."""
     every = {each for base in types.resolve_bases(bases) for each in base.__mro__}
-    hooks = {
-        base: vars(base)["__init_subclass__"]
-        for base in every.intersection(received)
-        if "__init_subclass__" in vars(base)
-    }
-    for base, hook in hooks.items():
-        type.__setattr__(base, "__init_subclass__", _skipped(base, hook))
+    skipped = [base for base in every.intersection(received) if "__init_subclass__" in vars(base)]
+    thread = threading.get_ident()
+    with _lock:
+        for base in skipped:
+            if base not in _skipping:
+                _skipping[base] = vars(base)["__init_subclass__"], []
+                type.__setattr__(base, "__init_subclass__", _skipped(base, *_skipping[base]))
+            _skipping[base][1].append(thread)
     try:
         yield
     finally:
-        for base, hook in hooks.items():
-            type.__setattr__(base, "__init_subclass__", hook)
+        with _lock:
+            for base in skipped:
+                hook, threads = _skipping[base]
+                threads.remove(thread)
+                if not threads:
+                    type.__setattr__(base, "__init_subclass__", hook)
+                    del _skipping[base]
 
 
-def _skipped(base: Any, hook: Any) -> Any:
-    """Return what goes on with the next base in the place of a hook, in this thread, and is the hook in any other."""
-    thread = threading.get_ident()
+def _skipped(base: Any, hook: Any, threads: list[int]) -> Any:
+    """Return what goes on with the next base in the place of a hook, in these threads, and is the hook in any other."""
 
     def skip(cls: Any, /, **keywords: Any) -> None:
-        if threading.get_ident() == thread:
+        if threading.get_ident() in threads:
             super(base, cls).__init_subclass__()
         else:
             hook.__get__(None, cls)(**keywords)

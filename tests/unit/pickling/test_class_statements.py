@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import queue
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from cloudpickle.cloudpickle import _make_skeleton_class
 
-from airflow_joblib.pickling.hooks import make_class
+from airflow_joblib.pickling.hooks import make_class, received
 from tests.unit.helpers import PROCESSES, task
 
 
@@ -111,3 +114,36 @@ def test_what_a_worker_cannot_load() -> None:
     (note,) = caught.value.__notes__
     assert note.startswith("Raised while the function <lambda> was loaded in worker ")
     assert "item -1" not in note
+
+
+class Hooked:
+    """As one that was sent."""
+
+    def __init_subclass__(cls) -> None:
+        cls.hook_ran = True  # type: ignore[attr-defined]
+
+
+def test_two_threads_make_classes() -> None:
+    """Each skips the hook of a base while it makes its own; the last that is done puts it back."""
+    received.add(Hooked)
+    making: queue.SimpleQueue[int] = queue.SimpleQueue()
+    may_end = [threading.Event(), threading.Event()]
+
+    def make(number: int) -> type:
+        def make_it(_: type, name: str, bases: tuple[type, ...], own: dict[str, object]) -> type:
+            making.put(number)
+            assert may_end[number].wait(10)
+            return type(name, bases, own)
+
+        return make_class(make_it, (type, "Made", (Hooked,), {}))
+
+    before = vars(Hooked)["__init_subclass__"]
+    with ThreadPoolExecutor(2) as pool:
+        ends = []
+        for number in range(2):
+            ends.append(pool.submit(make, number))
+            assert making.get(timeout=10) == number
+        for event, end in zip(may_end, ends, strict=True):
+            event.set()
+            assert not hasattr(end.result(), "hook_ran")
+    assert vars(Hooked)["__init_subclass__"] is before
