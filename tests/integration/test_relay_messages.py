@@ -12,7 +12,7 @@ import tracemalloc
 import typing
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -294,6 +294,19 @@ class TestManyAtOnce:
         with requests_in_turn():
             assert task_runner.SUPERVISOR_COMMS is in_turn
         assert task_runner.SUPERVISOR_COMMS is in_turn
+
+    def test_two_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The one that ends first leaves the other its turns; the line is as before after the last."""
+        line: Any = comms.CommsDecoder(socket=None)  # type: ignore[arg-type]
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", line, raising=False)
+        with ExitStack() as first, ExitStack() as second:
+            for run in (first, second):
+                run.enter_context(requests_in_turn())
+            shared = task_runner.SUPERVISOR_COMMS
+            assert shared is not line
+            first.close()
+            assert task_runner.SUPERVISOR_COMMS is shared
+        assert task_runner.SUPERVISOR_COMMS is line
 
     def test_coroutines(self) -> None:
         """Two hundred requests under way in one event loop, and one of the loop's own thread among them."""

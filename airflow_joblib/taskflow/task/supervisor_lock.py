@@ -26,16 +26,19 @@ class OffLoop:
         line: The line itself.
 
     Attributes:
-        stays: Whether it stays in its place when the run is over.
+        line: The line itself.
+        runs: How many runs need it in its place.
+        stays: Whether it stays there when they are over.
     """
 
     def __init__(self, line: Any) -> None:
+        self.line = line
+        self.runs = 0
         self.stays = False
-        self._line = line
 
     def send(self, msg: Any) -> Any:
         """Send a request and wait for the reply."""
-        return self._line.send(msg)
+        return self.line.send(msg)
 
     async def asend(self, msg: Any) -> Any:
         """Do the same in a thread."""
@@ -46,7 +49,7 @@ class OffLoop:
         return True
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._line, name)
+        return getattr(self.line, name)
 
 
 class InTurn(OffLoop):
@@ -63,7 +66,7 @@ class InTurn(OffLoop):
     def send(self, msg: Any) -> Any:
         """Send a request and wait for the reply."""
         with self._turn:
-            return self._line.send(msg)
+            return self.line.send(msg)
 
     def is_free(self) -> bool:
         """Return whether no other thread waits for a reply."""
@@ -73,21 +76,43 @@ class InTurn(OffLoop):
         return False
 
 
+#: Held while a run begins or ends.
+_lock = threading.Lock()
+
+
 @contextmanager
 def requests_in_turn() -> Iterator[None]:
-    """Let threads take turns at the supervisor's line, where it doesn't do so itself, and event loops share it."""
-    line = airflow_internals.supervisor()
-    if not isinstance(line, airflow_internals.CommsDecoder):
-        yield
-        return
-    shared = OffLoop(line) if airflow_internals.takes_turns(line) else InTurn(line)
-    airflow_internals.set_supervisor(shared)
+    """Let threads take turns at the supervisor's line, where it doesn't do so itself, and event loops share it.
+
+    Several runs of one task may need that at a time: it ends with the last of them.
+    """
+    shared = _shared()
     try:
         yield
     finally:
-        # If not free a record is still being written, whose reply the task would take.
-        if not shared.stays and shared.is_free():
+        if shared is not None:
+            _give_back(shared)
+
+
+def _shared() -> OffLoop | None:
+    """Return the line for threads and loops, put in place now if it is not; None where the task has no such line."""
+    if not isinstance(airflow_internals.supervisor(), airflow_internals.CommsDecoder | OffLoop):
+        return None
+    with _lock:
+        line = airflow_internals.supervisor()
+        if isinstance(line, airflow_internals.CommsDecoder):
+            line = OffLoop(line) if airflow_internals.takes_turns(line) else InTurn(line)
             airflow_internals.set_supervisor(line)
+        line.runs += 1
+        return line  # type: ignore[no-any-return]
+
+
+def _give_back(shared: OffLoop) -> None:
+    with _lock:
+        shared.runs -= 1
+        # If not free a record is still being written, whose reply the task would take.
+        if not shared.runs and not shared.stays and shared.is_free():
+            airflow_internals.set_supervisor(shared.line)
 
 
 def keep_turns() -> None:
