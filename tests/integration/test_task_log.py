@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import ExitStack
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
-from airflow_joblib.taskflow.logs.task_log import TaskLog
+from airflow_joblib.taskflow.logs.task_log import TaskLog, item_marks
 
 pytestmark = pytest.mark.integration
 
@@ -66,3 +69,36 @@ def test_context_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     thread.start()
     thread.join()
     assert seen == ["of the run"]
+
+
+def test_run_that_begins_or_ends_while_another_thread_logs() -> None:
+    """No step of a line that is under way is left out, as that which masks secrets, and none is repeated."""
+    steps: list[str] = []
+    runs = ExitStack()
+
+    def first(_logger: object, _method: str, event: Any) -> Any:
+        steps.append("first")
+        runs.close()
+        return event
+
+    def second(_logger: object, _method: str, event: Any) -> Any:
+        steps.append("second")
+        if len(steps) < 4:
+            runs.enter_context(item_marks())
+        return event
+
+    def third(_logger: object, _method: str, event: Any) -> str:
+        steps.append("third")
+        return str(event)
+
+    before = structlog.get_config()
+    chain = [first, second, third]
+    structlog.configure(processors=chain)
+    try:
+        for _ in range(2):  # one begins in the first line, and ends in the second
+            structlog.get_logger("a logger").info("a line")
+        runs.close()
+    finally:
+        structlog.configure(**before)
+    assert steps == ["first", "second", "third"] * 2
+    assert chain == [first, second, third]

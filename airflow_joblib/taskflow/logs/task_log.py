@@ -14,12 +14,13 @@ from structlog.processors import CallsiteParameterAdder, ExceptionRenderer
 from structlog.stdlib import ProcessorFormatter
 
 from airflow_joblib.system import plain_json
+from airflow_joblib.system.process_start import shared
 from airflow_joblib.taskflow.airflow_internals import log_levels, mask_secret
 from airflow_joblib.taskflow.logs.levels import Levels
 from airflow_joblib.worker.worker import current_item
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
 __all__ = ["TaskLog", "item_marks", "levels"]
 
@@ -30,19 +31,41 @@ _LONGEST_LINE = 1 << 20
 _STREAMS = {"task.stdout": logging.INFO, "task.stderr": logging.ERROR}
 #: What structlog, and Airflow after it, would take for their own.
 _TAKEN = frozenset({"self", "level", "event", "logger", "exc_info", "stack_info", "positional_args", "exception"})
+#: Steps that are found by their type.
+_LOOKED_FOR = (CallsiteParameterAdder, ExceptionRenderer)
 
 
+@shared
 @contextmanager
 def item_marks() -> Iterator[None]:
     """Add the item to what this process's own threads log while they run one."""
-    chains = [structlog.get_config()["processors"], *_chains_of_logging()]
-    for chain in chains:  # in its place: loggers keep the list itself
-        chain.insert(0, _add_item)
+    put = []
+    for chain in [structlog.get_config()["processors"], *_chains_of_logging()]:
+        step = next((each for each in chain if not isinstance(each, _LOOKED_FOR)), None)
+        if step is not None:
+            put.append((chain, step, _marking(step)))
+            _replace(chain, step, put[-1][2])
     try:
         yield
     finally:
-        for chain in chains:
-            chain.remove(_add_item)
+        for chain, step, ours in put:
+            _replace(chain, ours, step)
+
+
+def _replace(chain: list[Any], step: object, other: object) -> None:
+    """Put another step in a step's place. The list stays, which loggers keep, and its length.
+
+    Else a thread that logs meanwhile would leave out a step, which may be the one that masks secrets, or repeat one.
+    """
+    if step in chain:
+        chain[chain.index(step)] = other
+
+
+def _marking(step: Callable[..., Any]) -> Callable[..., Any]:
+    def mark(logger: object, method: str, event: dict[str, Any]) -> Any:
+        return step(logger, method, _add_item(logger, method, event))
+
+    return mark
 
 
 def _chains_of_logging() -> list[list[Any]]:
