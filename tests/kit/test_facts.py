@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from multiprocessing import current_process, get_context
@@ -80,11 +81,20 @@ def killed(
     """Run something in a task of its own process, and send that a signal once two workers are in the folder.
 
     Return which workers live on, some seconds after its end, and the exit code. Those are killed.
+    What it leaves lies in a folder of its own: tests in other processes look for what is left in the usual one.
     """
+    with tempfile.TemporaryDirectory(prefix="killed-", ignore_cleanup_errors=True) as place:
+        return _killed(place, folder, signal_, run, seconds)
+
+
+def _killed(
+    place: str, folder: Path, signal_: int, run: Callable[[testing.TaskRun], object], seconds: float
+) -> tuple[list[int], int]:
     child = os.fork()
     if child == 0:
         code = 1
         try:
+            tempfile.tempdir = place
             with tolerant(testing.task()) as task_run:
                 run(task_run)
             code = 0
