@@ -151,7 +151,8 @@ def _run_of(run: str, payload: Any) -> _WorkerRun:
     with _loading:
         if (known := _known(run)) is not None:
             return known
-        made = _WorkerRun(payload() if callable(payload) else payload)
+        given: Any = payload() if callable(payload) else payload
+        made = _WorkerRun(given)
         try:
             with _lock:
                 _known(run)
