@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import queue
-import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +13,7 @@ import pytest
 from airflow_joblib import ClusterError, clusters
 from airflow_joblib.clusters import engine_internals as of_engines
 from tests.engines.helpers import MARKS
-from tests.unit.helpers import EXTRAS, task
+from tests.unit.helpers import EXTRAS, overlapping, task
 
 pytestmark = MARKS
 
@@ -43,24 +40,14 @@ def test_settings_of_two_local_clusters(monkeypatch: pytest.MonkeyPatch) -> None
     """Each has Dask's settings that it needs, though the other is there already; then they are as before."""
     config: Any = pytest.importorskip("dask.config")
     of_dask: Any = importlib.import_module("airflow_joblib.clusters.dask.engine")
-    starting: queue.SimpleQueue[str] = queue.SimpleQueue()
-    may_end = {"first": threading.Event(), "second": threading.Event()}
 
-    def start(*, local_directory: str, **_: object) -> Any:
-        starting.put(local_directory)
-        assert may_end[local_directory].wait(10)
+    def start(*, local_directory: Any, **_: object) -> Any:
+        local_directory()
         return config.get("distributed.worker.http.routes")
 
     monkeypatch.setattr(of_dask, "LocalCluster", start)
     before = deepcopy(config.config)
-    with ThreadPoolExecutor(2) as pool:
-        ends = []
-        for name in may_end:
-            ends.append(pool.submit(of_dask._local, 1, name))
-            assert starting.get(timeout=10) == name
-        for event, end in zip(may_end.values(), ends, strict=True):
-            event.set()
-            assert end.result() == []
+    assert overlapping(lambda wait: of_dask._local(1, wait)) == [[], []]
     assert config.config == before
 
 
@@ -68,24 +55,15 @@ def test_warnings_of_two_runs_on_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs that hand over chunks by turns leave the process its filters of warnings."""
     joblibspark: Any = pytest.importorskip("joblibspark.backend")
     backend: Any = importlib.import_module("airflow_joblib.clusters.spark.backend")
-    handing: queue.SimpleQueue[str] = queue.SimpleQueue()
-    may_end = {"first": threading.Event(), "second": threading.Event()}
 
-    def hand_over(_: object, name: str, callback: object) -> None:
+    def hand_over(_: object, wait: Any, callback: object) -> None:
         del callback
         warnings.warn_explicit("of tags", UserWarning, "util.py", 1, "pyspark.util")
-        handing.put(name)
-        assert may_end[name].wait(10)
+        wait()
 
     monkeypatch.setattr(joblibspark.SparkDistributedBackend, "apply_async", hand_over)
     before = list(warnings.filters)
-    with ThreadPoolExecutor(2) as pool, warnings.catch_warnings(record=True) as told:
-        ends = []
-        for name in may_end:
-            ends.append(pool.submit(object.__new__(backend.Backend).apply_async, name))
-            assert handing.get(timeout=10) == name
-        for event, end in zip(may_end.values(), ends, strict=True):
-            event.set()
-            end.result()
+    with warnings.catch_warnings(record=True) as told:
+        overlapping(lambda wait: object.__new__(backend.Backend).apply_async(wait))
         assert not told
         assert warnings.filters == before

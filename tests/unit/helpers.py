@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import queue
 import re
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -44,6 +47,34 @@ def task(function: Callable[..., Any], **options: Any) -> Any:
 def square_or_repeat(item: Any) -> Any:
     """Return an item twice: a number doubled, a text or a list after itself."""
     return item * 2
+
+
+def overlapping(call: Callable[[Callable[[], None]], Any]) -> list[Any]:
+    """Call in two threads, the first of which to begin is the first to end, and return both results.
+
+    Args:
+        call: Is given what it has to call in its midst: that returns when the other is there, too, and it is its turn.
+    """
+    there: queue.SimpleQueue[int] = queue.SimpleQueue()
+    may_end = threading.Event(), threading.Event()
+
+    def run(number: int) -> Any:
+        def wait() -> None:
+            there.put(number)
+            assert may_end[number].wait(10)
+
+        return call(wait)
+
+    with ThreadPoolExecutor(2) as pool:
+        ends = []
+        for number in range(2):
+            ends.append(pool.submit(run, number))
+            assert there.get(timeout=10) == number
+        results = []
+        for event, end in zip(may_end, ends, strict=True):
+            event.set()
+            results.append(end.result())
+    return results
 
 
 def worker_processes() -> list[psutil.Process]:

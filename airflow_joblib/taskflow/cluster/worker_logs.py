@@ -10,7 +10,7 @@ import logging
 import sys
 import warnings
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_joblib.taskflow.cluster.thread_route import ThreadRoute
     from airflow_joblib.taskflow.logs.levels import Levels
 
-__all__ = ["Wanted", "install"]
+__all__ = ["Wanted", "install", "take_back"]
 
 
 class Wanted:
@@ -74,11 +74,6 @@ def install() -> Callable[[], None]:
 
         undo.append(restore)
 
-    def take_back() -> None:
-        while undo:
-            with suppress(Exception):
-                undo.pop()()
-
     try:
         replace(logging.Logger, "isEnabledFor", _is_enabled_for)
         replace(logging.Logger, "callHandlers", _call_handlers)
@@ -88,9 +83,16 @@ def install() -> Callable[[], None]:
         undo.append(when_imported("structlog", lambda: _replace_structlog(replace)))
         undo.append(when_imported(MASKERS, lambda: replace(airflow_internals.SecretsMasker, "add_mask", _add_mask)))
     except BaseException:  # what is imported already may be an unknown version
-        take_back()
+        take_back(undo)
         raise
-    return take_back
+    return partial(take_back, undo)
+
+
+def take_back(undo: list[Callable[[], None]]) -> None:
+    """Undo what was put in place, the last first; what fails keeps nothing else from being undone."""
+    while undo:
+        with suppress(Exception):
+            undo.pop()()
 
 
 def _is_enabled_for(before: Callable[[logging.Logger, int], bool]) -> Any:

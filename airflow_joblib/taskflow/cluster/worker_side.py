@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import secrets
 import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +64,7 @@ class SessionFactory:
                 try:
                     _install()
                 except BaseException:
-                    _take_back()
+                    worker_logs.take_back(_undo)
                     raise
             _sessions.add(session)
         return session
@@ -118,7 +117,7 @@ class TaskSession(RunSession):
         with _lock:
             _sessions.discard(self)
             if not _sessions:
-                _take_back()
+                worker_logs.take_back(_undo)
 
 
 def _install() -> None:
@@ -128,12 +127,6 @@ def _install() -> None:
     _undo.append(when_imported(TASK_RUNNER, _lend_supervisor))
     _undo.append(when_imported(CONTEXT, _lend_context))
     _undo.extend(when_imported(name, promise_runner) for name in LOOK_FOR_RUNNER)
-
-
-def _take_back() -> None:
-    while _undo:
-        with suppress(Exception):
-            _undo.pop()()
 
 
 def _lend_supervisor() -> None:

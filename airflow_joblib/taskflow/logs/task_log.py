@@ -43,8 +43,9 @@ def item_marks() -> Iterator[None]:
     for chain in [structlog.get_config()["processors"], *_chains_of_logging()]:
         step = next((each for each in chain if not isinstance(each, _LOOKED_FOR)), None)
         if step is not None:
-            put.append((chain, step, _marking(step)))
-            _replace(chain, step, put[-1][2])
+            ours = _marking(step)
+            _replace(chain, step, ours)
+            put.append((chain, step, ours))
     try:
         yield
     finally:

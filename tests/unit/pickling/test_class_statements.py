@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import queue
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cloudpickle.cloudpickle import _make_skeleton_class
 
 from airflow_joblib.pickling.hooks import make_class, received
-from tests.unit.helpers import PROCESSES, task
+from tests.unit.helpers import PROCESSES, overlapping, task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Strict(type):
@@ -126,24 +126,15 @@ class Hooked:
 def test_two_threads_make_classes() -> None:
     """Each skips the hook of a base while it makes its own; the last that is done puts it back."""
     received.add(Hooked)
-    making: queue.SimpleQueue[int] = queue.SimpleQueue()
-    may_end = [threading.Event(), threading.Event()]
 
-    def make(number: int) -> type:
+    def make(wait: Callable[[], None]) -> type:
         def make_it(_: type, name: str, bases: tuple[type, ...], own: dict[str, object]) -> type:
-            making.put(number)
-            assert may_end[number].wait(10)
+            wait()
             return type(name, bases, own)
 
         return make_class(make_it, (type, "Made", (Hooked,), {}))
 
     before = vars(Hooked)["__init_subclass__"]
-    with ThreadPoolExecutor(2) as pool:
-        ends = []
-        for number in range(2):
-            ends.append(pool.submit(make, number))
-            assert making.get(timeout=10) == number
-        for event, end in zip(may_end, ends, strict=True):
-            event.set()
-            assert not hasattr(end.result(), "hook_ran")
+    for made in overlapping(make):
+        assert not hasattr(made, "hook_ran")
     assert vars(Hooked)["__init_subclass__"] is before
